@@ -1,0 +1,163 @@
+//! The catalog: channels and aliases as one immutable value with a revision.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+/// A channel's permanent name, unique in a catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelName(pub Arc<str>);
+
+impl ChannelName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A model's name: the one clients ask for, or the one a provider knows it by.
+pub type ModelName = Arc<str>;
+
+/// A model that a channel serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The name clients ask for.
+    pub model: ModelName,
+    /// The name the provider knows it by.
+    pub upstream: ModelName,
+}
+
+/// Deadlines of one attempt on a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Name resolution, TCP and TLS together.
+    pub connect: Duration,
+    /// From the request's last byte to the first byte of a streamed answer's content.
+    pub first_byte_stream: Duration,
+    /// The same where the answer is not a stream.
+    pub first_byte: Duration,
+    /// Between two reads of an answer.
+    pub idle: Duration,
+    /// From the attempt's start to the answer's last byte.
+    pub total: Duration,
+}
+
+impl Timeouts {
+    /// The first-byte deadline for a streamed or a whole answer.
+    pub fn first_byte_for(&self, answer: Delivery) -> Duration {
+        match answer {
+            Delivery::Stream => self.first_byte_stream,
+            Delivery::Whole => self.first_byte,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_byte_stream: Duration::from_secs(60),
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(120),
+            total: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// How an answer is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// As one body.
+    Whole,
+    /// As a stream of events.
+    Stream,
+}
+
+/// What a channel's connections are made by. A change of it starts a new pool generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// Open connections allowed, counted over all workers.
+    pub max_connections: u32,
+    /// An unused connection is closed after this long.
+    pub idle: Duration,
+    /// A connection is not reused after this long.
+    pub lifetime: Duration,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { max_connections: 4096, idle: Duration::from_secs(30), lifetime: Duration::from_secs(600) }
+    }
+}
+
+/// A secret shown to a provider. It has no `Display` and prints itself hidden.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential(Arc<str>);
+
+impl Credential {
+    /// Wraps a secret.
+    pub fn new(secret: impl Into<Arc<str>>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the one place that writes it into a request.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(hidden)")
+    }
+}
+
+/// One way to reach models, as its operator wishes it to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelSpec {
+    /// Permanent name.
+    pub name: ChannelName,
+    /// The number a caller may pin, where the operator gave one.
+    pub id: Option<u64>,
+    /// The provider's row.
+    pub provider: Arc<str>,
+    /// Where the provider is, without a trailing slash.
+    pub base_url: Arc<str>,
+    /// What the provider is shown; `None` for servers that want nothing.
+    pub credential: Option<Credential>,
+    /// Headers set on each request, in the operator's order.
+    pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// Quirks in force, by name: the row's, or the operator's instead.
+    pub quirks: Vec<Arc<str>>,
+    /// What it serves.
+    pub models: Vec<Served>,
+    /// Groups of callers that may use it.
+    pub groups: Vec<Arc<str>>,
+    /// Higher priorities form the tiers that are tried first.
+    pub priority: i32,
+    /// Share of calls inside a tier.
+    pub weight: u32,
+    /// Requests in flight allowed; `None` for no limit.
+    pub concurrency: Option<u32>,
+    /// The manual switch.
+    pub enabled: bool,
+    /// Deadlines of an attempt.
+    pub timeouts: Timeouts,
+    /// How its connections are kept.
+    pub pool: PoolSettings,
+}
+
+/// Channels and aliases as one immutable value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// Grows with each change.
+    pub revision: u64,
+    /// Every channel, enabled or not.
+    pub channels: Vec<Arc<ChannelSpec>>,
+    /// Names that stand for another model.
+    pub aliases: BTreeMap<ModelName, ModelName>,
+}

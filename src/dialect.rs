@@ -1,0 +1,10 @@
+//! Wire formats. A dialect's file parses it, writes it, and recognises its usage, end and errors.
+
+/// A client-facing or upstream wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenAI's chat completions, completions, embeddings and moderations.
+    OpenAi,
+    /// Anthropic's messages.
+    AnthropicMessages,
+}

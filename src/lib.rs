@@ -1,0 +1,5 @@
+//! Penstock, an LLM API gateway. `docs/ARCHITECTURE.md` is the map.
+
+pub mod dialect;
+pub mod provider;
+pub mod wire;

@@ -1,0 +1,579 @@
+//! A strict JSON scanner (RFC 8259) that is fed chunks and keeps nothing but a few top-level fields.
+//!
+//! It finds where `model`, `stream` and their like stand in a body of any size, so that the body
+//! can pass through with those places rewritten, never parsed into values, never held whole.
+
+/// A top-level field worth knowing, and how many bytes of its value to keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// The field's name.
+    pub name: &'static str,
+    /// Raw bytes of the value kept; a longer value is an error. Zero keeps only place and kind.
+    pub keep: usize,
+}
+
+/// What kind of value a field has, by its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `{...}`
+    Object,
+    /// `[...]`
+    Array,
+    /// `"..."`
+    String,
+    /// A number.
+    Number,
+    /// `true` or `false`
+    Bool,
+    /// `null`
+    Null,
+}
+
+impl Kind {
+    /// The word for error messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Object => "an object",
+            Self::Array => "an array",
+            Self::String => "a string",
+            Self::Number => "a number",
+            Self::Bool => "a boolean",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// A watched field that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name, as watched.
+    pub name: &'static str,
+    /// Offset of the value's first byte.
+    pub start: u64,
+    /// Offset after the value's last byte.
+    pub end: u64,
+    /// The value's kind.
+    pub kind: Kind,
+    /// The value's bytes, where they are kept.
+    pub raw: Vec<u8>,
+}
+
+/// The top level of a scanned object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopLevel {
+    fields: Vec<Field>,
+    /// Offset after the opening brace.
+    pub first_member: u64,
+    /// Whether the object has members at all.
+    pub has_members: bool,
+    /// Length of the body in bytes.
+    pub len: u64,
+}
+
+impl TopLevel {
+    /// The watched field of this name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|f| f.name == name)
+    }
+}
+
+/// Why a body is no acceptable JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// A byte that cannot stand where it stands.
+    #[error("the body is not valid JSON: unexpected byte at offset {0}")]
+    Syntax(u64),
+    /// The body ended inside the value.
+    #[error("the body is not valid JSON: it ends too early, at offset {0}")]
+    Incomplete(u64),
+    /// Nothing but white space.
+    #[error("the body is empty; a JSON object is expected")]
+    Empty,
+    /// The top level is not an object.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// Nested deeper than [`MAX_DEPTH`].
+    #[error("the body is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// Bytes that are not UTF-8.
+    #[error("the body is not valid UTF-8, at offset {0}")]
+    NotUtf8(u64),
+    /// A watched field that stands twice: two readers could take different ones.
+    #[error("the field '{0}' stands twice in the body")]
+    Duplicate(&'static str),
+    /// A watched value longer than is kept.
+    #[error("the value of '{0}' is too long")]
+    TooLong(&'static str),
+}
+
+/// Levels of nesting allowed.
+pub const MAX_DEPTH: u32 = 128;
+
+/// A key longer than this is no watched one.
+const LONGEST_KEY: usize = 128;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before the top-level value.
+    Start,
+    Value,
+    ValueOrClose,
+    KeyOrClose,
+    Key,
+    Colon,
+    AfterValue,
+    InString(Role),
+    Escape(Role),
+    Unicode(Role, u8),
+    Literal(&'static [u8]),
+    Number(NumberState),
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Key,
+    Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NumberState {
+    Minus,
+    Zero,
+    Int,
+    Dot,
+    Frac,
+    E,
+    Sign,
+    Exp,
+}
+
+/// The scanner. Feed it with [`Scanner::push`], end with [`Scanner::finish`].
+#[derive(Debug)]
+pub struct Scanner {
+    watches: &'static [Watch],
+    state: State,
+    /// One bit a level: set where the level is an object.
+    objects: u128,
+    depth: u32,
+    /// Offset of the current chunk's first byte.
+    base: u64,
+    key: Vec<u8>,
+    /// The watched field whose value is being passed.
+    open: Option<Field>,
+    keep: usize,
+    utf8: Utf8,
+    top: TopLevel,
+}
+
+impl Scanner {
+    /// Makes a scanner that looks for `watches` at the top level.
+    pub fn new(watches: &'static [Watch]) -> Self {
+        Self {
+            watches,
+            state: State::Start,
+            objects: 0,
+            depth: 0,
+            base: 0,
+            key: Vec::new(),
+            open: None,
+            keep: 0,
+            utf8: Utf8::default(),
+            top: TopLevel::default(),
+        }
+    }
+
+    /// A watched field whose value has been passed already.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.top.field(name)
+    }
+
+    /// Whether the top-level object is closed.
+    pub fn is_complete(&self) -> bool {
+        self.state == State::End
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// [`JsonError`] at the first byte that makes the body unacceptable.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), JsonError> {
+        self.utf8.push(chunk).map_err(|at| JsonError::NotUtf8((self.base + at as u64).saturating_sub(3)))?;
+        let mut at = 0;
+        while at < chunk.len() {
+            at = match self.state {
+                State::InString(role) => self.in_string(role, chunk, at)?,
+                _ => self.step(chunk, at)?,
+            };
+        }
+        self.base += chunk.len() as u64;
+        self.top.len = self.base;
+        if let Some(open) = &self.open
+            && self.keep > 0
+            && open.raw.len() > self.keep
+        {
+            return Err(JsonError::TooLong(open.name));
+        }
+        Ok(())
+    }
+
+    /// Ends the body and gives what was found.
+    ///
+    /// # Errors
+    /// [`JsonError`] where the body ends inside the object or inside a character.
+    pub fn finish(self) -> Result<TopLevel, JsonError> {
+        match self.state {
+            State::End if self.utf8.carry.is_empty() => Ok(self.top),
+            State::Start => Err(JsonError::Empty),
+            _ => Err(JsonError::Incomplete(self.base)),
+        }
+    }
+
+    /// Passes string content up to the next quote or backslash.
+    fn in_string(&mut self, role: Role, chunk: &[u8], at: usize) -> Result<usize, JsonError> {
+        let rest = &chunk[at..];
+        let stop = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+        if let Some(control) = rest[..stop].iter().position(|b| *b < 0x20) {
+            return Err(self.syntax(at + control));
+        }
+        let Some(&byte) = rest.get(stop) else {
+            self.take(role, rest);
+            return Ok(chunk.len());
+        };
+        self.take(role, &rest[..=stop]);
+        let next = at + stop + 1;
+        if byte == b'\\' {
+            self.state = State::Escape(role);
+        } else if role == Role::Key {
+            self.state = State::Colon;
+        } else {
+            self.value_ends(next)?;
+        }
+        Ok(next)
+    }
+
+    /// Takes one byte in any state but [`State::InString`].
+    fn step(&mut self, chunk: &[u8], at: usize) -> Result<usize, JsonError> {
+        let byte = chunk[at];
+        let white = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        match self.state {
+            State::Escape(role) => {
+                self.take(role, &[byte]);
+                self.state = match byte {
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => State::InString(role),
+                    b'u' => State::Unicode(role, 4),
+                    _ => return Err(self.syntax(at)),
+                };
+            }
+            State::Unicode(role, left) => {
+                if !byte.is_ascii_hexdigit() {
+                    return Err(self.syntax(at));
+                }
+                self.take(role, &[byte]);
+                self.state = if left == 1 { State::InString(role) } else { State::Unicode(role, left - 1) };
+            }
+            State::Literal(rest) => {
+                if byte != rest[0] {
+                    return Err(self.syntax(at));
+                }
+                self.take(Role::Value, &[byte]);
+                match &rest[1..] {
+                    [] => self.value_ends(at + 1)?,
+                    more => self.state = State::Literal(more),
+                }
+            }
+            State::Number(number) => match number_step(number, byte) {
+                Some(next) => {
+                    self.take(Role::Value, &[byte]);
+                    self.state = State::Number(next);
+                }
+                None if number_may_end(number) => {
+                    // The byte belongs to what follows the number.
+                    self.value_ends(at)?;
+                    return Ok(at);
+                }
+                None => return Err(self.syntax(at)),
+            },
+            _ if white => {
+                self.take(Role::Value, &[byte]);
+            }
+            State::Start if byte == b'{' => {
+                self.open_level(true, at)?;
+                self.top.first_member = self.base + at as u64 + 1;
+            }
+            State::Start => {
+                return Err(match byte {
+                    b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => JsonError::NotAnObject,
+                    _ => self.syntax(at),
+                });
+            }
+            State::Value => self.value_starts(byte, at)?,
+            State::ValueOrClose if byte == b']' => self.close_level(byte, at)?,
+            State::ValueOrClose => self.value_starts(byte, at)?,
+            State::KeyOrClose if byte == b'}' => self.close_level(byte, at)?,
+            State::KeyOrClose | State::Key if byte == b'"' => {
+                self.take(Role::Value, &[byte]);
+                if self.depth == 1 {
+                    self.top.has_members = true;
+                    self.key.clear();
+                }
+                self.state = State::InString(Role::Key);
+            }
+            State::Colon if byte == b':' => {
+                self.take(Role::Value, &[byte]);
+                self.state = State::Value;
+            }
+            State::AfterValue => match byte {
+                b',' => {
+                    self.take(Role::Value, &[byte]);
+                    self.state = if self.in_object() { State::Key } else { State::Value };
+                }
+                b'}' | b']' => self.close_level(byte, at)?,
+                _ => return Err(self.syntax(at)),
+            },
+            _ => return Err(self.syntax(at)),
+        }
+        Ok(at + 1)
+    }
+
+    fn value_starts(&mut self, byte: u8, at: usize) -> Result<(), JsonError> {
+        let (kind, state) = match byte {
+            b'{' => (Kind::Object, State::KeyOrClose),
+            b'[' => (Kind::Array, State::ValueOrClose),
+            b'"' => (Kind::String, State::InString(Role::Value)),
+            b't' => (Kind::Bool, State::Literal(b"rue")),
+            b'f' => (Kind::Bool, State::Literal(b"alse")),
+            b'n' => (Kind::Null, State::Literal(b"ull")),
+            b'-' => (Kind::Number, State::Number(NumberState::Minus)),
+            b'0' => (Kind::Number, State::Number(NumberState::Zero)),
+            b'1'..=b'9' => (Kind::Number, State::Number(NumberState::Int)),
+            _ => return Err(self.syntax(at)),
+        };
+        if self.depth == 1 {
+            self.watch(kind, at)?;
+        }
+        match kind {
+            Kind::Object | Kind::Array => self.open_level(kind == Kind::Object, at)?,
+            _ => {
+                self.take(Role::Value, &[byte]);
+                self.state = state;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a field's record if the key just read is watched.
+    fn watch(&mut self, kind: Kind, at: usize) -> Result<(), JsonError> {
+        let key = match self.key.strip_suffix(b"\"") {
+            Some(plain) if memchr::memchr(b'\\', plain).is_none() => {
+                std::str::from_utf8(plain).ok().map(str::to_owned)
+            }
+            Some(_) => {
+                let quoted = [b"\"".as_slice(), &self.key].concat();
+                serde_json::from_slice::<String>(&quoted).ok()
+            }
+            None => None,
+        };
+        let Some(watch) = self.watches.iter().find(|w| Some(w.name) == key.as_deref()) else { return Ok(()) };
+        if self.top.field(watch.name).is_some() {
+            return Err(JsonError::Duplicate(watch.name));
+        }
+        self.keep = watch.keep;
+        let start = self.base + at as u64;
+        self.open = Some(Field { name: watch.name, start, end: start, kind, raw: Vec::new() });
+        Ok(())
+    }
+
+    fn value_ends(&mut self, end: usize) -> Result<(), JsonError> {
+        if self.depth == 1
+            && let Some(mut field) = self.open.take()
+        {
+            if self.keep > 0 && field.raw.len() > self.keep {
+                return Err(JsonError::TooLong(field.name));
+            }
+            field.end = self.base + end as u64;
+            self.top.fields.push(field);
+        }
+        self.state = if self.depth == 0 { State::End } else { State::AfterValue };
+        Ok(())
+    }
+
+    fn open_level(&mut self, object: bool, at: usize) -> Result<(), JsonError> {
+        if self.depth == MAX_DEPTH {
+            return Err(JsonError::TooDeep);
+        }
+        debug_assert!(at as u64 + self.base < u64::MAX);
+        self.objects = (self.objects << 1) | u128::from(object);
+        self.depth += 1;
+        self.take(Role::Value, if object { b"{" } else { b"[" });
+        self.state = if object { State::KeyOrClose } else { State::ValueOrClose };
+        Ok(())
+    }
+
+    fn close_level(&mut self, byte: u8, at: usize) -> Result<(), JsonError> {
+        if (byte == b'}') != self.in_object() {
+            return Err(self.syntax(at));
+        }
+        self.take(Role::Value, &[byte]);
+        self.objects >>= 1;
+        self.depth -= 1;
+        self.value_ends(at + 1)
+    }
+
+    fn in_object(&self) -> bool {
+        self.objects & 1 == 1
+    }
+
+    /// Keeps bytes of a watched value, or of a top-level key.
+    fn take(&mut self, role: Role, bytes: &[u8]) {
+        if let Some(open) = &mut self.open {
+            let room = if self.keep == 0 { 0 } else { self.keep + 1 - open.raw.len().min(self.keep + 1) };
+            open.raw.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        } else if role == Role::Key && self.depth == 1 {
+            let room = LONGEST_KEY.saturating_sub(self.key.len());
+            self.key.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+    }
+
+    fn syntax(&self, at: usize) -> JsonError {
+        JsonError::Syntax(self.base + at as u64)
+    }
+}
+
+fn number_step(state: NumberState, byte: u8) -> Option<NumberState> {
+    use NumberState::{Dot, E, Exp, Frac, Int, Minus, Sign, Zero};
+    match (state, byte) {
+        (Minus, b'0') => Some(Zero),
+        (Minus, b'1'..=b'9') | (Int, b'0'..=b'9') => Some(Int),
+        (Zero | Int, b'.') => Some(Dot),
+        (Dot | Frac, b'0'..=b'9') => Some(Frac),
+        (Zero | Int | Frac, b'e' | b'E') => Some(E),
+        (E, b'+' | b'-') => Some(Sign),
+        (E | Sign | Exp, b'0'..=b'9') => Some(Exp),
+        _ => None,
+    }
+}
+
+fn number_may_end(state: NumberState) -> bool {
+    use NumberState::{Exp, Frac, Int, Zero};
+    matches!(state, Zero | Int | Frac | Exp)
+}
+
+/// Checks UTF-8 across chunk borders.
+#[derive(Debug, Default)]
+struct Utf8 {
+    /// The start of a character that the last chunk cut.
+    carry: Vec<u8>,
+}
+
+impl Utf8 {
+    /// Takes a chunk; the error is how far into it all is well.
+    fn push(&mut self, chunk: &[u8]) -> Result<(), usize> {
+        let mut from = 0;
+        while !self.carry.is_empty() && from < chunk.len() {
+            self.carry.push(chunk[from]);
+            from += 1;
+            match std::str::from_utf8(&self.carry) {
+                Ok(_) => self.carry.clear(),
+                Err(e) if e.error_len().is_some() => return Err(from),
+                Err(_) => {}
+            }
+        }
+        match std::str::from_utf8(&chunk[from..]) {
+            Ok(_) => Ok(()),
+            Err(e) if e.error_len().is_some() => Err(from + e.valid_up_to()),
+            Err(e) => {
+                self.carry.extend_from_slice(&chunk[from + e.valid_up_to()..]);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WATCHES: &[Watch] = &[
+        Watch { name: "model", keep: 64 },
+        Watch { name: "stream", keep: 8 },
+        Watch { name: "messages", keep: 0 },
+        Watch { name: "n", keep: 16 },
+    ];
+
+    fn scan(parts: &[&[u8]]) -> Result<TopLevel, JsonError> {
+        let mut scanner = Scanner::new(WATCHES);
+        for part in parts {
+            scanner.push(part)?;
+        }
+        scanner.finish()
+    }
+
+    #[test]
+    fn fields_are_found_wherever_the_body_is_cut() {
+        let body = "{ \"messages\" : [{\"role\":\"user\",\"content\":\"é \\\" \\u00e9 {\",\"model\":\"inner\"}], \"mod\\u0065l\": \"gpt-4o\" ,\"stream\":true,\"n\":-1.5e+3,\"x\":{\"stream\":[]}}\n";
+        let bytes = body.as_bytes();
+        let whole = scan(&[bytes]).expect("valid");
+        let text = |name: &str| {
+            let f = whole.field(name).expect(name);
+            &body[f.start as usize..f.end as usize]
+        };
+        assert_eq!(text("model"), "\"gpt-4o\"");
+        assert_eq!(text("stream"), "true");
+        assert_eq!(text("n"), "-1.5e+3");
+        assert!(text("messages").starts_with("[{") && text("messages").ends_with("}]"));
+        assert_eq!(whole.field("model").map(|f| f.raw.as_slice()), Some(b"\"gpt-4o\"".as_slice()));
+        assert_eq!(whole.len, bytes.len() as u64);
+        for cut in 0..=bytes.len() {
+            assert_eq!(scan(&[&bytes[..cut], &bytes[cut..]]).as_ref(), Ok(&whole), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_with_the_reason() {
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+        for (body, error) in [
+            ("", JsonError::Empty),
+            ("  \n", JsonError::Empty),
+            ("[]", JsonError::NotAnObject),
+            ("\"x\"", JsonError::NotAnObject),
+            ("12", JsonError::NotAnObject),
+            ("{", JsonError::Incomplete(1)),
+            ("{\"a\":1", JsonError::Incomplete(6)),
+            ("{\"a\":1,}", JsonError::Syntax(7)),
+            ("{\"a\" 1}", JsonError::Syntax(5)),
+            ("{\"a\":01}", JsonError::Syntax(6)),
+            ("{\"a\":+1}", JsonError::Syntax(5)),
+            ("{\"a\":1.}", JsonError::Syntax(7)),
+            ("{\"a\":tru}", JsonError::Syntax(8)),
+            ("{\"a\":NaN}", JsonError::Syntax(5)),
+            ("{\"a\":\"\n\"}", JsonError::Syntax(6)),
+            ("{\"a\":\"\\x\"}", JsonError::Syntax(7)),
+            ("{\"a\":[1}", JsonError::Syntax(7)),
+            ("{a:1}", JsonError::Syntax(1)),
+            ("{} {}", JsonError::Syntax(3)),
+            ("{\"model\":1,\"model\":2}", JsonError::Duplicate("model")),
+            (&deep, JsonError::TooDeep),
+        ] {
+            assert_eq!(scan(&[body.as_bytes()]), Err(error), "{body}");
+        }
+        let long = format!("{{\"model\":\"{}\"}}", "m".repeat(100));
+        assert_eq!(scan(&[long.as_bytes()]), Err(JsonError::TooLong("model")));
+        assert!(matches!(scan(&[b"{\"a\":\"\xff\"}"]), Err(JsonError::NotUtf8(_))));
+        assert!(matches!(scan(&[b"{\"a\":\"\xc3", b"\"}"]), Err(JsonError::NotUtf8(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn it_accepts_exactly_what_serde_json_accepts(body in r#"\{[\[\]{}",:0-9a\\nu.eE tru-]{0,24}\}?"#) {
+            let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&body).is_ok();
+            let ours = match scan(&[body.as_bytes()]) {
+                Err(JsonError::Duplicate(_)) => return Ok(()),
+                other => other.is_ok(),
+            };
+            prop_assert_eq!(ours, theirs, "{}", body);
+        }
+    }
+}

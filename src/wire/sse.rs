@@ -1,0 +1,242 @@
+//! Server-sent events, cut into frames (WHATWG HTML, section 9.2.6 "Interpreting an event stream").
+//!
+//! The framer keeps the bytes of each frame as they came, so that like dialects can pass them on
+//! unchanged. There is no limit on a line; a frame may be as long as `cap`.
+
+use bytes::{Bytes, BytesMut};
+
+/// Cuts a byte stream into frames; a frame ends with its blank line.
+#[derive(Debug)]
+pub struct SseFramer {
+    /// Bytes of a frame that has not ended yet.
+    pending: BytesMut,
+    /// How much of `pending` holds no frame end for certain.
+    searched: usize,
+    cap: usize,
+}
+
+/// A frame grew past the cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event of the stream is longer than {cap} bytes")]
+pub struct FrameTooLong {
+    /// The cap in bytes.
+    pub cap: usize,
+}
+
+impl SseFramer {
+    /// Makes a framer whose frames may hold up to `cap` bytes each.
+    pub fn new(cap: usize) -> Self {
+        Self { pending: BytesMut::new(), searched: 0, cap }
+    }
+
+    /// Takes the next bytes and hands each frame that they complete to `each`, as it came.
+    ///
+    /// A frame that lies whole inside `chunk` is a slice of it: nothing is copied.
+    ///
+    /// # Errors
+    /// [`FrameTooLong`] when the unfinished frame passes the cap; the stream cannot go on.
+    pub fn push(&mut self, mut chunk: Bytes, mut each: impl FnMut(Bytes)) -> Result<(), FrameTooLong> {
+        while !chunk.is_empty() {
+            if self.pending.is_empty() {
+                match frame_end(&chunk, 0) {
+                    Some(end) => each(chunk.split_to(end)),
+                    None => {
+                        self.hold(&chunk)?;
+                        return Ok(());
+                    }
+                }
+            } else {
+                // The end may straddle the seam, so the search goes over the joined bytes.
+                self.hold(&chunk)?;
+                chunk = Bytes::new();
+                while let Some(end) = frame_end(&self.pending, self.searched) {
+                    each(self.pending.split_to(end).freeze());
+                    self.searched = 0;
+                }
+                self.searched = self.pending.len().saturating_sub(LONGEST_END);
+            }
+        }
+        Ok(())
+    }
+
+    /// What came after the last frame's end, once the stream is over. A reader of events must ignore it.
+    pub fn finish(&mut self) -> Bytes {
+        self.searched = 0;
+        self.pending.split().freeze()
+    }
+
+    fn hold(&mut self, chunk: &[u8]) -> Result<(), FrameTooLong> {
+        if self.pending.len() + chunk.len() > self.cap && frame_end(chunk, 0).is_none() {
+            return Err(FrameTooLong { cap: self.cap });
+        }
+        if self.pending.is_empty() {
+            self.searched = chunk.len().saturating_sub(LONGEST_END);
+        }
+        self.pending.extend_from_slice(chunk);
+        Ok(())
+    }
+}
+
+/// Bytes before a possible end that must be looked at again when more come.
+const LONGEST_END: usize = 4;
+
+/// The index after the first blank line at or after `from`, with any of the three line ends.
+///
+/// A lone carriage return that is the last byte so far may be half of a pair, so it ends nothing yet.
+fn frame_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(found) = memchr::memchr2(b'\n', b'\r', &bytes[at..]) {
+        let first = at + found;
+        let second = line_end(bytes, first)?;
+        match bytes.get(second)? {
+            b'\n' => return Some(second + 1),
+            b'\r' => return line_end(bytes, second),
+            _ => at = second,
+        }
+    }
+    None
+}
+
+/// The index after the line end that starts at `at`, if it is certain where that is.
+fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
+    if bytes[at] == b'\n' {
+        return Some(at + 1);
+    }
+    match bytes.get(at + 1)? {
+        b'\n' => Some(at + 2),
+        _ => Some(at + 1),
+    }
+}
+
+/// The fields of one frame that gateways need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// The `event:` field; empty where there is none.
+    pub event: Bytes,
+    /// The `data:` lines, joined by line feeds; `None` for frames without any, comments for example.
+    pub data: Option<Bytes>,
+}
+
+/// Reads the fields of one frame. Data of a single line is a slice of the frame: nothing is copied.
+pub fn parse(frame: &Bytes) -> Event {
+    let mut event = Event::default();
+    let mut joined: Option<BytesMut> = None;
+    let mut at = 0;
+    while at < frame.len() {
+        let end = memchr::memchr2(b'\n', b'\r', &frame[at..]).map_or(frame.len(), |n| at + n);
+        let line = frame.slice(at..end);
+        at = end + 1;
+        let Some((name, value)) = field(&line) else { continue };
+        match name {
+            b"event" => event.event = value,
+            b"data" => match (&event.data, &mut joined) {
+                (None, _) => event.data = Some(value),
+                (Some(_), Some(all)) => {
+                    all.extend_from_slice(b"\n");
+                    all.extend_from_slice(&value);
+                }
+                (Some(first), none) => {
+                    let mut all = BytesMut::from(&first[..]);
+                    all.extend_from_slice(b"\n");
+                    all.extend_from_slice(&value);
+                    *none = Some(all);
+                }
+            },
+            _ => {}
+        }
+    }
+    if let Some(all) = joined {
+        event.data = Some(all.freeze());
+    }
+    event
+}
+
+/// Splits a line into name and value; `None` for blank lines and comments.
+fn field(line: &Bytes) -> Option<(&[u8], Bytes)> {
+    if line.is_empty() || line[0] == b':' {
+        return None;
+    }
+    let line_without_bom = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+    let offset = line.len() - line_without_bom.len();
+    match memchr::memchr(b':', line_without_bom) {
+        None => Some((&line[offset..], Bytes::new())),
+        Some(colon) => {
+            let colon = colon + offset;
+            let start = if line.get(colon + 1) == Some(&b' ') { colon + 2 } else { colon + 1 };
+            Some((&line[offset..colon], line.slice(start..)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &str = "\u{feff}data: one\n\n: note\n\nevent: x\r\ndata: two\r\ndata:three\r\n\r\ndata: {\"a\":1}\r\rid: 7\ndata\n\ntail";
+
+    fn frames(parts: &[&[u8]]) -> (Vec<Bytes>, Bytes) {
+        let mut framer = SseFramer::new(1 << 20);
+        let mut all = Vec::new();
+        for part in parts {
+            framer.push(Bytes::copy_from_slice(part), |f| all.push(f)).expect("within the cap");
+        }
+        let tail = framer.finish();
+        (all, tail)
+    }
+
+    #[test]
+    fn frames_are_the_same_wherever_the_bytes_are_cut() {
+        let bytes = STREAM.as_bytes();
+        let (whole, tail) = frames(&[bytes]);
+        assert_eq!(whole.len(), 5);
+        assert_eq!(&tail[..], b"tail");
+        for cut in 0..=bytes.len() {
+            assert_eq!(
+                frames(&[&bytes[..cut], &bytes[cut..]]),
+                (whole.clone(), tail.clone()),
+                "cut at {cut}"
+            );
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(frames(&single), (whole, tail));
+    }
+
+    #[test]
+    fn joined_frames_are_the_bytes_that_came() {
+        let (all, tail) = frames(&[STREAM.as_bytes()]);
+        let mut joined = all.concat();
+        joined.extend_from_slice(&tail);
+        assert_eq!(joined, STREAM.as_bytes());
+    }
+
+    #[test]
+    fn fields_are_read_with_every_line_end() {
+        let (all, _) = frames(&[STREAM.as_bytes()]);
+        let data: Vec<_> =
+            all.iter().map(|f| parse(f).data.map(|d| String::from_utf8_lossy(&d).into_owned())).collect();
+        assert_eq!(
+            data,
+            [
+                Some("one".into()),
+                None,
+                Some("two\nthree".into()),
+                Some("{\"a\":1}".into()),
+                Some(String::new())
+            ]
+        );
+        assert_eq!(&parse(&all[2]).event[..], b"x");
+    }
+
+    #[test]
+    fn a_line_of_16_mib_passes_and_a_longer_frame_than_the_cap_is_refused() {
+        let line = vec![b'x'; 16 << 20];
+        let mut framer = SseFramer::new(17 << 20);
+        let mut frames = 0;
+        for part in [b"data: ".as_slice(), &line, b"\n\n"] {
+            framer.push(Bytes::copy_from_slice(part), |_| frames += 1).expect("within the cap");
+        }
+        assert_eq!(frames, 1);
+        let mut small = SseFramer::new(1 << 20);
+        assert_eq!(small.push(Bytes::from(line), |_| ()), Err(FrameTooLong { cap: 1 << 20 }));
+    }
+}
