@@ -1,0 +1,128 @@
+//! A channel's live cell: what its supervisor publishes and what the call path counts.
+//!
+//! Cells are carried across route tables; a table refers to them and never copies them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use crossbeam::utils::CachePadded;
+
+use super::{
+    connections::Connections,
+    gate::{Gate, UNLIMITED},
+    health::{HealthReport, Sample},
+};
+use crate::domain::{ChannelName, ChannelSpec};
+
+/// Live state of one channel. Written by its supervisor, but for the counters.
+#[derive(Debug)]
+pub struct ChannelCell {
+    /// A dense number, never reused while the process lives.
+    pub slot: u32,
+    /// The channel's permanent name.
+    pub name: ChannelName,
+    /// Permits for requests in flight.
+    pub gate: Arc<Gate>,
+    /// Open connections over all workers.
+    pub connections: Arc<Connections>,
+    counters: CachePadded<Counters>,
+    spec: ArcSwap<ChannelSpec>,
+    generation: AtomicU64,
+    success_rate: AtomicU32,
+    first_byte_us: AtomicU64,
+    restarts: AtomicU64,
+}
+
+/// What the call path counts; totals since the channel was first seen.
+#[derive(Debug, Default)]
+struct Counters {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    first_byte_us: AtomicU64,
+}
+
+impl ChannelCell {
+    /// Makes the cell of a channel that is seen for the first time.
+    pub fn new(slot: u32, spec: Arc<ChannelSpec>) -> Arc<Self> {
+        Arc::new(Self {
+            slot,
+            name: spec.name.clone(),
+            gate: Gate::new(spec.concurrency.unwrap_or(UNLIMITED)),
+            connections: Connections::new(spec.pool.max_connections),
+            counters: CachePadded::new(Counters::default()),
+            generation: AtomicU64::new(1),
+            success_rate: AtomicU32::new(1.0_f32.to_bits()),
+            first_byte_us: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            spec: ArcSwap::new(spec),
+        })
+    }
+
+    /// The settings in force.
+    pub fn spec(&self) -> Arc<ChannelSpec> {
+        self.spec.load_full()
+    }
+
+    /// The pool generation: connections of an older one are not reused.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The health last published.
+    pub fn health(&self) -> HealthReport {
+        HealthReport {
+            success_rate: f32::from_bits(self.success_rate.load(Ordering::Relaxed)),
+            first_byte: Duration::from_micros(self.first_byte_us.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// How often the supervisor was restarted after a panic.
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Counts an attempt that brought the first byte of an answer after `first_byte`.
+    pub fn succeeded(&self, first_byte: Duration) {
+        self.counters.succeeded.fetch_add(1, Ordering::Relaxed);
+        self.counters.first_byte_us.fetch_add(first_byte.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt that failed by the upstream's fault.
+    pub fn failed(&self) {
+        self.counters.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Totals of attempts since the channel was first seen.
+    pub fn totals(&self) -> Sample {
+        Sample {
+            succeeded: self.counters.succeeded.load(Ordering::Relaxed),
+            failed: self.counters.failed.load(Ordering::Relaxed),
+            first_byte: Duration::from_micros(self.counters.first_byte_us.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Puts new settings in force. For the supervisor alone.
+    pub(super) fn apply(&self, spec: Arc<ChannelSpec>) {
+        let old = self.spec.swap(Arc::clone(&spec));
+        self.gate.set_limit(spec.concurrency.unwrap_or(UNLIMITED));
+        self.connections.set_cap(spec.pool.max_connections);
+        if old.pool != spec.pool || old.base_url != spec.base_url {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    pub(super) fn publish_health(&self, report: HealthReport) {
+        self.success_rate.store(report.success_rate.to_bits(), Ordering::Relaxed);
+        self.first_byte_us.store(report.first_byte.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+}
