@@ -1,5 +1,7 @@
 //! Penstock, an LLM API gateway. `docs/ARCHITECTURE.md` is the map.
 
+pub mod api_key;
+pub mod config;
 pub mod dialect;
 pub mod provider;
 pub mod wire;

@@ -1,0 +1,118 @@
+//! The settings file as it is written: every key once, nothing checked but names and types.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use serde::Deserialize;
+
+use super::{
+    LogFormat,
+    units::{Size, Span},
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) server: Server,
+    pub(super) log: Log,
+    pub(super) mock: Mock,
+    #[serde(rename = "channel")]
+    pub(super) channels: Vec<Channel>,
+    pub(super) aliases: BTreeMap<String, String>,
+    #[serde(rename = "key")]
+    pub(super) keys: Vec<Key>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Server {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) workers: Option<usize>,
+    pub(super) max_body: Option<Size>,
+    pub(super) max_whole_body: Option<Size>,
+    pub(super) max_bytes_in_flight: Option<Size>,
+    pub(super) max_event: Option<Size>,
+    pub(super) client_stall: Option<Span>,
+    pub(super) drain: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) filter: Option<String>,
+    pub(super) format: LogFormat,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Mock {
+    pub(super) enabled: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Channel {
+    pub(super) name: String,
+    pub(super) id: Option<u64>,
+    pub(super) provider: String,
+    pub(super) base_url: Option<String>,
+    pub(super) credential: Option<String>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) quirks: Option<Vec<String>>,
+    pub(super) models: Vec<String>,
+    #[serde(default)]
+    pub(super) mapping: BTreeMap<String, String>,
+    pub(super) groups: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) priority: i32,
+    #[serde(default = "one")]
+    pub(super) weight: u32,
+    pub(super) concurrency: Option<u32>,
+    #[serde(default = "yes")]
+    pub(super) enabled: bool,
+    #[serde(default)]
+    pub(super) timeouts: Timeouts,
+    #[serde(default)]
+    pub(super) pool: Pool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Timeouts {
+    pub(super) connect: Option<Span>,
+    pub(super) first_byte: Option<Span>,
+    pub(super) first_byte_stream: Option<Span>,
+    pub(super) idle: Option<Span>,
+    pub(super) total: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Pool {
+    pub(super) max_connections: Option<u32>,
+    pub(super) idle: Option<Span>,
+    pub(super) lifetime: Option<Span>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) secret: Option<String>,
+    pub(super) sha256: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) models: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) may_pin: bool,
+    #[serde(default)]
+    pub(super) may_see_routing: bool,
+}

@@ -1,0 +1,118 @@
+//! Settings files that are right, and the sentence each mistake gets.
+
+use super::*;
+
+struct Known;
+
+impl Providers for Known {
+    fn provider(&self, id: &str) -> Option<ProviderDefaults> {
+        (id == "openai").then(|| ProviderDefaults {
+            base_url: Some("https://api.openai.com"),
+            needs_credential: true,
+            quirks: vec!["request-stream-usage"],
+        })
+    }
+    fn provider_ids(&self) -> Vec<&'static str> {
+        vec!["openai"]
+    }
+    fn quirk_names(&self) -> Vec<&'static str> {
+        vec!["request-stream-usage"]
+    }
+}
+
+fn check(text: &str) -> Result<Settings, ConfigError> {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let path = dir.path().join("penstock.toml");
+    std::fs::write(&path, text).expect("written");
+    load(Some(&path), &Overrides::default(), &Known)
+}
+
+fn refusal(text: &str) -> String {
+    check(text).expect_err("refused").to_string()
+}
+
+const CHANNEL: &str =
+    "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredential = \"k\"\nmodels = [\"m\"]\n";
+
+#[test]
+fn nothing_written_gives_the_defaults_and_the_mock_channel() {
+    let settings = check("").expect("valid");
+    assert_eq!(settings.server.listen.port(), 3000);
+    assert_eq!(settings.server.max_body, 64 << 20);
+    assert!(settings.mock);
+}
+
+#[test]
+fn a_channel_takes_the_rows_defaults_and_its_own_settings() {
+    let settings = check(&format!(
+        "{CHANNEL}concurrency = 4\nmapping = {{ m = \"up\" }}\nbase_url = \"http://h:1/v1/\"\n[channel.timeouts]\nidle = \"90s\"\n[aliases]\nx = \"m\"\n"
+    ))
+    .expect("valid");
+    let spec = &settings.catalog.channels[0];
+    assert_eq!(&*spec.base_url, "http://h:1");
+    assert_eq!((&*spec.models[0].model, &*spec.models[0].upstream), ("m", "up"));
+    assert_eq!(spec.timeouts.idle, Duration::from_secs(90));
+    assert_eq!(spec.quirks.len(), 1);
+    assert!(!settings.mock);
+    assert!(!format!("{settings:?}").contains("\"k\""), "credentials are not printed");
+}
+
+#[test]
+fn misspelt_keys_are_refused_with_their_place() {
+    let said = refusal("[server]\nlisten = \"127.0.0.1:1\"\nmax_bodi = 3\n");
+    assert!(said.contains("line 3") && said.contains("max_bodi"), "{said}");
+    let said = refusal(&format!("{CHANNEL}concurency = 3\n"));
+    assert!(said.contains("line 6") && said.contains("concurency"), "{said}");
+}
+
+#[test]
+fn contradictions_are_refused_with_the_keys_name() {
+    for (text, words) in [
+        (format!("{CHANNEL}{CHANNEL}"), "channel \"a\": name: another channel has this name"),
+        (format!("{CHANNEL}[channel.timeouts]\nidle = \"2h\"\ntotal = \"1h\"\n"), "timeouts.idle"),
+        (format!("{CHANNEL}[channel.timeouts]\nidle = 0\n"), "timeouts.idle: must be more than 0"),
+        (
+            format!("{CHANNEL}concurrency = 9\n[channel.pool]\nmax_connections = 8\n"),
+            "pool.max_connections (8)",
+        ),
+        (format!("{CHANNEL}mapping = {{ n = \"up\" }}\n"), "\"n\" is not one of the channel's models"),
+        (format!("{CHANNEL}quirks = [\"sing\"]\n"), "there is no quirk \"sing\""),
+        (format!("{CHANNEL}[aliases]\nx = \"nope\"\n"), "no channel serves \"nope\""),
+        (format!("{CHANNEL}[aliases]\nm = \"m\"\n"), "is an alias itself"),
+        (format!("{CHANNEL}headers = {{ Host = \"h\" }}\n"), "set by the gateway itself"),
+        (format!("{CHANNEL}base_url = \"ftp://h\"\n"), "must start with http:// or https://"),
+        (CHANNEL.replace("openai", "opnai"), "there is no provider \"opnai\"; known are openai"),
+        (CHANNEL.replace("credential = \"k\"\n", ""), "credential: provider openai needs one"),
+        (CHANNEL.replace("\"k\"", "\"env:PENSTOCK_NO_SUCH_VARIABLE\""), "is not set"),
+        (CHANNEL.replace("[\"m\"]", "[]"), "at least one model"),
+        ("[server]\nmax_body = \"2GiB\"\n".into(), "could never be taken"),
+        ("[server]\nworkers = 0\n".into(), "server.workers: must be more than 0"),
+        ("[[key]]\nname = \"k\"\n".into(), "give secret"),
+        ("[[key]]\nname = \"k\"\nsecret = \"short\"\n".into(), "at least 16 characters"),
+        ("[[key]]\nname = \"k\"\nsha256 = \"xyz\"\n".into(), "64 hexadecimal digits"),
+    ] {
+        let said = refusal(&text);
+        assert!(said.contains(words), "{text}\nsaid: {said}");
+    }
+}
+
+#[test]
+fn wrong_types_are_refused_with_their_place() {
+    for text in
+        ["server = 3", "[server]\nlisten = 3\n", "[server]\nmax_body = -1\n", "[server]\ndrain = \"soon\"\n"]
+    {
+        let said = refusal(text);
+        assert!(said.contains("line"), "{text}\nsaid: {said}");
+    }
+}
+
+#[test]
+fn differences_name_what_changed_and_hide_secrets() {
+    let old = check(CHANNEL).expect("valid").catalog;
+    let new = check(&CHANNEL.replace("\"k\"", "\"other\"").replace("models", "concurrency = 4\nmodels"))
+        .expect("valid")
+        .catalog;
+    assert_eq!(differences(&old, &new), ["channel a: concurrency None -> Some(4), credential changed"]);
+    assert_eq!(differences(&old, &Catalog::default()), ["channel a: removed"]);
+    assert_eq!(differences(&Catalog::default(), &old), ["channel a: added"]);
+}
