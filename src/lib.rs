@@ -4,4 +4,5 @@ pub mod api_key;
 pub mod config;
 pub mod dialect;
 pub mod provider;
+pub mod transport;
 pub mod wire;

@@ -36,9 +36,9 @@ pub struct Served {
 pub struct Timeouts {
     /// Name resolution, TCP and TLS together.
     pub connect: Duration,
-    /// From the request's last byte to the first byte of a streamed answer's content.
+    /// From the attempt's start to the first event of a streamed answer.
     pub first_byte_stream: Duration,
-    /// The same where the answer is not a stream.
+    /// From the attempt's start to the first byte of an answer that is no stream.
     pub first_byte: Duration,
     /// Between two reads of an answer.
     pub idle: Duration,

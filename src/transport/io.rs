@@ -1,0 +1,216 @@
+//! A connection that tells the truth about its end.
+//!
+//! awc reads an early end of the bytes as the end of the answer, and does not read while it sends a
+//! large body. So this layer, above TLS too, turns every end into an error that says what it means,
+//! and looks for an early answer while a write stalls.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use actix_rt::net::{ActixStream, Ready};
+use bytes::{Buf, BytesMut};
+use penstock_actors::channel::ConnectionSlot;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
+
+/// What an end of the bytes means. Travels inside [`io::Error`] through awc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Ended {
+    /// A kept connection ended before the answer to this request began.
+    #[error("kept connection closed")]
+    Stale,
+    /// A new connection ended before an answer began.
+    #[error("connection closed without an answer")]
+    NoAnswer,
+    /// The peer closed properly after a part of the answer: the end of a close-delimited one.
+    #[error("connection closed")]
+    Closed,
+}
+
+impl Ended {
+    fn into_io(self) -> io::Error {
+        io::Error::new(io::ErrorKind::UnexpectedEof, self)
+    }
+
+    /// Finds the meaning inside an error that came back through awc.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).copied()
+    }
+}
+
+/// Plain or encrypted.
+pub(super) enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+/// A counted connection.
+pub(super) struct GuardedIo {
+    socket: Socket,
+    exchange: Exchange,
+    /// An answer that began while the request was still being written.
+    early: BytesMut,
+    _slot: ConnectionSlot,
+}
+
+/// How far the request in hand is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Exchange {
+    /// Answers before this one.
+    served: u32,
+    /// Bytes of this request written.
+    written: u64,
+    /// Whether bytes of this answer came.
+    answered: bool,
+    /// The request's rest is thrown away: the answer came early, or the peer takes no more.
+    swallow: bool,
+}
+
+impl GuardedIo {
+    pub(super) fn new(socket: Socket, slot: ConnectionSlot) -> Self {
+        let exchange = Exchange { served: 0, written: 0, answered: false, swallow: false };
+        Self { socket, exchange, early: BytesMut::new(), _slot: slot }
+    }
+
+    /// Looks for an early answer; true where there is one.
+    fn answer_is_early(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut space = [0; 4096];
+        let mut buf = ReadBuf::new(&mut space);
+        match self.poll_socket_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                self.early.extend_from_slice(buf.filled());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn poll_socket_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Socket::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_socket_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Socket::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn end_before_answer(&self) -> Ended {
+        if self.exchange.served > 0 { Ended::Stale } else { Ended::NoAnswer }
+    }
+}
+
+impl AsyncRead for GuardedIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let n = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early[..n]);
+            self.early.advance(n);
+            self.exchange.answered = true;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let read = ready!(self.poll_socket_read(cx, buf));
+        Poll::Ready(match read {
+            Ok(()) if buf.filled().len() > before => {
+                self.exchange.answered = true;
+                Ok(())
+            }
+            Ok(()) if self.exchange.answered => Err(Ended::Closed.into_io()),
+            Err(error) if self.exchange.answered => Err(error),
+            _ => Err(self.end_before_answer().into_io()),
+        })
+    }
+}
+
+impl AsyncWrite for GuardedIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.exchange.answered {
+            if self.exchange.swallow {
+                // The last request was never written to its end; nothing can follow it here.
+                return Poll::Ready(Err(Ended::Stale.into_io()));
+            }
+            let served = self.exchange.served.saturating_add(1);
+            self.exchange = Exchange { served, written: 0, answered: false, swallow: false };
+        }
+        if self.exchange.swallow {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        match self.poll_socket_write(cx, buf) {
+            Poll::Ready(Ok(n)) => {
+                self.exchange.written += n as u64;
+                Poll::Ready(Ok(n))
+            }
+            // What the peer sent before it closed can still be read; reading tells the rest.
+            Poll::Ready(Err(_)) => {
+                self.exchange.swallow = true;
+                Poll::Ready(Ok(buf.len()))
+            }
+            Poll::Pending if self.exchange.written > 0 && self.answer_is_early(cx) => {
+                self.exchange.swallow = true;
+                Poll::Ready(Ok(buf.len()))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.exchange.swallow {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.socket {
+            Socket::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Socket::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Socket::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+impl ActixStream for GuardedIo {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        readiness(self.socket.tcp().poll_read_ready(cx), Interest::READABLE)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        readiness(self.socket.tcp().poll_write_ready(cx), Interest::WRITABLE)
+    }
+}
+
+fn readiness(polled: Poll<io::Result<()>>, interest: Interest) -> Poll<io::Result<Ready>> {
+    polled.map_ok(|()| if interest == Interest::READABLE { Ready::READABLE } else { Ready::WRITABLE })
+}
+
+impl fmt::Debug for GuardedIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedIo").field("exchange", &self.exchange).finish_non_exhaustive()
+    }
+}
