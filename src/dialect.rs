@@ -1,5 +1,11 @@
 //! Wire formats. A dialect's file parses it, writes it, and recognises its usage, end and errors.
 
+pub mod openai;
+
+use bytes::Bytes;
+
+use crate::provider::Failure;
+
 /// A client-facing or upstream wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -7,4 +13,19 @@ pub enum Dialect {
     OpenAi,
     /// Anthropic's messages.
     AnthropicMessages,
+}
+
+impl Dialect {
+    /// The body of a refusal, in this dialect; `call_id` ends its message.
+    pub fn error_body(self, failure: &Failure, call_id: &str) -> Bytes {
+        match self {
+            Self::OpenAi | Self::AnthropicMessages => openai::error_body(failure, call_id),
+        }
+    }
+
+    /// The event that ends a stream which cannot go on.
+    pub fn error_event(self, failure: &Failure, call_id: &str) -> Bytes {
+        let body = self.error_body(failure, call_id);
+        [b"data: ".as_slice(), &body, b"\n\n"].concat().into()
+    }
 }

@@ -2,12 +2,18 @@
 //!
 //! Pure: a call in, bytes out; bytes in, events out. No I/O, no clock, no environment.
 
+pub mod openai;
+pub mod quirk;
+pub mod row;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use penstock_actors::domain::{Fault, Usage, catalog::Delivery};
 
 use crate::dialect::Dialect;
+
+pub use quirk::Quirk;
 
 /// A capability that clients call, by its public path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +59,10 @@ pub struct Ask<'a> {
     pub delivery: Delivery,
     /// Whether the client asked for usage in the stream (`stream_options.include_usage`).
     pub usage_wanted: bool,
+    /// The channel's quirks.
+    pub quirks: &'a [Quirk],
+    /// Longest event of a stream, in bytes.
+    pub max_event: usize,
     /// Seconds since 1970 at admission, for answers that must carry a time.
     pub created: u64,
 }
@@ -203,4 +213,75 @@ pub struct Failure {
     pub message: String,
     /// When to come back, where the provider said so.
     pub retry_after: Option<Duration>,
+}
+
+/// The longest message of a provider that is passed on, in bytes.
+const LONGEST_MESSAGE: usize = 2048;
+
+impl Failure {
+    /// A request that is wrong whoever serves it: 400, the client's fault.
+    pub fn invalid_request(code: &str, param: Option<&str>, message: impl Into<String>) -> Self {
+        Self {
+            status: 400,
+            fault: Fault::Client,
+            next: Next::Tell,
+            kind: "invalid_request_error".to_owned(),
+            code: code.to_owned(),
+            param: param.map(str::to_owned),
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// An attempt that the provider spoilt without a status of its own: 502, or 504 for a deadline.
+    pub fn upstream(status: u16, code: &str, next: Next, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            fault: Fault::Upstream,
+            next,
+            kind: "upstream_error".to_owned(),
+            code: code.to_owned(),
+            param: None,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// What a provider's bad status means, before its body is read.
+    ///
+    /// 400, 413, 415, 416 and 422 say that the request is wrong; everything else that another
+    /// channel could do better.
+    pub fn upstream_status(status: u16, mut message: String) -> Self {
+        if message.len() > LONGEST_MESSAGE {
+            let end = (0..=LONGEST_MESSAGE).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
+            message.truncate(end);
+            message.push_str(" ...");
+        }
+        let wrong_request = matches!(status, 400 | 413 | 415 | 416 | 422);
+        Self {
+            // What is no error status cannot be passed on as one.
+            status: if (400..600).contains(&status) { status } else { 502 },
+            fault: if wrong_request { Fault::Client } else { Fault::Upstream },
+            next: if wrong_request { Next::Tell } else { Next::Failover },
+            kind: if wrong_request { "invalid_request_error" } else { "upstream_error" }.to_owned(),
+            code: "bad_response_status_code".to_owned(),
+            param: None,
+            message,
+            retry_after: None,
+        }
+    }
+
+    /// A refusal or a failure of Penstock itself.
+    pub fn gateway(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            fault: Fault::Gateway,
+            next: Next::Tell,
+            kind: "gateway_error".to_owned(),
+            code: code.to_owned(),
+            param: None,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
 }

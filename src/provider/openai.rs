@@ -1,0 +1,184 @@
+//! OpenAI and everyone who speaks as it does: bodies pass through, edited in place.
+
+use bytes::Bytes;
+use penstock_actors::domain::Delivery;
+
+use super::{
+    Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Edit, Endpoint, Failure, Next, Quirk,
+    UpstreamBody, UpstreamRequest,
+};
+use crate::{
+    dialect::openai::{self, StreamReader, WholeReader},
+    wire::json::{Kind, TopLevel},
+};
+
+/// The adapter of OpenAI's own dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenAi;
+
+impl Adapter for OpenAi {
+    fn body_need(&self) -> BodyNeed {
+        BodyNeed::Scan
+    }
+
+    fn request(&self, ask: &Ask<'_>, body: AskBody<'_>) -> Result<UpstreamRequest, Failure> {
+        let AskBody::Scan(top) = body else {
+            return Err(Failure::gateway(
+                500,
+                "internal_error",
+                "The request was prepared for another provider.",
+            ));
+        };
+        let mut edits = Vec::new();
+        edits.extend(usage_edit(ask, top));
+        edits.extend(model_edit(ask, top));
+        edits.sort_by_key(|e| e.start);
+        Ok(UpstreamRequest {
+            path: match ask.endpoint {
+                Endpoint::ChatCompletions => "/v1/chat/completions",
+                Endpoint::Completions => "/v1/completions",
+                Endpoint::Embeddings => "/v1/embeddings",
+                Endpoint::Moderations => "/v1/moderations",
+            },
+            headers: Vec::new(),
+            body: UpstreamBody::Edited(edits),
+        })
+    }
+
+    fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
+        let is_stream = head.content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
+        match (ask.delivery, is_stream) {
+            (Delivery::Stream, true) => {
+                // Hidden only where the gateway itself asked for it.
+                let hide = !ask.usage_wanted && ask.quirks.contains(&Quirk::RequestStreamUsage);
+                Ok(Box::new(StreamReader::new(ask.model, ask.max_event, !hide)))
+            }
+            (Delivery::Whole, false) => Ok(Box::new(WholeReader::new(ask.model))),
+            (Delivery::Stream, false) => Err(unexpected("a stream was asked for, and something else came")),
+            (Delivery::Whole, true) => Err(unexpected("no stream was asked for, and one came")),
+        }
+    }
+
+    fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {
+        let mut failure = openai::failure(head.status, body);
+        failure.retry_after = head.retry_after;
+        failure
+    }
+}
+
+fn unexpected(what: &str) -> Failure {
+    let message = format!("The provider's answer cannot be used: {what}.");
+    Failure::upstream(502, "unexpected_response_format", Next::FailoverUncertain, message)
+}
+
+/// Puts the provider's name for the model where the client's stands.
+fn model_edit(ask: &Ask<'_>, top: &TopLevel) -> Option<Edit> {
+    let with: Bytes = serde_json::to_vec(ask.upstream_model).unwrap_or_default().into();
+    match top.field("model") {
+        Some(field) if field.raw == with => None,
+        Some(field) => Some(Edit { start: field.start, end: field.end, with }),
+        None => {
+            let comma = if top.has_members { "," } else { "" };
+            let member = [b"\"model\":".as_slice(), &with, comma.as_bytes()].concat();
+            Some(Edit { start: top.first_member, end: top.first_member, with: member.into() })
+        }
+    }
+}
+
+/// Asks for usage in a stream, keeping the client's other stream options.
+fn usage_edit(ask: &Ask<'_>, top: &TopLevel) -> Option<Edit> {
+    let wanted = ask.delivery == Delivery::Stream
+        && !ask.usage_wanted
+        && ask.quirks.contains(&Quirk::RequestStreamUsage);
+    if !wanted {
+        return None;
+    }
+    const ASKED: &[u8] = b"{\"include_usage\":true}";
+    match top.field("stream_options") {
+        None => {
+            let member = [b"\"stream_options\":".as_slice(), ASKED, b","].concat();
+            Some(Edit { start: top.first_member, end: top.first_member, with: member.into() })
+        }
+        Some(field) => {
+            let with = match serde_json::from_slice::<serde_json::Map<_, _>>(&field.raw) {
+                Ok(mut options) if field.kind == Kind::Object => {
+                    options.insert("include_usage".to_owned(), true.into());
+                    serde_json::to_vec(&options).unwrap_or_default().into()
+                }
+                _ => Bytes::from_static(ASKED),
+            };
+            Some(Edit { start: field.start, end: field.end, with })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{dialect::Dialect, dialect::openai::REQUEST, wire::json::Scanner};
+
+    /// The body that goes out for `body`.
+    fn sent(body: &str, upstream_model: &str, usage_wanted: bool) -> String {
+        let mut scanner = Scanner::new(REQUEST);
+        scanner.push(body.as_bytes()).expect("valid");
+        let top = scanner.finish().expect("complete");
+        let stream = top.field("stream").is_some_and(|f| f.raw == b"true");
+        let ask = Ask {
+            endpoint: Endpoint::ChatCompletions,
+            face: Dialect::OpenAi,
+            model: "m",
+            upstream_model,
+            delivery: if stream { Delivery::Stream } else { Delivery::Whole },
+            usage_wanted,
+            quirks: &[Quirk::RequestStreamUsage],
+            max_event: 1 << 20,
+            created: 0,
+        };
+        let request = OpenAi.request(&ask, AskBody::Scan(&top)).expect("a request");
+        let UpstreamBody::Edited(edits) = request.body else { panic!("edits") };
+        let mut out = String::new();
+        let mut at = 0;
+        for edit in edits {
+            assert!(edit.start as usize >= at && edit.end >= edit.start);
+            out.push_str(&body[at..edit.start as usize]);
+            out.push_str(std::str::from_utf8(&edit.with).expect("text"));
+            at = edit.end as usize;
+        }
+        out + &body[at..]
+    }
+
+    #[test]
+    fn bytes_pass_unchanged_but_for_the_model_name() {
+        let body = "{ \"x\":[1, 2],\"model\" : \"m\" ,\"messages\":[]}";
+        assert_eq!(sent(body, "m", false), body);
+        assert_eq!(sent(body, "up", false), body.replace("\"m\"", "\"up\""));
+    }
+
+    #[test]
+    fn usage_is_asked_for_in_streams() {
+        for (body, wanted) in [
+            (
+                r#"{"model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":null}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#"{"stream_options":{"a":1,"include_usage":false},"model":"m","stream":true}"#,
+                r#"{"stream_options":{"a":1,"include_usage":true},"model":"m","stream":true}"#,
+            ),
+        ] {
+            assert_eq!(sent(body, "m", false), wanted);
+        }
+        let asked = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#;
+        assert_eq!(sent(asked, "m", true), asked);
+    }
+
+    #[test]
+    fn a_missing_model_is_added() {
+        assert_eq!(sent(r#"{"input":"x"}"#, "up", false), r#"{"model":"up","input":"x"}"#);
+        assert_eq!(sent("{}", "up", false), r#"{"model":"up"}"#);
+    }
+}

@@ -1,0 +1,71 @@
+//! Providers as rows: what differs between them is data, and only what data cannot say is an adapter.
+
+use super::{Adapter, Endpoint, Quirk, openai::OpenAi};
+
+/// How a provider wants to be shown the credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// `Authorization: Bearer ...`, if there is a credential.
+    Bearer,
+    /// A header of its own.
+    Header(&'static str),
+}
+
+/// One provider.
+pub struct Row {
+    /// The name in settings.
+    pub id: &'static str,
+    /// Where it is, unless the channel says otherwise.
+    pub base_url: Option<&'static str>,
+    /// How it is shown the credential.
+    pub auth: Auth,
+    /// Whether it serves nobody without one.
+    pub needs_credential: bool,
+    /// What it can be asked.
+    pub endpoints: &'static [Endpoint],
+    /// Rewrites it needs.
+    pub quirks: &'static [Quirk],
+    /// Whether it is our mock: it is told the call's id and the client's `x-penstock-mock-*` headers.
+    pub is_mock: bool,
+    /// Builds its requests and reads its answers.
+    pub adapter: &'static dyn Adapter,
+}
+
+/// Every provider.
+pub const ROWS: &[Row] = &[
+    Row {
+        id: "openai",
+        base_url: Some("https://api.openai.com"),
+        auth: Auth::Bearer,
+        needs_credential: true,
+        endpoints: &Endpoint::ALL,
+        quirks: &[Quirk::RequestStreamUsage],
+        is_mock: false,
+        adapter: &OpenAi,
+    },
+    Row {
+        id: "openai-compatible",
+        base_url: None,
+        auth: Auth::Bearer,
+        needs_credential: false,
+        endpoints: &Endpoint::ALL,
+        quirks: &[Quirk::RequestStreamUsage],
+        is_mock: false,
+        adapter: &OpenAi,
+    },
+    Row {
+        id: "mock",
+        base_url: None,
+        auth: Auth::Bearer,
+        needs_credential: false,
+        endpoints: &Endpoint::ALL,
+        quirks: &[Quirk::RequestStreamUsage],
+        is_mock: true,
+        adapter: &OpenAi,
+    },
+];
+
+/// The row of a provider.
+pub fn by_id(id: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.id == id)
+}
