@@ -4,5 +4,7 @@ pub mod api_key;
 pub mod config;
 pub mod dialect;
 pub mod provider;
+pub mod relay;
+pub mod telemetry;
 pub mod transport;
 pub mod wire;

@@ -1,0 +1,197 @@
+//! The life of a call, a file a phase: admit, plan, attempt, forward, settle.
+//!
+//! It asks nobody: it loads published snapshots, takes permits, and sends. What a caller may do is
+//! decided in `admit`; what a provider wants, by its adapter; what bytes travel, by the transport.
+
+pub mod admit;
+mod attempt;
+pub mod budget;
+mod fault;
+mod flow;
+pub mod forward;
+mod link;
+pub mod settle;
+pub mod spool;
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+
+use http::{HeaderName, HeaderValue};
+use penstock_actors::{
+    domain::ChannelName,
+    router::{Pinned, Plan, RouteTable, TableHandle, Unroutable},
+};
+
+use crate::{
+    api_key::Caller,
+    dialect::Dialect,
+    dialect::openai::RequestFacts,
+    provider::{Endpoint, Failure, Next},
+    relay::{budget::ByteBudget, forward::AnswerBody, link::Link, settle::CallRecord, spool::Spool},
+    telemetry::Metrics,
+    transport::Transport,
+    wire::json::TopLevel,
+};
+
+/// What every worker's relay shares.
+pub struct RelayShared {
+    /// The route table in force.
+    pub table: TableHandle,
+    /// Where calls are counted.
+    pub metrics: Arc<Metrics>,
+    /// Bytes of request bodies held.
+    pub bytes: Arc<ByteBudget>,
+    /// Longest event of a stream, in bytes.
+    pub max_event: usize,
+    /// Longest body that is held whole, in bytes.
+    pub max_whole_body: u64,
+}
+
+/// The relay of one worker.
+pub struct Relay {
+    shared: Arc<RelayShared>,
+    transport: Rc<dyn Transport>,
+    links: RefCell<HashMap<u32, Rc<Link>>>,
+}
+
+/// A call that was admitted.
+pub struct Call {
+    /// Our id: UUIDv7.
+    pub id: Rc<str>,
+    /// What is called.
+    pub endpoint: Endpoint,
+    /// The client's dialect.
+    pub face: Dialect,
+    /// Who calls.
+    pub caller: Arc<Caller>,
+    /// A channel the caller insists on.
+    pub pin: Option<Pinned>,
+    /// What the request says at its top level.
+    pub facts: RequestFacts,
+    /// Where its fields stand.
+    pub top: TopLevel,
+    /// The request body.
+    pub body: Spool,
+    /// Client headers that every provider gets.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Client headers that only mock channels get.
+    pub mock_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Seconds since 1970 at admission.
+    pub created: u64,
+}
+
+/// An answer that has begun.
+pub struct Answer {
+    /// The `content-type` for the client.
+    pub content_type: HeaderValue,
+    /// The bytes; settles the call when it ends or is dropped.
+    pub body: AnswerBody,
+    /// Which channel answers.
+    pub channel: ChannelName,
+    /// How many attempts it took.
+    pub attempts: u32,
+}
+
+impl Relay {
+    /// Makes the relay of a worker.
+    pub fn new(shared: Arc<RelayShared>, transport: Rc<dyn Transport>) -> Self {
+        Self { shared, transport, links: RefCell::default() }
+    }
+
+    /// The route table in force.
+    pub fn table(&self) -> Arc<RouteTable> {
+        self.shared.table.load_full()
+    }
+
+    /// Finds a channel that answers, trying candidates in the plan's order until a byte is due to the client.
+    ///
+    /// # Errors
+    /// The refusal, or the last candidate's failure. The record says the outcome in every case.
+    pub async fn call(&self, call: &Call, mut record: CallRecord) -> Result<Answer, Failure> {
+        match self.try_candidates(call, &mut record).await {
+            Ok((begun, channel)) => {
+                let attempts = record.attempts();
+                Ok(Answer {
+                    content_type: begun.content_type.clone(),
+                    body: AnswerBody::new(begun, call, record),
+                    channel,
+                    attempts,
+                })
+            }
+            Err(failure) => {
+                record.refused(&failure);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn try_candidates(
+        &self,
+        call: &Call,
+        record: &mut CallRecord,
+    ) -> Result<(attempt::Begun, ChannelName), Failure> {
+        let table = self.table();
+        let model = table.resolve(&call.facts.model);
+        let mut plan = Plan::new(&table, model, &call.caller.group, call.pin)
+            .map_err(|reason| unroutable(reason, call))?;
+        let mut last = None;
+        let mut roll = rand::random::<u64>;
+        while let Some(route) = plan.next(&mut roll) {
+            let Some(permit) = route.cell.gate.try_enter() else { continue };
+            let link = match self.link(route) {
+                Ok(link) => link,
+                Err(failure) => {
+                    last = Some(failure);
+                    continue;
+                }
+            };
+            record.attempt(&route.spec.name);
+            match self.attempt(call, route, &link, permit).await {
+                Ok(begun) => return Ok((begun, route.spec.name.clone())),
+                Err(failure) => {
+                    tracing::debug!(call = %call.id, channel = %route.spec.name, code = failure.code,
+                        status = failure.status, reason = failure.message, "attempt failed");
+                    if failure.next == Next::Tell {
+                        return Err(failure);
+                    }
+                    last = Some(failure);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            self.shared.metrics.saturated.inc();
+            saturated(call)
+        }))
+    }
+}
+
+fn unroutable(reason: Unroutable, call: &Call) -> Failure {
+    let model = &call.facts.model;
+    match reason {
+        Unroutable::ModelUnknown => admit::model_not_found(model),
+        Unroutable::NotForGroup => {
+            let message =
+                format!("No channel serves the model '{model}' to the group '{}'.", call.caller.group);
+            Failure::gateway(503, "no_channel_for_group", message)
+        }
+        Unroutable::PinUnknown => Failure::invalid_request(
+            "invalid_channel_id",
+            None,
+            "The channel named in the key does not exist.",
+        ),
+        Unroutable::PinDisabled => {
+            admit::forbidden("channel_disabled", "The channel named in the key is disabled.")
+        }
+        Unroutable::PinDoesNotServe => {
+            let message = format!("The channel named in the key does not serve the model '{model}' to you.");
+            admit::forbidden("channel_does_not_serve", &message)
+        }
+    }
+}
+
+fn saturated(call: &Call) -> Failure {
+    let message = format!("Every channel for the model '{}' is full at the moment.", call.facts.model);
+    let mut failure = Failure::gateway(429, "channels_saturated", message);
+    failure.kind = "rate_limit_error".to_owned();
+    failure.retry_after = Some(std::time::Duration::from_secs(1));
+    failure
+}

@@ -1,0 +1,128 @@
+//! From transport errors and deadlines to failures: whose fault, which class. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use crate::{
+    provider::{Failure, Next},
+    transport::TransportError,
+};
+
+/// What a transport error means for the attempt.
+pub(super) fn of_transport(error: &TransportError) -> Failure {
+    let (status, code, next) = match error {
+        TransportError::Resolve(_) | TransportError::Connect(_) => {
+            (502, "upstream_unreachable", Next::Failover)
+        }
+        TransportError::ConnectTimeout => (504, "upstream_connect_timeout", Next::Failover),
+        TransportError::Tls(_) => (502, "upstream_tls_failed", Next::Failover),
+        TransportError::NoPlace => return no_place(error),
+        TransportError::NoDescriptor => return no_descriptor(error),
+        TransportError::Stale | TransportError::Closed => (502, "upstream_closed", Next::FailoverUncertain),
+        TransportError::Protocol(_) => (502, "upstream_bad_answer", Next::FailoverUncertain),
+        TransportError::Truncated => (502, "upstream_cut_off", Next::FailoverUncertain),
+        TransportError::Body(_) => return Failure::gateway(500, "body_unreadable", sentence(error)),
+    };
+    // Addresses and certificates are the operator's business; they stand in the log.
+    let public = match error {
+        TransportError::Resolve(_) | TransportError::Connect(_) => {
+            "The provider could not be reached.".to_owned()
+        }
+        TransportError::Tls(_) => "The provider's TLS handshake failed.".to_owned(),
+        other => sentence(other),
+    };
+    Failure::upstream(status, code, next, public)
+}
+
+fn no_place(error: &TransportError) -> Failure {
+    let mut failure = Failure::gateway(429, "channels_saturated", sentence(error));
+    failure.next = Next::Failover;
+    failure.retry_after = Some(Duration::from_secs(1));
+    failure
+}
+
+fn no_descriptor(error: &TransportError) -> Failure {
+    let mut failure = Failure::gateway(503, "gateway_overloaded", sentence(error));
+    failure.retry_after = Some(Duration::from_secs(1));
+    failure
+}
+
+/// The deadlines an attempt can miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deadline {
+    FirstByte,
+    Idle,
+    Total,
+}
+
+/// What a missed deadline means.
+pub(super) fn of_deadline(deadline: Deadline, after: Duration) -> Failure {
+    let (code, what) = match deadline {
+        Deadline::FirstByte => ("upstream_first_byte_timeout", "sent nothing for"),
+        Deadline::Idle => ("upstream_idle_timeout", "fell silent for"),
+        Deadline::Total => ("upstream_total_timeout", "took longer than"),
+    };
+    let message = format!("The provider {what} {}.", humantime::format_duration(after));
+    Failure::upstream(504, code, Next::FailoverUncertain, message)
+}
+
+/// An error's text as a sentence.
+fn sentence(error: &TransportError) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), chars.as_str()),
+        None => String::new(),
+    }
+}
+
+/// Longest hint that is believed.
+const LONGEST_HINT: Duration = Duration::from_secs(24 * 3600);
+
+/// Reads `retry-after-ms` (milliseconds) and `retry-after` (seconds, or a date: RFC 9110, section 10.2.3).
+pub(super) fn retry_after(ms: Option<&str>, after: Option<&str>, now: SystemTime) -> Option<Duration> {
+    let positive = |x: f64| (x.is_finite() && x >= 0.0).then_some(x);
+    let from_ms = ms.and_then(|m| m.trim().parse().ok()).and_then(positive).map(|m| m / 1000.0);
+    let seconds = from_ms.or_else(|| after.and_then(|s| s.trim().parse().ok()).and_then(positive));
+    let hint = match seconds {
+        Some(s) => Duration::try_from_secs_f64(s).unwrap_or(LONGEST_HINT),
+        None => {
+            let date = httpdate::parse_http_date(after?.trim()).ok()?;
+            date.duration_since(now).unwrap_or_default()
+        }
+    };
+    Some(hint.min(LONGEST_HINT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_are_read_in_every_form_and_garbage_is_none() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
+        for (ms, after, wanted) in [
+            (Some("1500"), Some("9"), Some(1500)),
+            (None, Some("2"), Some(2000)),
+            (None, Some("0.5"), Some(500)),
+            (None, Some("Sun, 06 Nov 1994 08:49:40 GMT"), Some(3000)),
+            (None, Some("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0)),
+            (None, Some("86400000"), Some(86_400_000)),
+            (None, Some("-5"), None),
+            (None, Some("soon"), None),
+            (Some("NaN"), None, None),
+            (Some("x"), Some("1"), Some(1000)),
+            (None, None, None),
+        ] {
+            let got = retry_after(ms, after, now).map(|d| d.as_millis());
+            assert_eq!(got, wanted, "{ms:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn refused_connections_fail_over_for_certain_and_cut_answers_with_a_doubt() {
+        let refused = TransportError::Connect(std::io::ErrorKind::ConnectionRefused.into());
+        assert_eq!(of_transport(&refused).next, Next::Failover);
+        assert_eq!(of_transport(&TransportError::Truncated).next, Next::FailoverUncertain);
+        assert_eq!(of_transport(&TransportError::NoDescriptor).next, Next::Tell);
+    }
+}

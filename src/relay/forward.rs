@@ -1,0 +1,182 @@
+//! Passing an answer on: pulled by the client's reading, watched by idle and total deadlines.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use penstock_actors::{
+    channel::Permit,
+    domain::{Delivery, Fault},
+};
+use tokio::time::{Sleep, sleep};
+
+use super::{
+    Call,
+    attempt::Begun,
+    fault::{self, Deadline},
+    flow::Flow,
+    settle::CallRecord,
+};
+use crate::{dialect::Dialect, provider::Failure};
+
+/// An answer's body. It is pulled, so a slow reader holds no more than what is ready.
+pub struct AnswerBody {
+    flow: Flow,
+    record: CallRecord,
+    watch: Watch,
+    call: CallFacts,
+    size: BodySize,
+    state: State,
+    /// Held until the answer ends; given back at once then, not when the client has read it.
+    permit: Option<Permit>,
+    origin: Origin,
+}
+
+struct CallFacts {
+    id: Rc<str>,
+    face: Dialect,
+    delivery: Delivery,
+}
+
+/// Whom a late failure concerns.
+struct Origin {
+    cell: std::sync::Arc<penstock_actors::channel::ChannelCell>,
+    link: Rc<super::link::Link>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing has gone out yet.
+    Fresh,
+    Flowing,
+    /// An error event was the last word.
+    Broken,
+    Ended,
+}
+
+/// Idle and total deadlines, checked lazily: a timer is set when the flow first falls silent.
+struct Watch {
+    started: Instant,
+    last_read: Instant,
+    timeouts: penstock_actors::domain::Timeouts,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watch {
+    /// The deadline that has passed, if one has; otherwise arranges to be woken at the next.
+    fn poll_missed(&mut self, cx: &mut Context<'_>) -> Option<Failure> {
+        loop {
+            let now = Instant::now();
+            let total = self.timeouts.total.saturating_sub(now - self.started);
+            let idle = self.timeouts.idle.saturating_sub(now - self.last_read);
+            if total.is_zero() {
+                return Some(fault::of_deadline(Deadline::Total, self.timeouts.total));
+            }
+            if idle.is_zero() {
+                return Some(fault::of_deadline(Deadline::Idle, self.timeouts.idle));
+            }
+            // The timer stays as it is while bytes come; when it fires early it is set again.
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(total.min(idle))));
+            match timer.as_mut().poll(cx) {
+                Poll::Pending => return None,
+                Poll::Ready(()) => self.timer = None,
+            }
+        }
+    }
+}
+
+impl AnswerBody {
+    pub(super) fn new(begun: Begun, call: &Call, record: CallRecord) -> Self {
+        let Begun { flow, timeouts, started, link, cell, permit, .. } = begun;
+        let size = match flow.is_ended() {
+            true => BodySize::Sized(flow.ready_bytes() as u64),
+            false => BodySize::Stream,
+        };
+        let permit = Some(permit).filter(|_| !flow.is_ended());
+        Self {
+            watch: Watch { started, last_read: Instant::now(), timeouts, timer: None },
+            call: CallFacts { id: Rc::clone(&call.id), face: call.face, delivery: call.facts.delivery },
+            size,
+            state: State::Fresh,
+            permit,
+            origin: Origin { cell, link },
+            flow,
+            record,
+        }
+    }
+
+    fn complete(&mut self) {
+        self.permit = None;
+        self.record.consumed(self.flow.usage);
+        self.record.completed();
+        self.state = State::Ended;
+    }
+
+    /// Ends an answer that cannot go on: an error event in a stream, a cut connection otherwise.
+    fn break_off(&mut self, mut failure: Failure) -> Option<Result<Bytes, io::Error>> {
+        self.permit = None;
+        self.origin.link.redact(&mut failure.message);
+        if failure.fault == Fault::Upstream {
+            self.origin.cell.failed();
+        }
+        self.record.consumed(self.flow.usage);
+        self.record.broken(&failure);
+        self.state = State::Broken;
+        match self.call.delivery {
+            Delivery::Stream => Some(Ok(self.call.face.error_event(&failure, &self.call.id))),
+            Delivery::Whole => Some(Err(io::Error::other(failure.message))),
+        }
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
+        loop {
+            if matches!(self.state, State::Broken | State::Ended) {
+                return Poll::Ready(None);
+            }
+            if let Some(bytes) = self.flow.pop() {
+                if self.state == State::Fresh {
+                    self.state = State::Flowing;
+                    self.record.first_byte();
+                }
+                if self.flow.is_ended() && self.flow.ready_bytes() == 0 {
+                    self.complete();
+                }
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            if let Some(failure) = self.flow.take_failure() {
+                return Poll::Ready(self.break_off(failure));
+            }
+            if self.flow.is_ended() {
+                self.complete();
+                return Poll::Ready(None);
+            }
+            match self.flow.poll_pull(cx) {
+                Poll::Ready(()) => self.watch.last_read = Instant::now(),
+                Poll::Pending => {
+                    return match self.watch.poll_missed(cx) {
+                        Some(failure) => Poll::Ready(self.break_off(failure)),
+                        None => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+}
+
+impl MessageBody for AnswerBody {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        self.size
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.poll_bytes(cx)
+    }
+}

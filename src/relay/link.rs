@@ -1,0 +1,87 @@
+//! What a worker prepares once for a channel: its row, quirks, headers and addresses.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use http::{HeaderName, HeaderValue, Uri, header};
+use penstock_actors::{domain::ChannelSpec, router::Route};
+
+use super::Relay;
+use crate::provider::{
+    Failure, Next, Quirk,
+    row::{self, Auth, Row},
+};
+
+/// Prepared for one channel's settings.
+pub(super) struct Link {
+    pub(super) spec: Arc<ChannelSpec>,
+    pub(super) row: &'static Row,
+    pub(super) quirks: Vec<Quirk>,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    uris: RefCell<Vec<(&'static str, Uri)>>,
+}
+
+impl Link {
+    fn new(spec: &Arc<ChannelSpec>) -> Result<Self, String> {
+        let row = row::by_id(&spec.provider).ok_or_else(|| format!("no provider {}", spec.provider))?;
+        let mut headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (header::USER_AGENT, HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION")))),
+        ];
+        if let Some(credential) = &spec.credential {
+            let (name, value) = match row.auth {
+                Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {}", credential.expose())),
+                Auth::Header(name) => (HeaderName::from_static(name), credential.expose().to_owned()),
+            };
+            let mut value = HeaderValue::try_from(value).map_err(|_| "the credential fits no header")?;
+            value.set_sensitive(true);
+            headers.push((name, value));
+        }
+        for (name, value) in &spec.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?;
+            headers.push((name, HeaderValue::from_str(value).map_err(|e| e.to_string())?));
+        }
+        let quirks = spec.quirks.iter().filter_map(|name| Quirk::by_name(name)).collect();
+        Ok(Self { spec: Arc::clone(spec), row, quirks, headers, uris: RefCell::default() })
+    }
+
+    /// The full address of a path below the base URL.
+    pub(super) fn uri(&self, path: &'static str) -> Result<Uri, http::uri::InvalidUri> {
+        if let Some((_, uri)) = self.uris.borrow().iter().find(|(known, _)| *known == path) {
+            return Ok(uri.clone());
+        }
+        let uri: Uri = format!("{}{path}", self.spec.base_url).parse()?;
+        self.uris.borrow_mut().push((path, uri.clone()));
+        Ok(uri)
+    }
+
+    /// Hides the channel's credential in a text that may leave the building.
+    pub(super) fn redact(&self, text: &mut String) {
+        if let Some(credential) = &self.spec.credential
+            && text.contains(credential.expose())
+        {
+            *text = text.replace(credential.expose(), "***");
+        }
+    }
+}
+
+impl Relay {
+    /// The link of a route's channel, made anew when its settings changed.
+    pub(super) fn link(&self, route: &Route) -> Result<Rc<Link>, Failure> {
+        let mut links = self.links.borrow_mut();
+        if let Some(link) = links.get(&route.cell.slot)
+            && Arc::ptr_eq(&link.spec, &route.spec)
+        {
+            return Ok(Rc::clone(link));
+        }
+        let link = Link::new(&route.spec).map_err(|problem| {
+            tracing::error!(channel = %route.spec.name, problem, "channel cannot be used");
+            let message = "A channel for this model is set up wrongly.";
+            Failure { next: Next::Failover, ..Failure::gateway(500, "channel_misconfigured", message) }
+        })?;
+        let link = Rc::new(link);
+        // Links of channels that are gone are dropped when a new one is made.
+        links.retain(|_, l| Arc::strong_count(&l.spec) > 1);
+        links.insert(route.cell.slot, Rc::clone(&link));
+        Ok(link)
+    }
+}

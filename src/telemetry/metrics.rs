@@ -1,0 +1,244 @@
+//! Every metric, in one list; `/metrics` writes them in Prometheus' text format.
+//!
+//! What the call path touches is registered beforehand; what actors publish is read at each scrape.
+
+use std::{sync::Arc, time::Duration};
+
+use penstock_actors::{
+    channel::{ChannelCell, gate::UNLIMITED},
+    domain::{Outcome, Usage},
+};
+use prometheus::{
+    Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::provider::Endpoint;
+
+/// Seconds: from a fast small model's first byte to a long stream's end.
+const BUCKETS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    calls: Vec<Vec<IntCounter>>,
+    duration: Vec<Histogram>,
+    first_byte: Vec<Histogram>,
+    /// Attempts beyond a call's first.
+    pub failovers: IntCounter,
+    /// Second tries after a stale connection.
+    pub stale_retries: IntCounter,
+    /// Calls that found every gate full.
+    pub saturated: IntCounter,
+    /// Calls between admission and settlement.
+    pub calls_in_flight: IntGauge,
+    /// Client connections open.
+    pub client_connections: IntGauge,
+    /// Bytes of request bodies held.
+    pub body_bytes: IntGauge,
+    /// Handlers that panicked.
+    pub panics: IntCounter,
+    tokens: [IntCounter; 6],
+    channels: ChannelMetrics,
+}
+
+/// What is read from the channels' cells at each scrape.
+struct ChannelMetrics {
+    in_flight: IntGaugeVec,
+    limit: GaugeVec,
+    connections: IntGaugeVec,
+    connection_cap: IntGaugeVec,
+    opened: IntGaugeVec,
+    pressure: IntGaugeVec,
+    attempts: IntGaugeVec,
+    success_rate: GaugeVec,
+    first_byte: GaugeVec,
+    restarts: IntGaugeVec,
+}
+
+/// Names the tokens' buckets as [`Usage`] does.
+const TOKEN_BUCKETS: [&str; 6] =
+    ["input", "cached_read", "cache_write_5m", "cache_write_1h", "output", "reasoning"];
+
+impl Metrics {
+    /// Registers every metric.
+    ///
+    /// # Errors
+    /// Where two metrics have one name: a defect of this list.
+    pub fn new() -> Result<Arc<Self>, prometheus::Error> {
+        let registry = Registry::new();
+        macro_rules! register {
+            ($made:expr) => {{
+                let made = $made?;
+                registry.register(Box::new(made.clone()))?;
+                made
+            }};
+        }
+        let counter = |name: &str, help: &str| IntCounter::new(name, help);
+        let gauge = |name: &str, help: &str| IntGauge::new(name, help);
+        let histogram = |name: &str, help: &str| {
+            HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), &["endpoint"])
+        };
+        let ints = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["channel"]);
+        let floats = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &["channel"]);
+
+        let calls = register!(IntCounterVec::new(
+            Opts::new("penstock_calls_total", "Calls ended, by endpoint and outcome."),
+            &["endpoint", "outcome"]
+        ));
+        let duration =
+            register!(histogram("penstock_call_duration_seconds", "From admission to the answer's end."));
+        let first_byte =
+            register!(histogram("penstock_first_byte_seconds", "From admission to the answer's first byte."));
+        let tokens = register!(IntCounterVec::new(
+            Opts::new("penstock_tokens_total", "Tokens that answers said they consumed, by disjoint bucket."),
+            &["bucket"]
+        ));
+        let of_endpoints = |of: &HistogramVec| {
+            Endpoint::ALL.iter().map(|e| of.with_label_values(&[e.as_str()])).collect::<Vec<_>>()
+        };
+        Ok(Arc::new(Self {
+            calls: Endpoint::ALL
+                .iter()
+                .map(|e| {
+                    let outcome = |o: &Outcome| calls.with_label_values(&[e.as_str(), o.as_str()]);
+                    Outcome::ALL.iter().map(outcome).collect()
+                })
+                .collect(),
+            duration: of_endpoints(&duration),
+            first_byte: of_endpoints(&first_byte),
+            failovers: register!(counter("penstock_failovers_total", "Attempts beyond a call's first.")),
+            stale_retries: register!(counter(
+                "penstock_stale_retries_total",
+                "Second tries after a kept connection had been closed."
+            )),
+            saturated: register!(counter("penstock_saturated_total", "Calls that found every gate full.")),
+            calls_in_flight: register!(gauge("penstock_calls_in_flight", "Calls admitted and not settled.")),
+            client_connections: register!(gauge("penstock_client_connections", "Client connections open.")),
+            body_bytes: register!(gauge("penstock_body_bytes", "Bytes of request bodies held.")),
+            panics: register!(counter("penstock_handler_panics_total", "Handlers that panicked.")),
+            tokens: TOKEN_BUCKETS.map(|bucket| tokens.with_label_values(&[bucket])),
+            channels: ChannelMetrics {
+                in_flight: register!(ints("penstock_channel_in_flight", "Permits given by the gate.")),
+                limit: register!(floats("penstock_channel_limit", "The gate's limit; +Inf for none.")),
+                connections: register!(ints(
+                    "penstock_channel_connections",
+                    "Connections open over all workers."
+                )),
+                connection_cap: register!(ints("penstock_channel_connection_cap", "Connections allowed.")),
+                opened: register!(ints("penstock_channel_connections_opened", "Connections opened so far.")),
+                pressure: register!(ints(
+                    "penstock_channel_connection_waits",
+                    "How often a request found every connection in use."
+                )),
+                attempts: register!(IntGaugeVec::new(
+                    Opts::new("penstock_channel_attempts", "Attempts so far, by result."),
+                    &["channel", "result"]
+                )),
+                success_rate: register!(floats(
+                    "penstock_channel_success_rate",
+                    "Recent share of attempts that brought an answer."
+                )),
+                first_byte: register!(floats(
+                    "penstock_channel_first_byte_seconds",
+                    "Recent mean time to first byte."
+                )),
+                restarts: register!(ints(
+                    "penstock_channel_supervisor_restarts",
+                    "Restarts of the supervisor after a panic."
+                )),
+            },
+            registry,
+        }))
+    }
+
+    /// Counts a call's end and how long it took.
+    pub fn call_ended(&self, endpoint: Endpoint, outcome: Outcome, took: Duration) {
+        self.calls[endpoint as usize][outcome.index()].inc();
+        self.duration[endpoint as usize].observe(took.as_secs_f64());
+    }
+
+    /// Counts an answer's first byte.
+    pub fn first_byte(&self, endpoint: Endpoint, after: Duration) {
+        self.first_byte[endpoint as usize].observe(after.as_secs_f64());
+    }
+
+    /// Counts what an answer consumed.
+    pub fn consumed(&self, usage: &Usage) {
+        let Usage { input, cached_read, cache_write_5m, cache_write_1h, output, reasoning } = *usage;
+        let amounts = [input, cached_read, cache_write_5m, cache_write_1h, output, reasoning];
+        for (counter, amount) in self.tokens.iter().zip(amounts) {
+            counter.inc_by(amount);
+        }
+    }
+
+    /// Writes everything in Prometheus' text format.
+    pub fn render(&self, cells: &[Arc<ChannelCell>]) -> Vec<u8> {
+        self.channels.read(cells);
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics were not written");
+        }
+        text
+    }
+}
+
+impl ChannelMetrics {
+    fn read(&self, cells: &[Arc<ChannelCell>]) {
+        for ints in [
+            &self.in_flight,
+            &self.connections,
+            &self.connection_cap,
+            &self.opened,
+            &self.pressure,
+            &self.attempts,
+            &self.restarts,
+        ] {
+            ints.reset();
+        }
+        for floats in [&self.limit, &self.success_rate, &self.first_byte] {
+            floats.reset();
+        }
+        for cell in cells {
+            let label = &[cell.name.as_str()];
+            let (health, totals) = (cell.health(), cell.totals());
+            let limit = match cell.gate.limit() {
+                UNLIMITED => f64::INFINITY,
+                limit => f64::from(limit),
+            };
+            self.limit.with_label_values(label).set(limit);
+            self.success_rate.with_label_values(label).set(f64::from(health.success_rate));
+            self.first_byte.with_label_values(label).set(health.first_byte.as_secs_f64());
+            self.in_flight.with_label_values(label).set(cell.gate.in_flight().into());
+            self.connections.with_label_values(label).set(cell.connections.count().into());
+            self.connection_cap.with_label_values(label).set(cell.connections.cap().into());
+            self.opened.with_label_values(label).set(cell.connections.opened() as i64);
+            self.pressure.with_label_values(label).set(cell.connections.pressure() as i64);
+            self.restarts.with_label_values(label).set(cell.restarts() as i64);
+            for (result, count) in [("succeeded", totals.succeeded), ("failed", totals.failed)] {
+                self.attempts.with_label_values(&[cell.name.as_str(), result]).set(count as i64);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_written() {
+        let metrics = Metrics::new().expect("names are unique");
+        metrics.call_ended(Endpoint::Embeddings, Outcome::Completed, Duration::from_millis(3));
+        metrics.consumed(&Usage { input: 7, ..Usage::default() });
+        let text = String::from_utf8(metrics.render(&[])).expect("text");
+        for line in [
+            "penstock_calls_total{endpoint=\"embeddings\",outcome=\"completed\"} 1",
+            "penstock_tokens_total{bucket=\"input\"} 7",
+            "penstock_call_duration_seconds_bucket{endpoint=\"embeddings\",le=\"0.005\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}
