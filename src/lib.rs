@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod config;
 pub mod dialect;
+pub mod http;
 pub mod provider;
 pub mod relay;
 pub mod telemetry;

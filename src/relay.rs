@@ -21,6 +21,8 @@ use penstock_actors::{
     router::{Pinned, Plan, RouteTable, TableHandle, Unroutable},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     api_key::Caller,
     dialect::Dialect,
@@ -44,6 +46,8 @@ pub struct RelayShared {
     pub max_event: usize,
     /// Longest body that is held whole, in bytes.
     pub max_whole_body: u64,
+    /// Cancelled when answers must end because the gateway does.
+    pub cut: CancellationToken,
 }
 
 /// The relay of one worker.
@@ -112,7 +116,7 @@ impl Relay {
                 let attempts = record.attempts();
                 Ok(Answer {
                     content_type: begun.content_type.clone(),
-                    body: AnswerBody::new(begun, call, record),
+                    body: AnswerBody::new(begun, call, record, self.shared.cut.clone()),
                     channel,
                     attempts,
                 })

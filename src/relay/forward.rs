@@ -15,6 +15,7 @@ use penstock_actors::{
     domain::{Delivery, Fault},
 };
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     Call,
@@ -66,11 +67,17 @@ struct Watch {
     last_read: Instant,
     timeouts: penstock_actors::domain::Timeouts,
     timer: Option<Pin<Box<Sleep>>>,
+    cut: CancellationToken,
+    /// Wakes the body when the gateway must end; set with the first timer.
+    when_cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl Watch {
     /// The deadline that has passed, if one has; otherwise arranges to be woken at the next.
     fn poll_missed(&mut self, cx: &mut Context<'_>) -> Option<Failure> {
+        if let Some(failure) = self.poll_cut(cx) {
+            return Some(failure);
+        }
         loop {
             let now = Instant::now();
             let total = self.timeouts.total.saturating_sub(now - self.started);
@@ -91,8 +98,26 @@ impl Watch {
     }
 }
 
+impl Watch {
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Option<Failure> {
+        let cut = &self.cut;
+        let when_cut = self.when_cut.get_or_insert_with(|| Box::pin(cut.clone().cancelled_owned()));
+        when_cut
+            .as_mut()
+            .poll(cx)
+            .is_ready()
+            .then(|| Failure::gateway(503, "gateway_shutting_down", "The gateway is shutting down."))
+    }
+
+    /// Notes that bytes came; true where the answer has lasted too long all the same.
+    fn bytes_came(&mut self) -> bool {
+        self.last_read = Instant::now();
+        self.last_read - self.started >= self.timeouts.total
+    }
+}
+
 impl AnswerBody {
-    pub(super) fn new(begun: Begun, call: &Call, record: CallRecord) -> Self {
+    pub(super) fn new(begun: Begun, call: &Call, record: CallRecord, cut: CancellationToken) -> Self {
         let Begun { flow, timeouts, started, link, cell, permit, .. } = begun;
         let size = match flow.is_ended() {
             true => BodySize::Sized(flow.ready_bytes() as u64),
@@ -100,7 +125,7 @@ impl AnswerBody {
         };
         let permit = Some(permit).filter(|_| !flow.is_ended());
         Self {
-            watch: Watch { started, last_read: Instant::now(), timeouts, timer: None },
+            watch: Watch { started, last_read: Instant::now(), timeouts, timer: None, cut, when_cut: None },
             call: CallFacts { id: Rc::clone(&call.id), face: call.face, delivery: call.facts.delivery },
             size,
             state: State::Fresh,
@@ -157,7 +182,11 @@ impl AnswerBody {
                 return Poll::Ready(None);
             }
             match self.flow.poll_pull(cx) {
-                Poll::Ready(()) => self.watch.last_read = Instant::now(),
+                Poll::Ready(()) if self.watch.bytes_came() && !self.flow.is_ended() => {
+                    let failure = fault::of_deadline(Deadline::Total, self.watch.timeouts.total);
+                    return Poll::Ready(self.break_off(failure));
+                }
+                Poll::Ready(()) => {}
                 Poll::Pending => {
                     return match self.watch.poll_missed(cx) {
                         Some(failure) => Poll::Ready(self.break_off(failure)),

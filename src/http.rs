@@ -1,0 +1,13 @@
+//! The client faces: routes, keys, bodies, answers. The one place where failures become status and body.
+
+mod auth;
+mod body;
+mod cors;
+mod models;
+mod reply;
+mod route;
+mod service;
+mod state;
+
+pub use service::{Panicked, configure, on_connect};
+pub use state::{Drain, HttpShared, Worker};

@@ -1,0 +1,162 @@
+//! Receiving a request body: capped, decompressed, scanned as it comes, spooled.
+
+use std::{io::Write as _, time::Duration};
+
+use actix_web::{HttpRequest, http::header, web};
+use bytes::Bytes;
+use flate2::write::GzDecoder;
+use futures_core::Stream as _;
+use tokio::time::timeout;
+
+use crate::{
+    provider::Failure,
+    relay::{
+        admit,
+        budget::Held,
+        spool::{Spool, SpoolError, SpoolWriter},
+    },
+    wire::json::{JsonError, Scanner, TopLevel, Watch},
+};
+
+/// A client that sends nothing of its body for this long is refused.
+const STALLED: Duration = Duration::from_secs(60);
+/// Compressed bytes are inflated this many at a time, so that a small body cannot swell at once.
+const INFLATE: usize = 4 << 10;
+
+/// A body that was received and is a JSON object.
+pub(super) struct Received {
+    pub(super) spool: Spool,
+    pub(super) top: TopLevel,
+}
+
+/// Receives the body of a request.
+///
+/// # Errors
+/// 400 for what is no JSON object, 408 for a client that stalls, 413 over the cap, 415 for an unknown
+/// encoding, 503 where too much is held already.
+pub(super) async fn receive(
+    request: &HttpRequest,
+    payload: web::Payload,
+    cap: u64,
+    held: Held,
+    watches: &'static [Watch],
+) -> Result<Received, Failure> {
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|len: u64| len > cap) {
+        return Err(admit::too_large(cap));
+    }
+    let mut sink = Sink { scanner: Scanner::new(watches), writer: SpoolWriter::new(held), len: 0, cap };
+    let mut inflate = encoding(request)?.map(|()| GzDecoder::new(Vec::new()));
+    let mut payload = std::pin::pin!(payload);
+    loop {
+        let next = std::future::poll_fn(|cx| payload.as_mut().poll_next(cx));
+        let chunk = match timeout(STALLED, next).await {
+            Ok(Some(Ok(chunk))) => chunk,
+            Ok(Some(Err(error))) => {
+                return Err(Failure::invalid_request(
+                    "invalid_body",
+                    None,
+                    format!("The body cannot be read: {error}."),
+                ));
+            }
+            Ok(None) => break,
+            Err(_) => return Err(stalled()),
+        };
+        match &mut inflate {
+            None => sink.push(chunk).await?,
+            Some(decoder) => {
+                for piece in chunk.chunks(INFLATE) {
+                    decoder.write_all(piece).map_err(|_| not_gzip())?;
+                    let inflated = std::mem::take(decoder.get_mut());
+                    sink.push(inflated.into()).await?;
+                }
+            }
+        }
+    }
+    if let Some(decoder) = inflate {
+        let rest = decoder.finish().map_err(|_| not_gzip())?;
+        sink.push(rest.into()).await?;
+    }
+    sink.finish().await
+}
+
+/// Scans and keeps what comes.
+struct Sink {
+    scanner: Scanner,
+    writer: SpoolWriter,
+    len: u64,
+    cap: u64,
+}
+
+impl Sink {
+    async fn push(&mut self, chunk: Bytes) -> Result<(), Failure> {
+        self.len += chunk.len() as u64;
+        if self.len > self.cap {
+            return Err(admit::too_large(self.cap));
+        }
+        self.scanner.push(&chunk).map_err(not_json)?;
+        if chunk.is_empty() { Ok(()) } else { self.writer.push(chunk).await.map_err(not_spooled) }
+    }
+
+    async fn finish(self) -> Result<Received, Failure> {
+        let top = self.scanner.finish().map_err(not_json)?;
+        Ok(Received { spool: self.writer.finish().await.map_err(not_spooled)?, top })
+    }
+}
+
+/// `Some` where the body is compressed with gzip, `None` where it is plain.
+fn encoding(request: &HttpRequest) -> Result<Option<()>, Failure> {
+    let encoding = request.headers().get(header::CONTENT_ENCODING).map(|v| v.to_str().unwrap_or("?").trim());
+    match encoding.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("" | "identity") => Ok(None),
+        Some("gzip" | "x-gzip") => Ok(Some(())),
+        Some(_) => {
+            let message = "The Content-Encoding is not supported; use gzip or none.";
+            let mut failure = Failure::invalid_request("unsupported_encoding", None, message);
+            failure.status = 415;
+            Err(failure)
+        }
+    }
+}
+
+fn not_json(error: JsonError) -> Failure {
+    let (code, param) = match error {
+        JsonError::Duplicate(name) => ("duplicate_parameter", Some(name)),
+        JsonError::TooLong(name) => ("invalid_value", Some(name)),
+        _ => ("invalid_json", None),
+    };
+    let text = error.to_string();
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_ascii_uppercase()).unwrap_or_default();
+    Failure::invalid_request(code, param, format!("{first}{}.", chars.as_str()))
+}
+
+fn not_gzip() -> Failure {
+    Failure::invalid_request("invalid_body", None, "The body is not valid gzip.")
+}
+
+fn not_spooled(error: SpoolError) -> Failure {
+    let mut failure = match error {
+        SpoolError::Full => Failure::gateway(
+            503,
+            "gateway_overloaded",
+            "The gateway holds too many request bodies at the moment.",
+        ),
+        SpoolError::File(error) => {
+            tracing::error!(%error, "request body could not be spooled");
+            Failure::gateway(
+                503,
+                "gateway_overloaded",
+                "The gateway cannot hold the request body at the moment.",
+            )
+        }
+    };
+    failure.retry_after = Some(Duration::from_secs(1));
+    failure
+}
+
+fn stalled() -> Failure {
+    let mut failure = Failure::invalid_request("request_timeout", None, "The body did not come in time.");
+    failure.status = 408;
+    failure
+}

@@ -1,0 +1,75 @@
+//! From failures and answers to HTTP. The call's id goes with each, a hint when to come back where there is one.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::{BoxBody, MessageBody as _},
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
+};
+use penstock_actors::domain::Fault;
+
+use super::cors;
+use crate::{dialect::Dialect, provider::Failure, relay::Answer};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ONEAPI_REQUEST_ID: HeaderName = HeaderName::from_static("x-oneapi-request-id");
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const CHANNEL: HeaderName = HeaderName::from_static("x-penstock-channel");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
+const FAULT: HeaderName = HeaderName::from_static("x-penstock-fault");
+
+/// Puts the call's id, the client's own and the cross-origin permission on an answer.
+pub(super) fn identify(request: &HttpRequest, headers: &mut HeaderMap, call_id: &str) {
+    if let Ok(id) = HeaderValue::from_str(call_id) {
+        headers.insert(REQUEST_ID, id.clone());
+        headers.insert(ONEAPI_REQUEST_ID, id);
+    }
+    let own = request.headers().get(REQUEST_ID).or_else(|| request.headers().get(CLIENT_REQUEST_ID));
+    if let Some(own) = own.filter(|v| v.len() <= 256) {
+        headers.insert(CLIENT_REQUEST_ID, own.clone());
+    }
+    cors::allow(request, headers);
+}
+
+/// A failure as an answer in the client's dialect.
+pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpResponse {
+    let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::CONTENT_TYPE, "application/json"));
+    response.insert_header((FAULT, failure.fault.as_str()));
+    if let Some(after) = failure.retry_after {
+        response.insert_header((header::RETRY_AFTER, after.as_millis().div_ceil(1000).to_string()));
+        response.insert_header((RETRY_AFTER_MS, after.as_millis().to_string()));
+    }
+    if failure.fault == Fault::Client {
+        response.insert_header((SHOULD_RETRY, "false"));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+    }
+    response.body(face.error_body(failure, call_id))
+}
+
+/// An answer that has begun.
+pub(super) fn answer(answer: Answer, may_see_routing: bool) -> HttpResponse {
+    let mut response = HttpResponse::new(StatusCode::OK);
+    let headers = response.headers_mut();
+    let streams = answer.body.size() == actix_web::body::BodySize::Stream
+        && answer.content_type.as_bytes().starts_with(b"text/event-stream");
+    headers.insert(header::CONTENT_TYPE, answer.content_type);
+    if streams {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    }
+    if may_see_routing {
+        if let Ok(channel) = HeaderValue::from_str(answer.channel.as_str()) {
+            headers.insert(CHANNEL, channel);
+        }
+        headers.insert(ATTEMPTS, HeaderValue::from(answer.attempts));
+    }
+    response.set_body(BoxBody::new(answer.body))
+}

@@ -1,0 +1,241 @@
+//! The handler behind every path, and what each connection is given.
+
+use std::{
+    any::Any,
+    rc::Rc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError,
+    dev::Extensions,
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+    web,
+};
+use socket2::SockRef;
+
+use super::{
+    auth, body, cors, models, reply,
+    route::{Matched, matched},
+    state::{HttpShared, Worker},
+};
+use crate::{
+    dialect::{Dialect, openai},
+    provider::{Endpoint, Failure},
+    relay::{
+        Call,
+        admit::{self, Admitted},
+        settle::CallRecord,
+    },
+};
+
+/// Client headers that every provider gets. `OpenAI-Organization` and `-Project` belong to the channel.
+const PASSED: [&str; 3] = ["openai-beta", "traceparent", "tracestate"];
+const MOCK_PREFIX: &str = "x-penstock-mock-";
+
+/// Adds the one service that matches every path.
+pub fn configure(config: &mut web::ServiceConfig) {
+    config.default_service(web::to(handle));
+}
+
+/// Prepares a client's connection: counted, and cut by the kernel when the client takes nothing.
+pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions, shared: &HttpShared) {
+    if let Some(tcp) = connection.downcast_ref::<tokio::net::TcpStream>()
+        && let Err(error) = SockRef::from(tcp).set_tcp_user_timeout(Some(shared.client_stall))
+    {
+        tracing::debug!(%error, "the client's stall timeout was not set");
+    }
+    shared.metrics.client_connections.inc();
+    extensions.insert(CountedConnection(shared.metrics.client_connections.clone()));
+}
+
+struct CountedConnection(prometheus::IntGauge);
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+async fn handle(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let id: Rc<str> = Rc::from(&*uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer));
+    let face = Dialect::OpenAi;
+    let replied = match matched(request.method(), request.path()) {
+        Matched::Call(endpoint) => call(&request, payload, &worker, endpoint, &id).await,
+        Matched::Models => authorize(&request, &worker)
+            .map(|a| HttpResponse::Ok().json(models::list(&worker.relay.table(), &a.caller))),
+        Matched::Model(name) => authorize(&request, &worker)
+            .and_then(|a| Ok(HttpResponse::Ok().json(models::get(&worker.relay.table(), &a.caller, &name)?))),
+        Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
+        Matched::Ready => Ok(ready(&worker)),
+        Matched::Metrics => metrics(&request, &worker),
+        Matched::Preflight => return cors::preflight(&request),
+        Matched::NotImplemented => Err(not_implemented(&request)),
+        Matched::MethodNotAllowed(allowed) => Err(method_not_allowed(&request, allowed)),
+        Matched::Unknown => Err(unknown_path(&request)),
+    };
+    let mut response = replied.unwrap_or_else(|failure| {
+        let mut response = reply::failure(face, &failure, &id);
+        if let (405, Some(allowed)) = (failure.status, &failure.param) {
+            if let Ok(allowed) = HeaderValue::from_str(allowed) {
+                response.headers_mut().insert(header::ALLOW, allowed);
+            }
+        }
+        response
+    });
+    if worker.shared.drain.is_started() {
+        response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+    }
+    reply::identify(&request, response.headers_mut(), &id);
+    response
+}
+
+fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure> {
+    let secret = auth::secret(request)?;
+    admit::caller(&worker.shared.keys.load(), &secret)
+}
+
+/// Admits a call and has it relayed.
+async fn call(
+    request: &HttpRequest,
+    payload: web::Payload,
+    worker: &Worker,
+    endpoint: Endpoint,
+    id: &Rc<str>,
+) -> Result<HttpResponse, Failure> {
+    let shared = &worker.shared;
+    let mut record = CallRecord::new(Rc::clone(id), endpoint, shared.metrics.clone());
+    let call = match admitted(request, payload, worker, endpoint, id).await {
+        Ok(call) => call,
+        Err(failure) => {
+            record.refused(&failure);
+            return Err(failure);
+        }
+    };
+    let answer = worker.relay.call(&call, record).await?;
+    Ok(reply::answer(answer, call.caller.may_see_routing))
+}
+
+async fn admitted(
+    request: &HttpRequest,
+    payload: web::Payload,
+    worker: &Worker,
+    endpoint: Endpoint,
+    id: &Rc<str>,
+) -> Result<Call, Failure> {
+    let shared = &worker.shared;
+    if shared.drain.is_started() {
+        return Err(busy("gateway_shutting_down", "The gateway is shutting down."));
+    }
+    if shared.metrics.calls_in_flight.get() > shared.max_calls {
+        return Err(busy("gateway_overloaded", "The gateway has as many calls in flight as it can hold."));
+    }
+    let Admitted { caller, pin } = authorize(request, worker)?;
+    let held = shared.relay.bytes.hold();
+    let body::Received { spool, top } =
+        body::receive(request, payload, shared.max_body, held, openai::REQUEST).await?;
+    let facts = openai::request_facts(endpoint, &top)?;
+    let table = shared.relay.table.load();
+    admit::may_use(&caller, &facts.model, table.resolve(&facts.model))?;
+    let (headers, mock_headers) = passed_headers(request);
+    Ok(Call {
+        id: Rc::clone(id),
+        endpoint,
+        face: Dialect::OpenAi,
+        caller,
+        pin,
+        facts,
+        top,
+        body: spool,
+        headers,
+        mock_headers,
+        created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+    })
+}
+
+type Headers = Vec<(HeaderName, HeaderValue)>;
+
+fn passed_headers(request: &HttpRequest) -> (Headers, Headers) {
+    let (mut passed, mut mock) = (Vec::new(), Vec::new());
+    for (name, value) in request.headers() {
+        if PASSED.contains(&name.as_str()) {
+            passed.push((name.clone(), value.clone()));
+        } else if name.as_str().starts_with(MOCK_PREFIX) {
+            mock.push((name.clone(), value.clone()));
+        }
+    }
+    (passed, mock)
+}
+
+fn busy(code: &str, message: &str) -> Failure {
+    let mut failure = Failure::gateway(503, code, message);
+    failure.retry_after = Some(Duration::from_secs(1));
+    failure
+}
+
+fn ready(worker: &Worker) -> HttpResponse {
+    if worker.shared.drain.is_started() {
+        return HttpResponse::ServiceUnavailable().json(serde_json::json!({ "status": "draining" }));
+    }
+    let table = worker.relay.table();
+    HttpResponse::Ok().json(serde_json::json!({ "status": "ready", "revision": table.revision }))
+}
+
+/// Metrics are for who sits on the machine, or has a key.
+fn metrics(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failure> {
+    let local = request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
+    if !local {
+        authorize(request, worker)?;
+    }
+    worker.shared.metrics.body_bytes.set(worker.shared.relay.bytes.used() as i64);
+    let text = worker.shared.metrics.render(worker.relay.table().cells());
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}
+
+fn shown(request: &HttpRequest) -> String {
+    request.path().chars().take(200).collect()
+}
+
+fn unknown_path(request: &HttpRequest) -> Failure {
+    let message = format!("Invalid URL ({} {})", request.method(), shown(request));
+    let mut failure = Failure::invalid_request("unknown_url", None, message);
+    failure.status = 404;
+    failure
+}
+
+fn not_implemented(request: &HttpRequest) -> Failure {
+    let message = format!("This endpoint is not implemented: {} {}", request.method(), shown(request));
+    let mut failure = Failure::invalid_request("api_not_implemented", None, message);
+    failure.status = 501;
+    failure
+}
+
+fn method_not_allowed(request: &HttpRequest, allowed: &str) -> Failure {
+    let message = format!("Not allowed method: {} {} takes {allowed}.", request.method(), shown(request));
+    let mut failure = Failure::invalid_request("method_not_allowed", None, message);
+    failure.status = 405;
+    failure.param = Some(allowed.to_owned());
+    failure
+}
+
+/// What a client gets when a handler panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("handler panicked")]
+pub struct Panicked;
+
+impl ResponseError for Panicked {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::INTERNAL_SERVER_ERROR
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let id = uuid::Uuid::now_v7().to_string();
+        tracing::error!(call = id, "handler panicked");
+        let failure = Failure::gateway(500, "internal_error", "The gateway failed; the defect was logged.");
+        reply::failure(Dialect::OpenAi, &failure, &id)
+    }
+}
