@@ -2,6 +2,8 @@
 //!
 //! Pure: a call in, bytes out; bytes in, events out. No I/O, no clock, no environment.
 
+pub mod anthropic;
+
 use std::time::Duration;
 
 use bytes::Bytes;
