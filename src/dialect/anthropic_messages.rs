@@ -8,11 +8,11 @@
 //!
 //! | field | what happens |
 //! |---|---|
-//! | more than one candidate, log probabilities, audio, file ids, JSON without a schema | refused, with the parameter's name |
+//! | more than one candidate, log probabilities, audio, file ids, JSON without a schema, stops of white space | refused, with the parameter's name |
 //! | `functions`, `function_call`, `logit_bias`, `modalities`, `web_search_options`, custom tools | refused: without them the answer means something else |
 //! | seed, penalties, `verbosity`, `prediction`, `store`, cache keys, participants' names | left out: hints and bookkeeping |
-//! | temperature or `top_p` of exactly 1 | left out: the default, and recent models refuse the field |
-//! | temperature above 1 | becomes 1, the most there is, and so is left out |
+//! | temperature, `top_p`, `top_k` | left out for Claude since 4.7, which refuses them, and where we ask for reasoning |
+//! | temperature or `top_p` of 1, temperature above 1 | left out: 1 is the default and the most there is |
 //! | instructions in the middle | join the system prompt |
 //! | user, or `metadata.user_id` | `metadata.user_id`; the rest of OpenAI's `metadata` is left out |
 //! | `service_tier` | `auto` and `priority` are `auto`; `default` and `standard_only` are `standard_only`; others are left out |
@@ -22,6 +22,7 @@
 mod blocks;
 mod error;
 mod extra;
+mod models;
 mod reply;
 mod request;
 mod stream;

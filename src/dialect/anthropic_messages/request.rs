@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     blocks::Block,
     extra,
+    models::Generation,
     thinking::{Thinking, thinking},
     tools::{self, WireChoice, WireTool},
     turns::{self, Turn},
@@ -62,6 +63,13 @@ enum OwnOr<'a, T> {
     Made(T),
 }
 
+impl OwnOr<'_, Thinking> {
+    /// Whether we asked for reasoning, with which the API takes no sampling of the client's.
+    fn excludes_tuning(&self) -> bool {
+        matches!(self, Self::Made(Thinking::Adaptive { .. } | Thinking::Enabled { .. }))
+    }
+}
+
 #[derive(Serialize)]
 struct OutputConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,15 +95,17 @@ pub fn write_request(
 ) -> Result<Bytes, ParamError> {
     refuse(conversation)?;
     let sampling = &conversation.sampling;
-    let max_tokens = sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+    let generation = Generation::of(model);
     let own = |name| conversation.extra.get(name);
+    let max_tokens = sampling.max_tokens.unwrap_or_else(|| default_max_tokens(own("thinking")));
     let (thinking, effort) = match own("thinking") {
         Some(own) => (Some(OwnOr::Own(own)), None),
         None => {
-            let (thinking, effort) = thinking(conversation, model, max_tokens);
+            let (thinking, effort) = thinking(conversation, generation, max_tokens);
             (thinking.map(OwnOr::Made), effort)
         }
     };
+    let tuned = generation != Generation::Untuned && !thinking.as_ref().is_some_and(OwnOr::excludes_tuning);
     let format = format(conversation)?;
     let output_config = match own("output_config") {
         Some(own) => Some(OwnOr::Own(own)),
@@ -109,9 +119,9 @@ pub fn write_request(
         messages: turns::turns(conversation)?,
         tools: tools::tools(conversation)?,
         tool_choice: tools::choice(conversation),
-        temperature: sampling.temperature.filter(|t| *t < 1.0),
-        top_p: sampling.top_p.filter(|p| *p < 1.0),
-        top_k: sampling.top_k,
+        temperature: sampling.temperature.filter(|t| tuned && *t < 1.0),
+        top_p: sampling.top_p.filter(|p| tuned && *p < 1.0),
+        top_k: sampling.top_k.filter(|_| tuned),
         stop_sequences: &sampling.stop,
         thinking,
         output_config,
@@ -123,7 +133,17 @@ pub fn write_request(
     Ok(serde_json::to_vec(&body).expect("plain structs, and JSON that was parsed before").into())
 }
 
-/// Refuses what changes the shape of the answer and cannot be had.
+/// The limit where the client gives none: room for the answer beside the reasoning it asks for.
+fn default_max_tokens(thinking: Option<&Verbatim>) -> u64 {
+    #[derive(serde::Deserialize)]
+    struct Budget {
+        budget_tokens: u64,
+    }
+    let budget = thinking.and_then(|own| serde_json::from_str(own.as_str()).ok());
+    DEFAULT_MAX_TOKENS.saturating_add(budget.map_or(0, |Budget { budget_tokens }| budget_tokens))
+}
+
+/// Refuses what changes the answer's shape or end and cannot be had.
 fn refuse(conversation: &Conversation) -> Result<(), ParamError> {
     const NOT_HERE: &str = "is not supported by this model's provider";
     if conversation.sampling.candidates.is_some_and(|n| n > 1) {
@@ -131,6 +151,12 @@ fn refuse(conversation: &Conversation) -> Result<(), ParamError> {
     }
     if conversation.sampling.logprobs.is_some() {
         return Err(ParamError::unsupported("logprobs", NOT_HERE));
+    }
+    if conversation.sampling.stop.iter().any(|text| text.trim().is_empty()) {
+        return Err(ParamError::unsupported(
+            "stop",
+            "may not be white space alone for this model's provider",
+        ));
     }
     Ok(())
 }
@@ -143,5 +169,48 @@ fn format(conversation: &Conversation) -> Result<Option<OutputFormat<'_>>, Param
             "response_format.type",
             "must be 'json_schema' for this model's provider, which has no JSON without a schema",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conversation::{Effort, Message, Part, Role, Sampling};
+
+    fn check(model: &str, effort: Option<Effort>) -> String {
+        let message = Message {
+            role: Role::User,
+            parts: vec![Part::text("hi")],
+            name: None,
+            path: "messages[0]".into(),
+        };
+        let sampling =
+            Sampling { temperature: Some(0.5), top_p: Some(1.0), top_k: Some(3), ..Default::default() };
+        let conversation = Conversation { messages: vec![message], sampling, effort, ..Default::default() };
+        let body = write_request(&conversation, model, Delivery::Whole).expect("it can be said");
+        let body = String::from_utf8(body.to_vec()).expect("UTF-8");
+        let (_, rest) = body.split_once(r#""hi"}]}]"#).expect("the message");
+        rest.to_owned()
+    }
+
+    #[test]
+    fn sampling_is_tuned_where_the_model_allows_it() {
+        assert_eq!(check("claude-sonnet-4-6", None), r#","temperature":0.5,"top_k":3}"#);
+        assert_eq!(check("claude-opus-5-5", None), "}");
+        assert_eq!(
+            check("claude-sonnet-4-6", Some(Effort::High)),
+            r#","thinking":{"type":"adaptive","display":"summarized"},"output_config":{"effort":"high"}}"#
+        );
+        assert_eq!(
+            check("claude-haiku-4-5", Some(Effort::Medium)),
+            r#","thinking":{"type":"enabled","budget_tokens":2048}}"#
+        );
+    }
+
+    #[test]
+    fn a_budget_of_the_clients_has_room() {
+        let own = Verbatim::parse(r#"{"type":"enabled","budget_tokens":9000}"#);
+        assert_eq!(default_max_tokens(own.as_ref()), 13_096);
+        assert_eq!(default_max_tokens(None), 4096);
     }
 }

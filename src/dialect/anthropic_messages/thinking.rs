@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::turns::calls_without_thinking;
+use super::{models::Generation, turns::calls_without_thinking};
 use crate::conversation::{Conversation, Effort, ToolChoice};
 
 /// The request's `thinking`.
@@ -19,51 +19,25 @@ pub(super) enum Thinking {
     Disabled,
 }
 
-/// How a model is asked to reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    /// `thinking.type` is `adaptive`, with `output_config.effort`: Claude since 4.6.
-    ByEffort,
-    /// `thinking.type` is `enabled`, with a budget of tokens: Claude before, and the models of
-    /// others that speak this dialect.
-    ByBudget,
-}
-
-/// The Claude models that know only budgets. No new ones are made, so the list is complete.
-const BY_BUDGET: [&str; 9] = [
-    "claude-3",
-    "claude-sonnet-4-0",
-    "claude-sonnet-4-2025",
-    "claude-sonnet-4-5",
-    "claude-opus-4-0",
-    "claude-opus-4-1",
-    "claude-opus-4-2025",
-    "claude-opus-4-5",
-    "claude-haiku-4-5",
-];
-
-fn asked(model: &str) -> Asked {
-    let by_effort = model.contains("claude") && !BY_BUDGET.iter().any(|old| model.contains(old));
-    if by_effort { Asked::ByEffort } else { Asked::ByBudget }
-}
-
 /// What the conversation's effort is for this model: `thinking`, and `output_config.effort`.
 ///
 /// A forced tool call excludes thinking, so then only the effort is said.
 pub(super) fn thinking(
     conversation: &Conversation,
-    model: &str,
+    generation: Generation,
     max_tokens: u64,
 ) -> (Option<Thinking>, Option<&'static str>) {
     let Some(effort) = conversation.effort else { return (None, None) };
     let forced = conversation.tool_choice.as_ref().is_some_and(ToolChoice::forces);
-    match asked(model) {
-        Asked::ByEffort if effort == Effort::None => (Some(Thinking::Disabled), None),
-        Asked::ByEffort => {
+    match generation {
+        Generation::Effort | Generation::Untuned if effort == Effort::None => {
+            (Some(Thinking::Disabled), None)
+        }
+        Generation::Effort | Generation::Untuned => {
             ((!forced).then_some(Thinking::Adaptive { display: "summarized" }), effort_word(effort))
         }
-        Asked::ByBudget if forced || calls_without_thinking(conversation) => (None, None),
-        Asked::ByBudget => (budget(effort, max_tokens), None),
+        Generation::Budget if forced || calls_without_thinking(conversation) => (None, None),
+        Generation::Budget => (budget(effort, max_tokens), None),
     }
 }
 
@@ -99,40 +73,37 @@ fn budget(effort: Effort, max_tokens: u64) -> Option<Thinking> {
 mod tests {
     use super::*;
 
-    fn check(model: &str, effort: Effort, max_tokens: u64) -> (Option<Thinking>, Option<&'static str>) {
-        thinking(&Conversation { effort: Some(effort), ..Default::default() }, model, max_tokens)
+    fn check(
+        generation: Generation,
+        effort: Effort,
+        max_tokens: u64,
+    ) -> (Option<Thinking>, Option<&'static str>) {
+        thinking(&Conversation { effort: Some(effort), ..Default::default() }, generation, max_tokens)
     }
 
     #[test]
     fn recent_models_are_asked_by_effort() {
         let adaptive = || Some(Thinking::Adaptive { display: "summarized" });
-        for model in
-            ["claude-opus-5-5", "claude-sonnet-4-6", "claude-haiku-5-5", "anthropic.claude-opus-4-8-v1:0"]
-        {
-            assert_eq!(check(model, Effort::Minimal, 4096), (adaptive(), Some("low")), "{model}");
+        for generation in [Generation::Effort, Generation::Untuned] {
+            assert_eq!(check(generation, Effort::Minimal, 4096), (adaptive(), Some("low")));
+            assert_eq!(check(generation, Effort::ExtraHigh, 4096), (adaptive(), Some("xhigh")));
+            assert_eq!(check(generation, Effort::None, 4096), (Some(Thinking::Disabled), None));
         }
-        assert_eq!(check("claude-opus-5", Effort::None, 4096), (Some(Thinking::Disabled), None));
         let forced = Conversation {
             effort: Some(Effort::High),
             tool_choice: Some(ToolChoice::Required),
             ..Default::default()
         };
-        assert_eq!(thinking(&forced, "claude-opus-5", 4096), (None, Some("high")));
+        assert_eq!(thinking(&forced, Generation::Untuned, 4096), (None, Some("high")));
     }
 
     #[test]
     fn older_models_are_asked_by_budget_where_there_is_room() {
-        for model in
-            ["claude-haiku-4-5-20251001", "claude-opus-4-20250514", "claude-3-7-sonnet-latest", "glm-5"]
-        {
-            let half = Thinking::Enabled { budget_tokens: 2048 };
-            assert_eq!(check(model, Effort::Medium, 4096), (Some(half), None), "{model}");
-        }
-        let model = "claude-sonnet-4-5";
-        assert_eq!(check(model, Effort::None, 4096), (None, None));
-        assert_eq!(check(model, Effort::Max, 1024), (None, None));
-        let least = Thinking::Enabled { budget_tokens: 1024 };
-        assert_eq!(check(model, Effort::Low, 1025), (Some(least), None));
-        assert!(check(model, Effort::Max, u64::MAX).0.is_some());
+        let enabled = |budget_tokens| (Some(Thinking::Enabled { budget_tokens }), None);
+        assert_eq!(check(Generation::Budget, Effort::Medium, 4096), enabled(2048));
+        assert_eq!(check(Generation::Budget, Effort::Low, 1025), enabled(1024));
+        assert_eq!(check(Generation::Budget, Effort::Max, 1024), (None, None));
+        assert_eq!(check(Generation::Budget, Effort::None, 4096), (None, None));
+        assert!(check(Generation::Budget, Effort::Max, u64::MAX).0.is_some());
     }
 }

@@ -80,3 +80,69 @@ pub(super) fn calls_without_thinking(conversation: &Conversation) -> bool {
             })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conversation::{Message, ToolCall};
+
+    fn check(messages: Vec<(Role, Vec<Part>)>) -> Result<String, ParamError> {
+        let messages = messages.into_iter().map(|(role, parts)| Message {
+            role,
+            parts,
+            name: None,
+            path: "messages[0]".into(),
+        });
+        let conversation = Conversation { messages: messages.collect(), ..Default::default() };
+        Ok(serde_json::to_string(&turns(&conversation)?).expect("plain structs"))
+    }
+
+    fn text(text: &str) -> Vec<Part> {
+        vec![Part::text(text)]
+    }
+
+    #[test]
+    fn neighbours_of_one_role_are_one_turn_with_results_first() {
+        let result =
+            Part::ToolResult { call_id: "t".into(), content: Vec::new(), failed: false, cache: None };
+        let all = check(vec![
+            (Role::User, text("a")),
+            (Role::System, text("s")),
+            (Role::User, text("b")),
+            (Role::Assistant, text(" ")),
+            (Role::User, vec![result]),
+        ]);
+        assert_eq!(
+            all.expect("valid"),
+            r#"[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t"},{"type":"text","text":"a"},{"type":"text","text":"b"}]}]"#
+        );
+    }
+
+    #[test]
+    fn a_prefill_ends_without_white_space() {
+        let all = check(vec![(Role::User, text("a ")), (Role::Assistant, text("b \n"))]);
+        assert_eq!(
+            all.expect("valid"),
+            r#"[{"role":"user","content":[{"type":"text","text":"a "}]},{"role":"assistant","content":[{"type":"text","text":"b"}]}]"#
+        );
+    }
+
+    #[test]
+    fn instructions_alone_are_no_conversation() {
+        assert_eq!(check(vec![(Role::System, text("s"))]).expect_err("no turn").param, "messages");
+        assert_eq!(check(vec![(Role::User, text(""))]).expect_err("no turn").code, "invalid_value");
+    }
+
+    #[test]
+    fn calls_are_known_to_lack_their_reasoning() {
+        let call = Part::ToolCall(ToolCall { id: "t".into(), name: "f".into(), arguments: String::new() });
+        let thought = Part::Thinking { text: String::new(), signature: Some("s".into()) };
+        for (parts, lacks) in
+            [(vec![call.clone()], true), (vec![thought, call], false), (text("no calls"), false)]
+        {
+            let message = Message { role: Role::Assistant, parts, name: None, path: String::new() };
+            let conversation = Conversation { messages: vec![message], ..Default::default() };
+            assert_eq!(calls_without_thinking(&conversation), lacks);
+        }
+    }
+}

@@ -25,6 +25,9 @@ struct OutputDetails {
     thinking_tokens: Option<u64>,
 }
 
+/// More tokens than any answer has; a larger count is a lie, and sums of this many cannot overflow.
+const MOST: u64 = 1 << 40;
+
 /// The counts of one answer so far. Each count is cumulative, so a larger one replaces a smaller
 /// one, and an absent or zero count says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub(super) struct Tally {
 impl Tally {
     /// Takes the next report.
     pub(super) fn report(&mut self, usage: &WireUsage) {
-        let raise = |count: &mut u64, said: Option<u64>| *count = (*count).max(said.unwrap_or(0));
+        let raise = |count: &mut u64, said: Option<u64>| *count = (*count).max(said.unwrap_or(0).min(MOST));
         raise(&mut self.input, usage.input_tokens);
         raise(&mut self.output, usage.output_tokens);
         raise(&mut self.cache_read, usage.cache_read_input_tokens);
@@ -106,5 +109,7 @@ mod tests {
         assert_eq!(usage, Usage { input: 9, output: 4, ..Default::default() });
         let usage = check(&[r#"{"cache_creation_input_tokens":5,"cache_creation":null}"#]);
         assert_eq!(usage.cache_write_5m, 5);
+        let usage = check(&[&format!(r#"{{"input_tokens":{0},"cache_read_input_tokens":{0}}}"#, u64::MAX)]);
+        assert_eq!(usage.prompt(), 2 << 40);
     }
 }

@@ -6,7 +6,7 @@ use penstock_actors::domain::Usage;
 use proptest::prelude::*;
 
 use super::*;
-use crate::provider::AnswerEvent;
+use crate::provider::{AnswerEvent, Garbage};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -45,8 +45,6 @@ struct Read {
     done: bool,
     garbage: Option<Garbage>,
 }
-
-use crate::provider::Garbage;
 
 fn read<'a>(delivery: Delivery, parts: impl IntoIterator<Item = &'a [u8]>) -> Read {
     let content_type = match delivery {
@@ -180,6 +178,15 @@ fn whole_answers_are_translated_wherever_they_are_cut() {
 }
 
 #[test]
+fn an_answer_without_an_end_is_not_held_for_ever() {
+    let mebibyte = vec![b'x'; 1 << 20];
+    for delivery in [Delivery::Stream, Delivery::Whole] {
+        let read = read(delivery, std::iter::repeat_n(mebibyte.as_slice(), 20));
+        assert!(read.garbage.is_some_and(|why| why.0.contains("16777216")), "{delivery:?}");
+    }
+}
+
+#[test]
 fn an_error_in_a_good_status_is_a_failure() {
     let body = br#"{"type":"error","error":{"type":"api_error","message":"Internal server error"}}"#;
     let failed = read(Delivery::Whole, [&body[..]]);
@@ -218,6 +225,7 @@ fn what_cannot_be_said_is_refused_by_name() {
     for (rest, param) in [
         (r#""n":2"#, "n"),
         (r#""logprobs":true"#, "logprobs"),
+        (r#""stop":["END","\n"]"#, "stop"),
         (r#""audio":{"voice":"x"}"#, "audio"),
         (r#""modalities":["text","audio"]"#, "modalities"),
         (r#""functions":[{"name":"f"}]"#, "functions"),
@@ -250,7 +258,7 @@ fn what_says_nothing_is_not_refused() {
     assert_eq!(
         request.body,
         UpstreamBody::Whole(Bytes::from_static(
-            br#"{"model":"claude-opus-5-5","max_tokens":4096,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"thinking":{"type":"enabled","budget_tokens":1024},"metadata":{"user_id":"m"}}"#
+            br#"{"model":"claude-opus-5-5","max_tokens":5120,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"thinking":{"type":"enabled","budget_tokens":1024},"metadata":{"user_id":"m"}}"#
         ))
     );
 }
