@@ -161,6 +161,14 @@ impl<'a> Fields<'a> {
         self.raw(name).map(|raw| Fields::of(path, raw)).transpose()
     }
 
+    /// Takes an object that must be there.
+    ///
+    /// # Errors
+    /// When it is absent or no object.
+    pub fn needed_object(&mut self, name: &str) -> Result<Fields<'a>, ParamError> {
+        self.object(name)?.ok_or_else(|| ParamError::missing(self.path(name)))
+    }
+
     /// Takes the elements of an array, each with its path.
     ///
     /// # Errors

@@ -135,9 +135,11 @@ fn input<'a>(call: &'a ToolCall, path: &str) -> Result<&'a RawValue, ParamError>
         Ok(raw) if raw.get().starts_with('{') => Ok(raw),
         _ => {
             let id: String = call.id.chars().take(80).collect();
-            Err(ParamError::value(
+            Err(ParamError::unsupported(
                 format!("{path}.tool_calls"),
-                format!("holds the call '{id}', whose arguments are not a JSON object"),
+                format!(
+                    "holds the call '{id}', whose arguments are not a JSON object, which this model's provider demands"
+                ),
             ))
         }
     }

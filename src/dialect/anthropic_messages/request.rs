@@ -145,12 +145,11 @@ fn default_max_tokens(thinking: Option<&Verbatim>) -> u64 {
 
 /// Refuses what changes the answer's shape or end and cannot be had.
 fn refuse(conversation: &Conversation) -> Result<(), ParamError> {
-    const NOT_HERE: &str = "is not supported by this model's provider";
     if conversation.sampling.candidates.is_some_and(|n| n > 1) {
         return Err(ParamError::unsupported("n", "must be 1 for this model's provider"));
     }
     if conversation.sampling.logprobs.is_some() {
-        return Err(ParamError::unsupported("logprobs", NOT_HERE));
+        return Err(ParamError::unsupported("logprobs", "is not supported by this model's provider"));
     }
     if conversation.sampling.stop.iter().any(|text| text.trim().is_empty()) {
         return Err(ParamError::unsupported(

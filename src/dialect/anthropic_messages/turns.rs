@@ -47,9 +47,9 @@ pub(super) fn turns(conversation: &Conversation) -> Result<Vec<Turn<'_>>, ParamE
         turn.content.sort_by_key(|block| !matches!(block, Block::ToolResult { .. }));
     }
     if turns.is_empty() {
-        return Err(ParamError::value(
+        return Err(ParamError::unsupported(
             "messages",
-            "must hold at least one message with content beside the instructions",
+            "must hold one with content beside the instructions for this model's provider",
         ));
     }
     trim_prefill(&mut turns);
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn instructions_alone_are_no_conversation() {
         assert_eq!(check(vec![(Role::System, text("s"))]).expect_err("no turn").param, "messages");
-        assert_eq!(check(vec![(Role::User, text(""))]).expect_err("no turn").code, "invalid_value");
+        assert_eq!(check(vec![(Role::User, text(""))]).expect_err("no turn").code, ParamError::UNSUPPORTED);
     }
 
     #[test]

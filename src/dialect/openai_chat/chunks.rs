@@ -106,7 +106,7 @@ impl ChunkWriter {
         }
     }
 
-    /// Appends what a delta means to the client, maybe nothing.
+    /// Appends what a delta means to the client, maybe nothing. The first must be [`Delta::Start`].
     pub fn write(&mut self, delta: &Delta, out: &mut BytesMut) {
         let chunk = match delta {
             Delta::Start { id } => return self.start(id),

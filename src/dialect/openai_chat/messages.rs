@@ -92,8 +92,7 @@ fn tool_call(path: String, raw: &RawValue) -> Result<Part, ParamError> {
         return Err(ParamError::unsupported(call.path("type"), "must be 'function'"));
     }
     let id = call.needed_text("id")?;
-    let missing = ParamError::missing(call.path("function"));
-    let mut function = call.object("function")?.ok_or(missing)?;
+    let mut function = call.needed_object("function")?;
     let name = function.needed_text("name")?;
     let arguments = function.text("arguments")?.unwrap_or_default();
     Ok(Part::ToolCall(ToolCall { id, name, arguments }))
@@ -137,15 +136,13 @@ fn part(mut fields: Fields<'_>, allowed: Allowed) -> Result<Part, ParamError> {
         ("text", _) => Ok(Part::Text { text: fields.needed_text("text")?, cache }),
         ("refusal", Allowed::Spoken) => Ok(Part::Refusal(fields.needed_text("refusal")?)),
         ("image_url", Allowed::Anything | Allowed::Pictures) => {
-            let missing = ParamError::missing(fields.path("image_url"));
-            let mut image = fields.object("image_url")?.ok_or(missing)?;
+            let mut image = fields.needed_object("image_url")?;
             let source =
                 source(image.needed_text("url")?).map_err(|why| ParamError::value(image.path("url"), why))?;
             Ok(Part::Image { source, detail: image.text("detail")?, cache })
         }
         ("file", Allowed::Anything) => {
-            let missing = ParamError::missing(fields.path("file"));
-            let mut file = fields.object("file")?.ok_or(missing)?;
+            let mut file = fields.needed_object("file")?;
             let source = match (file.text("file_data")?, file.text("file_id")?) {
                 (Some(data), _) => {
                     source(data).map_err(|why| ParamError::value(file.path("file_data"), why))?
@@ -156,8 +153,7 @@ fn part(mut fields: Fields<'_>, allowed: Allowed) -> Result<Part, ParamError> {
             Ok(Part::File { source, name: file.text("filename")?, cache })
         }
         ("input_audio", Allowed::Anything) => {
-            let missing = ParamError::missing(fields.path("input_audio"));
-            let mut audio = fields.object("input_audio")?.ok_or(missing)?;
+            let mut audio = fields.needed_object("input_audio")?;
             Ok(Part::Audio { format: audio.needed_text("format")?, data: audio.needed_text("data")? })
         }
         _ => Err(ParamError::value(

@@ -78,8 +78,7 @@ fn format(top: &mut Fields<'_>) -> Result<Option<Format>, ParamError> {
         "text" => Ok(Some(Format::Text)),
         "json_object" => Ok(Some(Format::JsonObject)),
         "json_schema" => {
-            let missing = ParamError::missing(format.path("json_schema"));
-            let mut inner = format.object("json_schema")?.ok_or(missing)?;
+            let mut inner = format.needed_object("json_schema")?;
             let path = inner.path("schema");
             let schema = inner.raw("schema").ok_or_else(|| ParamError::missing(&path))?;
             if !schema.get().starts_with('{') {

@@ -20,8 +20,7 @@ fn tool(path: String, raw: &RawValue) -> Result<Tool, ParamError> {
         return Ok(Tool::Other { kind, definition: Verbatim::of(raw), path });
     }
     let cache = cache_hint(&mut fields)?;
-    let missing = ParamError::missing(fields.path("function"));
-    let mut inner = fields.object("function")?.ok_or(missing)?;
+    let mut inner = fields.needed_object("function")?;
     let path = inner.path("parameters");
     let parameters = inner.raw("parameters");
     if parameters.is_some_and(|raw| !raw.get().starts_with('{')) {
@@ -53,14 +52,10 @@ pub(super) fn parse_choice(top: &mut Fields<'_>) -> Result<Option<ToolChoice>, P
     let mut choice = Fields::of(path, raw)?;
     match choice.needed_text("type")?.as_str() {
         "function" => {
-            let missing = ParamError::missing(choice.path("function"));
-            let mut function = choice.object("function")?.ok_or(missing)?;
+            let mut function = choice.needed_object("function")?;
             Ok(Some(ToolChoice::Tool(function.needed_text("name")?)))
         }
-        "allowed_tools" => {
-            let missing = ParamError::missing(choice.path("allowed_tools"));
-            allowed(choice.object("allowed_tools")?.ok_or(missing)?).map(Some)
-        }
+        "allowed_tools" => allowed(choice.needed_object("allowed_tools")?).map(Some),
         _ => Err(ParamError::unsupported(choice.path("type"), "must be 'function' or 'allowed_tools'")),
     }
 }
@@ -69,8 +64,7 @@ fn allowed(mut choice: Fields<'_>) -> Result<ToolChoice, ParamError> {
     let mut names = Vec::new();
     for (path, raw) in choice.list("tools")?.unwrap_or_default() {
         let mut tool = Fields::of(path, raw)?;
-        let missing = ParamError::missing(tool.path("function"));
-        names.push(tool.object("function")?.ok_or(missing)?.needed_text("name")?);
+        names.push(tool.needed_object("function")?.needed_text("name")?);
     }
     match choice.needed_text("mode")?.as_str() {
         "auto" => Ok(ToolChoice::AutoAmong(names)),
