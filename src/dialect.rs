@@ -1,6 +1,9 @@
 //! Wire formats. A dialect's file parses it, writes it, and recognises its usage, end and errors.
 
+pub mod anthropic_messages;
+pub mod fields;
 pub mod openai;
+pub mod openai_chat;
 
 use bytes::Bytes;
 

@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod config;
+pub mod conversation;
 pub mod dialect;
 pub mod http;
 pub mod provider;

@@ -80,10 +80,10 @@ async fn handle(request: HttpRequest, payload: web::Payload, worker: web::Data<W
     };
     let mut response = replied.unwrap_or_else(|failure| {
         let mut response = reply::failure(face, &failure, &id);
-        if let (405, Some(allowed)) = (failure.status, &failure.param) {
-            if let Ok(allowed) = HeaderValue::from_str(allowed) {
-                response.headers_mut().insert(header::ALLOW, allowed);
-            }
+        if let (405, Some(allowed)) = (failure.status, &failure.param)
+            && let Ok(allowed) = HeaderValue::from_str(allowed)
+        {
+            response.headers_mut().insert(header::ALLOW, allowed);
         }
         response
     });

@@ -1,6 +1,6 @@
 //! Providers as rows: what differs between them is data, and only what data cannot say is an adapter.
 
-use super::{Adapter, Endpoint, Quirk, openai::OpenAi};
+use super::{Adapter, Endpoint, Quirk, anthropic::Anthropic, openai::OpenAi};
 
 /// How a provider wants to be shown the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,16 @@ pub const ROWS: &[Row] = &[
         quirks: &[Quirk::RequestStreamUsage],
         is_mock: false,
         adapter: &OpenAi,
+    },
+    Row {
+        id: "anthropic",
+        base_url: Some("https://api.anthropic.com"),
+        auth: Auth::Header("x-api-key"),
+        needs_credential: true,
+        endpoints: &[Endpoint::ChatCompletions],
+        quirks: &[],
+        is_mock: false,
+        adapter: &Anthropic,
     },
     Row {
         id: "mock",

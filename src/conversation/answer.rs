@@ -1,0 +1,81 @@
+//! The answer's side of a conversation: whole, or as the deltas of a stream.
+
+use penstock_actors::domain::Usage;
+
+use super::Part;
+
+/// One step of a streamed answer.
+///
+/// The order is [`Delta::Start`], content, [`Delta::Stop`]; [`Delta::Usage`] may come anywhere
+/// between. `Stop` is last, and is given only once the provider said that the answer is complete: a
+/// stream that is cut has none.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delta {
+    /// The answer begins.
+    Start {
+        /// The provider's id of the answer.
+        id: String,
+    },
+    /// More text.
+    Text(String),
+    /// More of the reasoning shown.
+    Thinking(String),
+    /// A block of reasoning is over, and this is its proof.
+    ThinkingSignature(String),
+    /// A block of encrypted reasoning.
+    RedactedThinking(String),
+    /// More of the explanation why there is no answer.
+    Refusal(String),
+    /// A tool call begins.
+    ToolCallStart {
+        /// Its place among the answer's tool calls, from 0.
+        index: u32,
+        /// The provider's id of the call.
+        id: String,
+        /// The tool's name.
+        name: String,
+    },
+    /// More of a tool call's arguments; together they are JSON text.
+    ToolCallArguments {
+        /// Which tool call.
+        index: u32,
+        /// The next characters.
+        fragment: String,
+    },
+    /// What was consumed so far, in all; replaces any earlier one.
+    Usage(Usage),
+    /// The answer is complete.
+    Stop(StopReason),
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// The provider's id of the answer.
+    pub id: String,
+    /// What the model said.
+    pub parts: Vec<Part>,
+    /// Why it stopped.
+    pub stop: StopReason,
+    /// What was consumed.
+    pub usage: Usage,
+}
+
+/// Why the model stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// It was done.
+    End,
+    /// It came to one of the texts that end the answer.
+    StopSequence,
+    /// It reached the limit of tokens, or of its context.
+    Length,
+    /// It waits for tool results.
+    ToolCalls,
+    /// It, or the provider's filter, would not answer.
+    Refused,
+    /// The provider interrupted a long turn, to be continued by another request.
+    Paused,
+    /// A reason we do not know, in the provider's words.
+    Other(String),
+}

@@ -1,0 +1,52 @@
+//! Anthropic's messages: a conversation into a request, an answer into deltas or a reply.
+//!
+//! It knows the format of `POST /v1/messages` as the official SDKs type it (anthropic 2.x), and
+//! which models want reasoning asked for in the older way. Addresses, headers and what a failure
+//! means for the call are the adapter's.
+//!
+//! What cannot be carried from another dialect, and what becomes of it:
+//!
+//! | field | what happens |
+//! |---|---|
+//! | more than one candidate, log probabilities, audio, file ids, JSON without a schema, stops of white space | refused, with the parameter's name |
+//! | `functions`, `function_call`, `logit_bias`, `modalities`, `web_search_options`, custom tools | refused: without them the answer means something else |
+//! | seed, penalties, `verbosity`, `prediction`, `store`, cache keys, participants' names | left out: hints and bookkeeping |
+//! | temperature, `top_p`, `top_k` | left out for Claude since 4.7, which refuses them, and where we ask for reasoning |
+//! | temperature or `top_p` of 1, temperature above 1 | left out: 1 is the default and the most there is |
+//! | instructions in the middle | join the system prompt |
+//! | user, or `metadata.user_id` | `metadata.user_id`; the rest of OpenAI's `metadata` is left out |
+//! | `service_tier` | `auto` and `priority` are `auto`; `default` and `standard_only` are `standard_only`; others are left out |
+//! | `thinking`, `output_config` | passed on, and win over the reasoning effort and the response format |
+//! | any other unknown field | passed on as written; Anthropic understands it or names it in its error |
+
+mod blocks;
+mod error;
+mod extra;
+mod models;
+mod reply;
+mod request;
+mod stream;
+mod thinking;
+mod tools;
+mod turns;
+mod usage;
+
+pub use error::{ErrorBody, read_error};
+pub use reply::{ReplyError, read_reply};
+pub use request::write_request;
+pub use stream::{EventReader, StreamError};
+
+use crate::conversation::StopReason;
+
+/// Reads a `stop_reason`.
+fn stop_reason(word: &str) -> StopReason {
+    match word {
+        "end_turn" => StopReason::End,
+        "stop_sequence" => StopReason::StopSequence,
+        "max_tokens" | "model_context_window_exceeded" => StopReason::Length,
+        "tool_use" => StopReason::ToolCalls,
+        "refusal" => StopReason::Refused,
+        "pause_turn" => StopReason::Paused,
+        other => StopReason::Other(other.to_owned()),
+    }
+}

@@ -1,0 +1,81 @@
+//! OpenAI's chat completions: a request into a conversation, an answer out of one.
+//!
+//! Beyond the published fields it speaks the extensions that gateways have agreed on for reasoning:
+//! `reasoning_content`, `reasoning_content_signature` and `redacted_reasoning_content`, in answers
+//! and in assistant messages that come back; and `cache_control` on parts and tools as well as
+//! OpenAI's own `prompt_cache_breakpoint`. Who sends and who receives is not its business.
+
+mod chunks;
+mod completion;
+mod messages;
+mod request;
+mod tools;
+
+use penstock_actors::domain::Usage;
+use serde::Serialize;
+
+pub use chunks::{ChunkWriter, UsageChunk};
+pub use completion::write_completion;
+pub use request::parse_request;
+
+use crate::conversation::StopReason;
+
+/// What every answer of a call carries.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerHeader<'a> {
+    /// The model the client asked for.
+    pub model: &'a str,
+    /// Seconds since 1970.
+    pub created: u64,
+}
+
+/// The id of an answer that the provider calls `id`.
+fn answer_id(id: &str) -> String {
+    format!("chatcmpl-{id}")
+}
+
+/// The `finish_reason`. A paused turn is `length`: the answer is well formed, but not complete.
+fn finish_reason(stop: &StopReason) -> &'static str {
+    match stop {
+        StopReason::End | StopReason::StopSequence | StopReason::Other(_) => "stop",
+        StopReason::Length | StopReason::Paused => "length",
+        StopReason::ToolCalls => "tool_calls",
+        StopReason::Refused => "content_filter",
+    }
+}
+
+/// The `usage` object: `CompletionUsage` of the official SDKs.
+#[derive(Serialize)]
+struct CompletionUsage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    prompt_tokens_details: PromptDetails,
+    completion_tokens_details: CompletionDetails,
+}
+
+#[derive(Serialize)]
+struct PromptDetails {
+    cached_tokens: u64,
+    cache_write_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct CompletionDetails {
+    reasoning_tokens: u64,
+}
+
+impl From<&Usage> for CompletionUsage {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            prompt_tokens: usage.prompt(),
+            completion_tokens: usage.completion(),
+            total_tokens: usage.prompt().saturating_add(usage.completion()),
+            prompt_tokens_details: PromptDetails {
+                cached_tokens: usage.cached_read,
+                cache_write_tokens: usage.cache_write_5m + usage.cache_write_1h,
+            },
+            completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning },
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What the provider's refusals and errors mean for the call.
+
+use penstock_actors::domain::Fault;
+
+use crate::{
+    dialect::anthropic_messages::{ErrorBody, read_error},
+    provider::{AnswerHead, Failure, Next},
+};
+
+/// Bytes of the provider's message that the client gets.
+const LONGEST_MESSAGE: usize = 2048;
+
+/// Refusals with status 400 that are about the account, not the request: the API has no kind of
+/// their own for them. Other accounts can do better.
+const ABOUT_THE_ACCOUNT: [&str; 2] =
+    ["your credit balance is too low", "this organization has been disabled"];
+
+/// Explains a bad status.
+pub(super) fn of_status(head: &AnswerHead<'_>, body: &[u8]) -> Failure {
+    let status = head.status;
+    let (kind, code, message) = match read_error(body) {
+        Some(error) => words(error),
+        // HTML, another dialect, nothing: not for the client's eyes.
+        None => {
+            let (kind, code) = unexplained(status);
+            (kind.to_owned(), code.to_owned(), format!("The model's provider answered with status {status}."))
+        }
+    };
+    let (fault, next) = class(status, &message);
+    Failure { status, fault, next, kind, code, param: None, message, retry_after: head.retry_after }
+}
+
+/// Explains an error that the provider reports inside a good status.
+///
+/// Once the answer has begun the provider may bill for it.
+pub(super) fn of_event(error: ErrorBody, begun: Begun) -> Failure {
+    let status = error.status();
+    let (kind, code, message) = words(error);
+    let (fault, next) = class(status, &message);
+    let next = match (next, begun) {
+        (Next::Failover, Begun::Yes) => Next::FailoverUncertain,
+        (next, _) => next,
+    };
+    Failure { status, fault, next, kind, code, param: None, message, retry_after: None }
+}
+
+/// Whether the answer has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    No,
+    Yes,
+}
+
+/// A good status whose content type is not what was asked for.
+pub(super) fn wrong_type(head: &AnswerHead<'_>, wanted: &str) -> Failure {
+    let media: String = head.content_type.chars().filter(|c| !c.is_control()).take(100).collect();
+    Failure {
+        status: 502,
+        fault: Fault::Upstream,
+        next: Next::Failover,
+        kind: "api_error".to_owned(),
+        code: "bad_upstream_answer".to_owned(),
+        param: None,
+        message: format!("The model's provider answered with '{media}' instead of {wanted}."),
+        retry_after: head.retry_after,
+    }
+}
+
+/// Whose doing a status is, and what to do next.
+fn class(status: u16, message: &str) -> (Fault, Next) {
+    let lower = message.to_ascii_lowercase();
+    if status == 400 && ABOUT_THE_ACCOUNT.iter().any(|words| lower.starts_with(words)) {
+        return (Fault::Upstream, Next::Failover);
+    }
+    match status {
+        400 | 413 | 422 => (Fault::Client, Next::Tell),
+        _ => (Fault::Upstream, Next::Failover),
+    }
+}
+
+fn words(error: ErrorBody) -> (String, String, String) {
+    let ErrorBody { kind, code, message, .. } = error;
+    let (kind, message) = (bounded(kind, 100), bounded(message, LONGEST_MESSAGE));
+    let code = code.map_or_else(|| kind.clone(), |code| bounded(code, 100));
+    (kind, code, message)
+}
+
+/// Kind and code where the body has none.
+fn unexplained(status: u16) -> (&'static str, &'static str) {
+    match status {
+        400 | 413 | 422 => ("invalid_request_error", "upstream_refused"),
+        401 => ("authentication_error", "upstream_unauthenticated"),
+        403 => ("permission_error", "upstream_forbidden"),
+        404 => ("not_found_error", "upstream_not_found"),
+        429 => ("rate_limit_error", "upstream_rate_limited"),
+        529 => ("overloaded_error", "upstream_overloaded"),
+        _ => ("api_error", "upstream_failed"),
+    }
+}
+
+/// Cuts a text at a character's border.
+fn bounded(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(status: u16, body: &str) -> Failure {
+        let retry_after = Some(Duration::from_secs(3));
+        of_status(&AnswerHead { status, content_type: "application/json", retry_after }, body.as_bytes())
+    }
+
+    fn said(kind: &str, message: &str) -> String {
+        format!(
+            r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}"}},"request_id":"req_1"}}"#
+        )
+    }
+
+    #[test]
+    fn every_status_has_its_class() {
+        for status in [400, 413, 422] {
+            let failure = check(status, &said("invalid_request_error", "max_tokens: too large"));
+            assert_eq!((failure.fault, failure.next), (Fault::Client, Next::Tell), "{status}");
+        }
+        for status in [401, 402, 403, 404, 405, 408, 409, 429, 500, 502, 503, 504, 529] {
+            let failure = check(status, &said("some_error", "x"));
+            assert_eq!((failure.fault, failure.next), (Fault::Upstream, Next::Failover), "{status}");
+            assert_eq!(failure.status, status);
+        }
+    }
+
+    #[test]
+    fn the_providers_words_reach_the_client() {
+        let failure = check(529, &said("overloaded_error", "Overloaded"));
+        assert_eq!(
+            (failure.kind.as_str(), failure.code.as_str(), failure.message.as_str()),
+            ("overloaded_error", "overloaded_error", "Overloaded")
+        );
+        assert_eq!(failure.retry_after, Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn an_empty_account_is_not_the_clients_fault() {
+        let body =
+            said("invalid_request_error", "Your credit balance is too low to access the Anthropic API.");
+        assert_eq!(check(400, &body).next, Next::Failover);
+    }
+
+    #[test]
+    fn html_is_not_shown() {
+        for body in ["", "<html>secret</html>", "{}", "\u{0}"] {
+            let failure = check(502, body);
+            assert_eq!(failure.message, "The model's provider answered with status 502.");
+            assert_eq!(failure.code, "upstream_failed");
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_cut_at_a_character() {
+        let failure = check(400, &said("invalid_request_error", &"é".repeat(2000)));
+        assert_eq!(failure.message.len(), 2048);
+        let failure = check(400, &said("invalid_request_error", &format!("x{}", "é".repeat(2000))));
+        assert_eq!(failure.message.len(), 2047);
+    }
+
+    #[test]
+    fn an_error_event_may_cost_money_once_the_answer_has_begun() {
+        let error =
+            |kind: &str| ErrorBody { kind: kind.into(), code: None, message: "x".into(), request_id: None };
+        let failure = of_event(error("overloaded_error"), Begun::Yes);
+        assert_eq!((failure.status, failure.next), (529, Next::FailoverUncertain));
+        assert_eq!(of_event(error("overloaded_error"), Begun::No).next, Next::Failover);
+        assert_eq!(of_event(error("invalid_request_error"), Begun::Yes).next, Next::Tell);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(status in any::<u16>(), body in proptest::collection::vec(any::<u8>(), 0..128)) {
+            let head = AnswerHead { status, content_type: "", retry_after: None };
+            let _ = of_status(&head, &body);
+        }
+    }
+}
