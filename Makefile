@@ -4,7 +4,7 @@
 bench:
 	@if ! command -v nginx >/dev/null 2>&1 && [ ! -x /usr/sbin/nginx ]; then \
 		if [ -f /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
-			echo "bench: nginx is missing; installing the Debian package nginx-light"; \
+			echo "bench: nginx is missing; installing the Debian package nginx-light (which may start a server on port 80)"; \
 			apt-get update -q && apt-get install -y -q --no-install-recommends nginx-light; \
 		else \
 			echo "bench: nginx is missing; install it (Debian: apt-get install nginx-light) and try again" >&2; \

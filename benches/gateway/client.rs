@@ -67,8 +67,8 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; buffer], start: Vec::new() })
     }
 
-    /// Sends a request and reads its answer to the end: the body goes to `body`, and after each read `arrived` is
-    /// called with the same state. Tells whether the connection may be used again.
+    /// Sends a request and reads its answer to the end. `body` gets the pieces of the body, `arrived` is called
+    /// after each read, both with `state`. Tells whether the connection may be used again.
     pub async fn call<S>(
         &mut self,
         request: &[u8],

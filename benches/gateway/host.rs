@@ -80,7 +80,10 @@ impl Host {
         ];
         let labels = labels(&settings.targets);
         let versions = settings.targets.iter().zip(labels).filter_map(|(kind, label)| match kind {
-            Kind::Nginx => Some((label, said(Command::new(nginx::program()?).arg("-v")))),
+            Kind::Nginx => {
+                let version = said(Command::new(nginx::program()?).arg("-v"));
+                Some((label, version.trim_start_matches("nginx version: ").to_owned()))
+            }
             Kind::Penstock(program) => Some((label, said(Command::new(program).arg("--version")))),
             Kind::Direct => None,
         });

@@ -27,7 +27,9 @@ pub fn write_config(
     Ok(file)
 }
 
-/// Request bodies stay in memory (`client_body_buffer_size`): the default writes those above 16 KiB to a file.
+/// Request bodies stay in memory (`client_body_buffer_size`): the default writes those above 16 KiB to a file, which
+/// makes a call of 150 KB cost three times as much. Passing them on unread (`proxy_request_buffering off`) saves
+/// nothing that shows.
 fn config(dir: &str, connections: u64, listen: SocketAddr, upstream: SocketAddr) -> String {
     format!(
         "\
