@@ -90,8 +90,13 @@ impl Report<'_> {
                 write!(f, " {:.2} |", Spread::of(cost.iter().copied()))?;
             }
             for cost in &costs[1..] {
-                let ratios = cost.iter().zip(&costs[0]).map(|(own, base)| own / base);
-                write!(f, " **{:.2}** |", Spread::of(ratios))?;
+                // `direct` costs nothing: there is no gateway to divide by.
+                let pairs = cost.iter().zip(&costs[0]).filter(|(_, base)| **base > 0.0);
+                let ratios: Vec<f64> = pairs.map(|(own, base)| own / base).collect();
+                match ratios.as_slice() {
+                    [] => write!(f, " – |")?,
+                    some => write!(f, " **{:.2}** |", Spread::of(some.iter().copied()))?,
+                }
             }
             writeln!(f)?;
         }
