@@ -1,0 +1,107 @@
+//! What the environment says about a run, read once and checked at the start.
+
+use std::env;
+use std::error::Error;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The settings of one run; every one has an environment variable named `BENCH_` and the name in upper case.
+pub struct Settings {
+    /// Times each scenario is measured on each target.
+    pub rounds: usize,
+    /// Length of one measured window.
+    pub seconds: Duration,
+    /// Load before each window that is not measured.
+    pub warm_up: Duration,
+    /// Connections of the closed loop.
+    pub connections: usize,
+    /// Slow streams held open for the memory figures; 0 leaves them out.
+    pub streams: usize,
+    /// Keys of the scenarios to run; empty means all.
+    pub scenarios: Vec<String>,
+    /// What is measured; the first is what the others are divided by.
+    pub targets: Vec<Kind>,
+    /// What answers behind the targets.
+    pub upstream: UpstreamKind,
+    /// The Penstock that is measured and whose `mock` answers.
+    pub penstock: PathBuf,
+    /// Where the report is written besides the standard output.
+    pub out: Option<PathBuf>,
+}
+
+/// Something that can be measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// nginx as a plain proxy.
+    Nginx,
+    /// Penstock, from this program.
+    Penstock(PathBuf),
+    /// No proxy: the upstream itself.
+    Direct,
+}
+
+/// What answers behind the targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamKind {
+    /// `penstock mock`.
+    Mock,
+    /// The harness's own, which needs no Penstock.
+    StandIn,
+}
+
+impl Settings {
+    /// Reads the environment.
+    pub fn from_env() -> Result<Self, Box<dyn Error>> {
+        let penstock = env::var_os("BENCH_PENSTOCK")
+            .map_or_else(|| env!("CARGO_BIN_EXE_penstock").into(), PathBuf::from);
+        let targets = words("BENCH_TARGETS", "nginx,penstock")
+            .iter()
+            .map(|word| match word.split_once('=') {
+                None if word == "nginx" => Ok(Kind::Nginx),
+                None if word == "direct" => Ok(Kind::Direct),
+                None if word == "penstock" => Ok(Kind::Penstock(penstock.clone())),
+                Some(("penstock", program)) => Ok(Kind::Penstock(program.into())),
+                _ => Err(format!(
+                    "BENCH_TARGETS: `{word}` is none of nginx, penstock, penstock=PROGRAM, direct"
+                )),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if targets.is_empty() {
+            return Err("BENCH_TARGETS names nothing to measure".into());
+        }
+        let upstream = match words("BENCH_UPSTREAM", "mock").join(",").as_str() {
+            "mock" => UpstreamKind::Mock,
+            "stand-in" => UpstreamKind::StandIn,
+            other => return Err(format!("BENCH_UPSTREAM: `{other}` is neither mock nor stand-in").into()),
+        };
+        Ok(Self {
+            rounds: number("BENCH_ROUNDS", 9)?,
+            seconds: seconds("BENCH_SECONDS", 2.0)?,
+            warm_up: seconds("BENCH_WARM_UP", 0.3)?,
+            connections: number("BENCH_CONNECTIONS", 64)?,
+            streams: number("BENCH_STREAMS", 5000)?,
+            scenarios: words("BENCH_SCENARIOS", ""),
+            targets,
+            upstream,
+            penstock,
+            out: env::var_os("BENCH_OUT").map(PathBuf::from),
+        })
+    }
+}
+
+fn words(name: &str, default: &str) -> Vec<String> {
+    let text = env::var(name).unwrap_or_else(|_| default.to_owned());
+    text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+fn number<T: FromStr>(name: &str, default: T) -> Result<T, String> {
+    match env::var(name) {
+        Ok(text) => text.trim().parse().map_err(|_| format!("{name}: `{text}` is not a number")),
+        Err(_) => Ok(default),
+    }
+}
+
+fn seconds(name: &str, default: f64) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(number(name, default)?).map_err(|error| format!("{name}: {error}"))
+}
