@@ -1,10 +1,13 @@
 //! Penstock, an LLM API gateway. `docs/ARCHITECTURE.md` is the map.
 
 pub mod api_key;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod conversation;
 pub mod dialect;
 pub mod http;
+pub mod mock;
 pub mod provider;
 pub mod relay;
 pub mod telemetry;
