@@ -1,13 +1,12 @@
 //! Tests the pure parts of the benchmark harness (`benches/gateway/`): framing, frames, figures, `/proc`.
-#![allow(dead_code, reason = "what only the harness uses is not called here")]
 
-#[path = "../benches/gateway/http.rs"]
+#[path = "../../benches/gateway/http.rs"]
 mod http;
-#[path = "../benches/gateway/sse.rs"]
+#[path = "../../benches/gateway/sse.rs"]
 mod sse;
-#[path = "../benches/gateway/stats.rs"]
+#[path = "../../benches/gateway/stats.rs"]
 mod stats;
-#[path = "../benches/gateway/usage.rs"]
+#[path = "../../benches/gateway/usage.rs"]
 mod usage;
 
 mod http_tests {

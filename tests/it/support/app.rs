@@ -1,0 +1,172 @@
+//! A gateway in a thread of its own. Dropping it fails the test if anything leaked.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use penstock::{
+    app::{self, Gateway, Options, Source},
+    config::Overrides,
+    http::HttpShared,
+};
+use penstock_actors::{channel::ChannelCell, router::TableHandle};
+
+use super::Client;
+
+/// The secret of the key that every test app has.
+pub const KEY: &str = "sk-test-0123456789abcdef";
+
+type Job = Box<dyn for<'a> FnOnce(&'a Gateway) -> std::pin::Pin<Box<dyn Future<Output = ()> + 'a>> + Send>;
+
+/// A running gateway.
+pub struct TestApp {
+    pub address: SocketAddr,
+    shared: Arc<HttpShared>,
+    table: TableHandle,
+    jobs: Option<tokio::sync::mpsc::UnboundedSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    dir: tempfile::TempDir,
+    /// Set by tests that stop the gateway themselves or leave work behind on purpose.
+    unchecked: bool,
+}
+
+impl TestApp {
+    /// Starts a gateway with these settings; server and key are added.
+    pub fn start(settings: &str) -> Self {
+        Self::start_with(settings, Options::default)
+    }
+
+    /// Starts a gateway with options, which are made in its own thread.
+    pub fn start_with(settings: &str, options: impl FnOnce() -> Options + Send + 'static) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let source = write(&dir, settings);
+        let (tell, told) = mpsc::channel();
+        let (jobs, mut queue) = tokio::sync::mpsc::unbounded_channel::<Job>();
+        let thread = std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let loaded = app::load(&source).unwrap();
+                let gateway = Gateway::start(loaded, options()).await.unwrap();
+                let parts = (gateway.address(), gateway.shared().clone(), gateway.actors().table.clone());
+                tell.send(parts).unwrap();
+                while let Some(job) = queue.recv().await {
+                    job(&gateway).await;
+                }
+                gateway.stop().await;
+            });
+        });
+        let (address, shared, table) = told.recv().unwrap();
+        Self { address, shared, table, jobs: Some(jobs), thread: Some(thread), dir, unchecked: false }
+    }
+
+    /// A client with the test key.
+    pub fn client(&self) -> Client {
+        Client::new(self.address, KEY)
+    }
+
+    /// The live cell of a channel.
+    pub fn cell(&self, name: &str) -> Arc<ChannelCell> {
+        self.table
+            .load()
+            .cells()
+            .iter()
+            .find(|c| c.name.as_str() == name)
+            .expect("the channel exists")
+            .clone()
+    }
+
+    /// What the handlers share.
+    pub fn shared(&self) -> &HttpShared {
+        &self.shared
+    }
+
+    /// The value of a metric's line; the name has its labels.
+    pub fn metric(&self, line: &str) -> f64 {
+        let text = String::from_utf8(self.shared.metrics.render(self.table.load().cells())).unwrap();
+        let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
+        found.unwrap_or_else(|| panic!("no metric {line} in\n{text}"))
+    }
+
+    /// Does something with the gateway in its own thread.
+    pub async fn run<R: Send + 'static>(
+        &self,
+        work: impl for<'a> FnOnce(&'a Gateway) -> std::pin::Pin<Box<dyn Future<Output = R> + 'a>> + Send + 'static,
+    ) -> R {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let job: Job = Box::new(move |gateway| {
+            Box::pin(async move {
+                let _ = tell.send(work(gateway).await);
+            })
+        });
+        let sent = self.jobs.as_ref().unwrap().send(job);
+        assert!(sent.is_ok(), "the gateway runs");
+        told.await.unwrap()
+    }
+
+    /// Puts other settings in force; gives the differences, or why they were refused.
+    pub async fn reload(&self, settings: &str) -> Result<Vec<String>, String> {
+        let source = write(&self.dir, settings);
+        let loaded = app::load(&source).map_err(|e| e.to_string())?;
+        self.run(move |gateway| Box::pin(gateway.apply(loaded))).await
+    }
+
+    /// Stops the gateway in a thread of its own, while the test looks on.
+    pub fn stop(&mut self) -> JoinHandle<()> {
+        self.unchecked = true;
+        self.jobs = None;
+        self.thread.take().unwrap()
+    }
+
+    /// What is still held: permits, calls, body bytes.
+    fn leaks(&self) -> Vec<String> {
+        let mut leaks = Vec::new();
+        for cell in self.table.load().cells() {
+            let held = cell.gate.in_flight();
+            if held > 0 {
+                leaks.push(format!("{held} permits of {}", cell.name));
+            }
+        }
+        let calls = self.shared.metrics.calls_in_flight.get();
+        if calls > 0 {
+            leaks.push(format!("{calls} calls"));
+        }
+        let bytes = self.shared.relay.bytes.used();
+        if bytes > 0 {
+            leaks.push(format!("{bytes} bytes of bodies"));
+        }
+        leaks
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if !self.unchecked && !std::thread::panicking() {
+            // Guards are dropped when a worker next polls; a leak is what stays.
+            let deadline = Instant::now() + super::SOON;
+            while !self.leaks().is_empty() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            assert_eq!(self.leaks(), Vec::<String>::new(), "leaked");
+        }
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(std::thread::panicking() || ended.is_ok(), "the gateway's thread panicked");
+        }
+    }
+}
+
+fn write(dir: &tempfile::TempDir, settings: &str) -> Source {
+    let file: PathBuf = dir.path().join("penstock.toml");
+    let key =
+        format!("\n[[key]]\nname = \"test\"\nsecret = \"{KEY}\"\nmay_pin = true\nmay_see_routing = true\n");
+    std::fs::write(&file, format!("{settings}{key}")).unwrap();
+    let overrides = Overrides {
+        listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        data_dir: Some(dir.path().join("data")),
+    };
+    Source { file: Some(file), overrides }
+}

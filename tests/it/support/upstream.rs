@@ -1,0 +1,288 @@
+//! An upstream that follows a script: a closure takes each request and writes whatever bytes it likes.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+
+/// A request that arrived, and the connection it came on.
+pub struct Exchange {
+    /// Request line and headers.
+    pub head: String,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The how-manieth request of this connection, from 0.
+    pub nth: usize,
+    socket: Box<dyn Socket>,
+    left: Arc<AtomicUsize>,
+}
+
+/// Whether the connection goes on after an exchange.
+pub enum After {
+    Keep(Exchange),
+    Close,
+}
+
+/// What happened so far.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub head: String,
+    pub body: String,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+}
+
+/// A scripted upstream, ended when it is dropped.
+pub struct Upstream {
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
+    left: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Upstream {
+    /// Starts an upstream; `script` answers each request.
+    pub async fn start<F, R>(script: F) -> Self
+    where
+        F: Fn(Exchange) -> R + Send + Sync + 'static,
+        R: Future<Output = After> + Send + 'static,
+    {
+        Self::listen(script, None).await
+    }
+
+    /// Starts an upstream that speaks TLS as `localhost`; gives the certificate to trust.
+    pub async fn start_tls<F, R>(script: F) -> (Self, CertificateDer<'static>)
+    where
+        F: Fn(Exchange) -> R + Send + Sync + 'static,
+        R: Future<Output = After> + Send + 'static,
+    {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = made.cert.der().clone();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        (Self::listen(script, Some(TlsAcceptor::from(Arc::new(config)))).await, certificate)
+    }
+
+    async fn listen<F, R>(script: F, tls: Option<TlsAcceptor>) -> Self
+    where
+        F: Fn(Exchange) -> R + Send + Sync + 'static,
+        R: Future<Output = After> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (seen, connections, left): (Arc<Mutex<Vec<Seen>>>, Arc<AtomicUsize>, Arc<AtomicUsize>) =
+            Default::default();
+        let script = Arc::new(script);
+        let task = tokio::spawn({
+            let (seen, connections, left) = (seen.clone(), connections.clone(), left.clone());
+            async move {
+                while let Ok((tcp, _)) = listener.accept().await {
+                    let (seen, connections, left) = (seen.clone(), connections.clone(), left.clone());
+                    let (script, tls) = (script.clone(), tls.clone());
+                    tokio::spawn(async move {
+                        connections.fetch_add(1, Ordering::SeqCst);
+                        tcp.set_nodelay(true).unwrap();
+                        let socket: Option<Box<dyn Socket>> = match tls {
+                            None => Some(Box::new(tcp)),
+                            Some(tls) => tls.accept(tcp).await.ok().map(|s| Box::new(s) as Box<dyn Socket>),
+                        };
+                        if let Some(socket) = socket {
+                            serve(socket, &*script, &seen, left).await;
+                        }
+                        connections.fetch_sub(1, Ordering::SeqCst);
+                    });
+                }
+            }
+        });
+        Self { address, seen, connections, left, task }
+    }
+
+    /// A channel that leads here, as TOML; `more` holds further settings of it.
+    pub fn channel(&self, name: &str, more: &str) -> String {
+        channel(name, &format!("http://{}", self.address), more)
+    }
+
+    /// Every request so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// How many requests there were so far.
+    pub fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How often the gateway left during [`Exchange::until_left`].
+    pub fn left(&self) -> usize {
+        self.left.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A channel for model `m`, as TOML.
+pub fn channel(name: &str, base_url: &str, more: &str) -> String {
+    let models = if more.contains("models =") { "" } else { "models = [\"m\"]\n" };
+    format!(
+        "[[channel]]\nname = \"{name}\"\nprovider = \"openai-compatible\"\nbase_url = \"{base_url}\"\ncredential = \"secret-{name}\"\n{models}{more}\n"
+    )
+}
+
+async fn serve<F, R>(mut socket: Box<dyn Socket>, script: &F, seen: &Mutex<Vec<Seen>>, left: Arc<AtomicUsize>)
+where
+    F: Fn(Exchange) -> R,
+    R: Future<Output = After>,
+{
+    for nth in 0.. {
+        let Some(head) = read_head(&mut *socket).await else { return };
+        let mut exchange = Exchange { head, body: Vec::new(), nth, socket, left: left.clone() };
+        // A script that answers before the body has come asks for it with this header.
+        if header(&exchange.head, "x-penstock-mock-unread").is_none() {
+            exchange.read_body().await;
+        }
+        let body = String::from_utf8_lossy(&exchange.body).into_owned();
+        seen.lock().unwrap().push(Seen { head: exchange.head.clone(), body });
+        match script(exchange).await {
+            After::Keep(exchange) => socket = exchange.socket,
+            After::Close => return,
+        }
+    }
+}
+
+async fn read_head(socket: &mut dyn Socket) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
+}
+
+fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    head.lines().find_map(|line| {
+        let (known, value) = line.split_once(':')?;
+        known.eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
+/// A whole answer of OpenAI's make; `model` is what the provider calls itself.
+pub fn completion(text: &str, model: &str) -> String {
+    format!(
+        r#"{{"id":"c1","object":"chat.completion","created":1,"model":"{model}","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}}}"#
+    )
+}
+
+/// One event of a stream.
+pub fn event(text: &str) -> String {
+    format!(
+        "data: {{\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n"
+    )
+}
+
+/// The last events of a stream.
+pub const STREAM_END: &str = "data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+
+impl Exchange {
+    /// Reads the request body, as long as its length says.
+    pub async fn read_body(&mut self) {
+        let len = header(&self.head, "content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
+        self.body = vec![0; len];
+        let _ = self.socket.read_exact(&mut self.body).await;
+    }
+
+    /// A header of the request.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    /// Whether the request asks for a stream.
+    pub fn wants_stream(&self) -> bool {
+        String::from_utf8_lossy(&self.body).contains("\"stream\":true")
+    }
+
+    /// Writes raw bytes.
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.socket.write_all(bytes.as_ref()).await;
+        let _ = self.socket.flush().await;
+    }
+
+    /// Answers with a body of known length.
+    pub async fn answer(&mut self, status: u16, content_type: &str, body: &str) {
+        let len = body.len();
+        self.write(format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {len}\r\n\r\n{body}"
+        ))
+        .await;
+    }
+
+    /// Answers well, as a stream or whole, as the request wants it.
+    pub async fn answer_well(mut self, text: &str) -> After {
+        if self.wants_stream() {
+            self.begin_stream().await;
+            self.chunk(&event(text)).await;
+            self.chunk(STREAM_END).await;
+            self.end_stream().await;
+        } else {
+            self.answer(200, "application/json", &completion(text, "m")).await;
+        }
+        After::Keep(self)
+    }
+
+    /// Writes the head of a chunked stream.
+    pub async fn begin_stream(&mut self) {
+        self.write(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
+        )
+        .await;
+    }
+
+    /// Writes one chunk of a chunked answer.
+    pub async fn chunk(&mut self, text: &str) {
+        self.write(format!("{:x}\r\n{text}\r\n", text.len())).await;
+    }
+
+    /// Ends a chunked answer properly.
+    pub async fn end_stream(&mut self) {
+        self.write("0\r\n\r\n").await;
+    }
+
+    /// Waits, saying nothing, until the gateway closes the connection; counts that.
+    pub async fn until_left(mut self) -> After {
+        let mut buf = [0; 1024];
+        while !matches!(self.socket.read(&mut buf).await, Ok(0) | Err(_)) {}
+        self.left.fetch_add(1, Ordering::SeqCst);
+        After::Close
+    }
+}
