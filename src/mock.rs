@@ -153,7 +153,11 @@ fn answer(request: &HttpRequest, dialect: Dialect, ask: &Ask<'_>) -> Result<Answ
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     match dialect {
         Dialect::OpenAi => openai::authorise(header(AUTHORIZATION.as_str()))?,
-        Dialect::AnthropicMessages => anthropic::authorise(header("x-api-key"), header("anthropic-version"))?,
+        Dialect::AnthropicMessages => anthropic::authorise(
+            header("x-api-key"),
+            header(AUTHORIZATION.as_str()),
+            header("anthropic-version"),
+        )?,
     }
     let route = match target {
         Target::Models => return Ok(openai::models::list(dialect)),

@@ -19,20 +19,34 @@ use super::{
 
 /// Whether a request shows an API key and a version.
 ///
+/// The key may stand in either header: SDKs up to 1.x send `x-api-key`, those from 2.0 `authorization`.
+///
 /// # Errors
 /// 401 without the key, 400 without the version.
-pub fn authorise(api_key: Option<&str>, version: Option<&str>) -> Result<(), Refusal> {
-    if api_key.is_none_or(|key| key.trim().is_empty()) {
+pub fn authorise(
+    api_key: Option<&str>,
+    authorization: Option<&str>,
+    version: Option<&str>,
+) -> Result<(), Refusal> {
+    let bearer = authorization.and_then(|value| value.strip_prefix("Bearer "));
+    if api_key.or(bearer).is_none_or(|key| key.trim().is_empty()) {
         let refusal = Refusal::invalid("x-api-key header is required");
         return Err(Refusal { status: 401, kind: "authentication_error", ..refusal });
     }
     match version {
-        Some("2023-06-01" | "2023-01-01") => Ok(()),
+        Some(date) if is_date(date) => Ok(()),
         Some(other) => {
             Err(Refusal::invalid(format!("anthropic-version: \"{other}\" is not a valid version")))
         }
         None => Err(Refusal::invalid("anthropic-version: header is required")),
     }
+}
+
+/// Whether a text has the form of `2023-06-01`, as every version has.
+fn is_date(text: &str) -> bool {
+    let shape =
+        |(n, byte): (usize, u8)| if matches!(n, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    text.len() == 10 && text.bytes().enumerate().all(shape)
 }
 
 /// Words a [`Wrong`] as Anthropic does.

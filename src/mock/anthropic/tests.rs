@@ -69,9 +69,10 @@ fn malformed_requests_are_refused_in_anthropics_words() {
 
 #[test]
 fn a_key_and_a_version_are_wanted() {
-    assert_eq!(authorise(Some("k"), Some("2023-06-01")), Ok(()));
-    let status = |key, version| authorise(key, version).map_err(|r| (r.status, r.kind));
+    assert_eq!(authorise(Some("k"), None, Some("2023-06-01")), Ok(()));
+    assert_eq!(authorise(None, Some("Bearer k"), Some("2023-06-01")), Ok(()));
+    let status = |key, version| authorise(key, None, version).map_err(|r| (r.status, r.kind));
     assert_eq!(status(None, Some("2023-06-01")), Err((401, "authentication_error")));
     assert_eq!(status(Some("k"), None), Err((400, "invalid_request_error")));
-    assert_eq!(status(Some("k"), Some("2020-01-01")), Err((400, "invalid_request_error")));
+    assert_eq!(status(Some("k"), Some("latest")), Err((400, "invalid_request_error")));
 }
