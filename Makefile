@@ -1,7 +1,47 @@
-.PHONY: bench
+# Everything a newcomer needs: run, test, lint, bench. What a target needs beyond Rust it installs as
+# root on Debian, saying so, and names elsewhere.
+.PHONY: run test lint loom bench
+
+# Builds and serves on port 3000, with a fresh key and the built-in mock channel.
+run: rust
+	cargo run --release --bin penstock -- serve --fresh-key
+
+# Runs every test.
+test: rust
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run --workspace; \
+	else \
+		echo "test: cargo-nextest is not installed; using cargo test"; \
+		cargo test --workspace --quiet; \
+	fi
+	cargo test --workspace --doc --quiet
+	$(MAKE) loom
+
+# Explores every interleaving of the gate's protocol on a small size.
+loom: rust
+	cargo test --package penstock-actors --features loom --lib --quiet -- loom_tests
+
+lint: rust
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- --deny warnings
+
+.PHONY: rust
+# A Rust toolchain and the C compiler that ring and mimalloc are built with.
+rust:
+	@command -v cargo >/dev/null 2>&1 || { \
+		echo "Rust 1.89 or newer is missing; see https://rustup.rs" >&2; exit 1; }
+	@if ! command -v cc >/dev/null 2>&1; then \
+		if [ -f /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
+			echo "a C compiler is missing; installing the Debian packages gcc and libc6-dev"; \
+			apt-get update -q && apt-get install -y -q --no-install-recommends gcc libc6-dev; \
+		else \
+			echo "a C compiler is missing; install gcc or clang (Debian: apt-get install gcc libc6-dev)" >&2; \
+			exit 1; \
+		fi; \
+	fi
 
 # What a call costs in Penstock beside nginx, in one run. Settings: benches/README.md.
-bench:
+bench: rust
 	@if ! command -v nginx >/dev/null 2>&1 && [ ! -x /usr/sbin/nginx ]; then \
 		if [ -f /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
 			echo "bench: nginx is missing; installing the Debian package nginx-light (which may start a server on port 80)"; \

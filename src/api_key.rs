@@ -12,10 +12,25 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::KeySpec;
-
 /// SHA-256 of a key's secret, without its `sk-`.
 pub type KeyDigest = [u8; 32];
+
+/// A key declared in the file. The secret is hashed as soon as it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// Permanent name.
+    pub name: String,
+    /// SHA-256 of the secret.
+    pub digest: [u8; 32],
+    /// The group whose channels it may use.
+    pub group: String,
+    /// Models it may ask for; `None` for all.
+    pub models: Option<Vec<String>>,
+    /// May pin a channel by number.
+    pub may_pin: bool,
+    /// Is told which channel served it.
+    pub may_see_routing: bool,
+}
 
 /// Who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]

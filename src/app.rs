@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod gateway;
+mod log;
 mod providers;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
@@ -13,7 +14,6 @@ pub use gateway::{Gateway, Options};
 use crate::{
     api_key::KeyFile,
     config::{self, ConfigError, Overrides, Settings},
-    telemetry,
 };
 
 /// Where settings come from.
@@ -48,7 +48,7 @@ pub fn load(source: &Source) -> Result<Settings, ConfigError> {
 /// A sentence, where the gateway cannot start.
 pub fn serve(source: Source, first_key: FirstKey) -> Result<(), String> {
     let settings = load(&source).map_err(|e| e.to_string())?;
-    telemetry::start_log(&settings.log)?;
+    log::start(&settings.log)?;
     actix_web::rt::System::new().block_on(async move {
         let secret = prepare_key(&settings, first_key)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;

@@ -18,6 +18,8 @@ use penstock_actors::domain::{Catalog, ChannelSpec};
 
 pub use resolve::{ProviderDefaults, Providers};
 
+use crate::api_key::KeySpec;
+
 /// Everything an operator can set, resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -74,23 +76,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// A key declared in the file. The secret is hashed as soon as it is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeySpec {
-    /// Permanent name.
-    pub name: String,
-    /// SHA-256 of the secret.
-    pub digest: [u8; 32],
-    /// The group whose channels it may use.
-    pub group: String,
-    /// Models it may ask for; `None` for all.
-    pub models: Option<Vec<String>>,
-    /// May pin a channel by number.
-    pub may_pin: bool,
-    /// Is told which channel served it.
-    pub may_see_routing: bool,
 }
 
 /// Why settings were refused.

@@ -1,13 +1,16 @@
 //! Wire formats. A dialect's file parses it, writes it, and recognises its usage, end and errors.
 
+pub mod answer;
 pub mod anthropic_messages;
+pub mod failure;
 pub mod fields;
 pub mod openai;
 pub mod openai_chat;
 
 use bytes::Bytes;
 
-use crate::provider::Failure;
+pub use answer::{AnswerEvent, AnswerReader, Garbage};
+pub use failure::{Failure, Next};
 
 /// A client-facing or upstream wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

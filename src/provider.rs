@@ -10,40 +10,13 @@ pub mod row;
 use std::time::Duration;
 
 use bytes::Bytes;
-use penstock_actors::domain::{Fault, Usage, catalog::Delivery};
+use penstock_actors::domain::Delivery;
 
 use crate::dialect::Dialect;
 
+pub use crate::dialect::{AnswerEvent, AnswerReader, Failure, Garbage, Next};
+pub use penstock_actors::domain::Endpoint;
 pub use quirk::Quirk;
-
-/// A capability that clients call, by its public path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// `/v1/chat/completions`
-    ChatCompletions,
-    /// `/v1/completions`
-    Completions,
-    /// `/v1/embeddings`
-    Embeddings,
-    /// `/v1/moderations`
-    Moderations,
-}
-
-impl Endpoint {
-    /// Every endpoint.
-    pub const ALL: [Self; 4] =
-        [Self::ChatCompletions, Self::Completions, Self::Embeddings, Self::Moderations];
-
-    /// The word used in logs, metrics and errors.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat_completions",
-            Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
-            Self::Moderations => "moderations",
-        }
-    }
-}
 
 /// A client's call as an adapter sees it.
 #[derive(Clone, Copy, Debug)]
@@ -119,41 +92,6 @@ pub struct AnswerHead<'a> {
     pub retry_after: Option<Duration>,
 }
 
-/// What an [`AnswerReader`] found in the bytes it was pushed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AnswerEvent {
-    /// Bytes for the client, in the client's dialect.
-    Bytes(Bytes),
-    /// What the answer says it consumed; a later one replaces it.
-    Usage(Usage),
-    /// The provider reports an error inside a good status; nothing follows.
-    Failed(Failure),
-    /// The answer is complete; what follows is padding.
-    Done,
-}
-
-/// Reads one answer, chunk by chunk.
-///
-/// It holds at most one frame of the answer, whatever the answer's length.
-pub trait AnswerReader {
-    /// Takes the next bytes and appends what they mean.
-    ///
-    /// # Errors
-    /// [`Garbage`] when the bytes are no answer of this dialect; nothing more may be pushed.
-    fn push(&mut self, chunk: Bytes, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage>;
-
-    /// Tells that the provider ended the body properly.
-    ///
-    /// # Errors
-    /// [`Garbage`] when the answer is not complete at this point.
-    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage>;
-}
-
-/// Bytes that are no answer: HTML, broken JSON, an end in the middle.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Garbage(pub String);
-
 /// What a provider that cannot be described by its row alone must say.
 pub trait Adapter: Send + Sync {
     /// How much of the client's body [`Adapter::request`] must see.
@@ -182,107 +120,4 @@ pub enum AskBody<'a> {
     Scan(&'a crate::wire::json::TopLevel),
     /// All bytes.
     Whole(&'a [u8]),
-}
-
-/// What may be done after a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// The same request would fail anywhere: tell the client.
-    Tell,
-    /// Another candidate may do better, and the provider did no work that it may bill.
-    Failover,
-    /// Another candidate may do better, but this attempt may have been worked on and billed.
-    FailoverUncertain,
-}
-
-/// Why an attempt failed, decided where the facts are known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// HTTP status for the client.
-    pub status: u16,
-    /// Whose doing it was.
-    pub fault: Fault,
-    /// What may be done next.
-    pub next: Next,
-    /// OpenAI's `type`, or the provider's own.
-    pub kind: String,
-    /// A stable English code, or the provider's own.
-    pub code: String,
-    /// The parameter at fault, where one is.
-    pub param: Option<String>,
-    /// A sentence for the client.
-    pub message: String,
-    /// When to come back, where the provider said so.
-    pub retry_after: Option<Duration>,
-}
-
-/// The longest message of a provider that is passed on, in bytes.
-const LONGEST_MESSAGE: usize = 2048;
-
-impl Failure {
-    /// A request that is wrong whoever serves it: 400, the client's fault.
-    pub fn invalid_request(code: &str, param: Option<&str>, message: impl Into<String>) -> Self {
-        Self {
-            status: 400,
-            fault: Fault::Client,
-            next: Next::Tell,
-            kind: "invalid_request_error".to_owned(),
-            code: code.to_owned(),
-            param: param.map(str::to_owned),
-            message: message.into(),
-            retry_after: None,
-        }
-    }
-
-    /// An attempt that the provider spoilt without a status of its own: 502, or 504 for a deadline.
-    pub fn upstream(status: u16, code: &str, next: Next, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            fault: Fault::Upstream,
-            next,
-            kind: "upstream_error".to_owned(),
-            code: code.to_owned(),
-            param: None,
-            message: message.into(),
-            retry_after: None,
-        }
-    }
-
-    /// What a provider's bad status means, before its body is read.
-    ///
-    /// 400, 413, 415, 416 and 422 say that the request is wrong; everything else that another
-    /// channel could do better.
-    pub fn upstream_status(status: u16, mut message: String) -> Self {
-        if message.len() > LONGEST_MESSAGE {
-            let end = (0..=LONGEST_MESSAGE).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
-            message.truncate(end);
-            message.push_str(" ...");
-        }
-        let wrong_request = matches!(status, 400 | 413 | 415 | 416 | 422);
-        Self {
-            // What is no error status cannot be passed on as one.
-            status: if (400..600).contains(&status) { status } else { 502 },
-            fault: if wrong_request { Fault::Client } else { Fault::Upstream },
-            next: if wrong_request { Next::Tell } else { Next::Failover },
-            kind: if wrong_request { "invalid_request_error" } else { "upstream_error" }.to_owned(),
-            code: "bad_response_status_code".to_owned(),
-            param: None,
-            message,
-            retry_after: None,
-        }
-    }
-
-    /// A refusal or a failure of Penstock itself.
-    pub fn gateway(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            fault: Fault::Gateway,
-            next: Next::Tell,
-            kind: "gateway_error".to_owned(),
-            code: code.to_owned(),
-            param: None,
-            message: message.into(),
-            retry_after: None,
-        }
-    }
 }

@@ -1,11 +1,13 @@
 //! Plain values that every part of the gateway speaks of. No behaviour beyond their own meaning.
 
 pub mod catalog;
+pub mod endpoint;
 pub mod outcome;
 pub mod usage;
 
 pub use catalog::{
     Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Served, Timeouts,
 };
+pub use endpoint::Endpoint;
 pub use outcome::{Fault, Outcome};
 pub use usage::Usage;

@@ -12,8 +12,8 @@ use penstock_actors::domain::{
     Catalog, ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts,
 };
 
-use super::{ConfigError, KeySpec, Log, Overrides, Server, Settings, raw, secret, units::Span};
-use crate::api_key;
+use super::{ConfigError, Log, Overrides, Server, Settings, raw, secret, units::Span};
+use crate::api_key::{self, KeySpec};
 
 /// What is known of a provider when its channels are resolved.
 #[derive(Clone, Debug)]
@@ -45,7 +45,10 @@ pub(super) fn resolve(
     providers: &dyn Providers,
 ) -> Result<Settings, ConfigError> {
     let server = server(raw.server, overrides)?;
-    let log = Log { filter: raw.log.filter.unwrap_or_else(|| "info".to_owned()), format: raw.log.format };
+    let log = Log {
+        filter: raw.log.filter.unwrap_or_else(|| "info,actix_server=warn".to_owned()),
+        format: raw.log.format,
+    };
     let mut channels = Vec::new();
     let (mut names, mut ids) = (BTreeSet::new(), BTreeMap::new());
     for (i, written) in raw.channels.into_iter().enumerate() {

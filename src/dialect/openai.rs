@@ -7,11 +7,11 @@ mod stream;
 mod whole;
 
 use bytes::Bytes;
-use penstock_actors::domain::{Delivery, Fault, Usage};
+use penstock_actors::domain::{Delivery, Endpoint, Fault, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    provider::{Endpoint, Failure, Next},
+    dialect::{Failure, Next},
     wire::json::{Field, Kind, TopLevel, Watch},
 };
 

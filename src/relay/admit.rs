@@ -91,10 +91,7 @@ pub fn model_not_found(model: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        api_key::{KeyFile, digest},
-        config::KeySpec,
-    };
+    use crate::api_key::{KeyFile, KeySpec, digest};
 
     fn keys() -> KeyTable {
         let key = |name: &str, secret: &str, may_pin: bool| KeySpec {

@@ -6,14 +6,12 @@ use std::{sync::Arc, time::Duration};
 
 use penstock_actors::{
     channel::{ChannelCell, gate::UNLIMITED},
-    domain::{Outcome, Usage},
+    domain::{Endpoint, Outcome, Usage},
 };
 use prometheus::{
     Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
-
-use crate::provider::Endpoint;
 
 /// Seconds: from a fast small model's first byte to a long stream's end.
 const BUCKETS: &[f64] =

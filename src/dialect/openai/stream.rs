@@ -8,7 +8,7 @@ use memchr::memmem;
 
 use super::{failure_inside, usage, whole::json_string};
 use crate::{
-    provider::{AnswerEvent, AnswerReader, Garbage},
+    dialect::{AnswerEvent, AnswerReader, Garbage},
     wire::{
         json::{Kind, Scanner, TopLevel, Watch},
         sse::{self, SseFramer},

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{failure_inside, usage};
 use crate::{
-    provider::{AnswerEvent, AnswerReader, Garbage},
+    dialect::{AnswerEvent, AnswerReader, Garbage},
     wire::json::{Kind, Scanner, Watch},
 };
 

@@ -1,0 +1,41 @@
+//! How answers are read: pushed chunks, a reader gives events whose bytes are in the client's dialect.
+
+use bytes::Bytes;
+use penstock_actors::domain::Usage;
+
+use super::Failure;
+
+/// What an [`AnswerReader`] found in the bytes it was pushed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnswerEvent {
+    /// Bytes for the client, in the client's dialect.
+    Bytes(Bytes),
+    /// What the answer says it consumed; a later one replaces it.
+    Usage(Usage),
+    /// The provider reports an error inside a good status; nothing follows.
+    Failed(Failure),
+    /// The answer is complete; what follows is padding.
+    Done,
+}
+
+/// Reads one answer, chunk by chunk.
+///
+/// It holds at most one frame of the answer, whatever the answer's length.
+pub trait AnswerReader {
+    /// Takes the next bytes and appends what they mean.
+    ///
+    /// # Errors
+    /// [`Garbage`] when the bytes are no answer of this dialect; nothing more may be pushed.
+    fn push(&mut self, chunk: Bytes, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage>;
+
+    /// Tells that the provider ended the body properly.
+    ///
+    /// # Errors
+    /// [`Garbage`] when the answer is not complete at this point.
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage>;
+}
+
+/// Bytes that are no answer: HTML, broken JSON, an end in the middle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Garbage(pub String);

@@ -1,0 +1,108 @@
+//! Why a call or an attempt failed, in words that every dialect can write.
+
+use std::time::Duration;
+
+use penstock_actors::domain::Fault;
+
+/// What may be done after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The same request would fail anywhere: tell the client.
+    Tell,
+    /// Another candidate may do better, and the provider did no work that it may bill.
+    Failover,
+    /// Another candidate may do better, but this attempt may have been worked on and billed.
+    FailoverUncertain,
+}
+
+/// Why an attempt failed, decided where the facts are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// HTTP status for the client.
+    pub status: u16,
+    /// Whose doing it was.
+    pub fault: Fault,
+    /// What may be done next.
+    pub next: Next,
+    /// OpenAI's `type`, or the provider's own.
+    pub kind: String,
+    /// A stable English code, or the provider's own.
+    pub code: String,
+    /// The parameter at fault, where one is.
+    pub param: Option<String>,
+    /// A sentence for the client.
+    pub message: String,
+    /// When to come back, where the provider said so.
+    pub retry_after: Option<Duration>,
+}
+
+/// The longest message of a provider that is passed on, in bytes.
+const LONGEST_MESSAGE: usize = 2048;
+
+impl Failure {
+    /// A request that is wrong whoever serves it: 400, the client's fault.
+    pub fn invalid_request(code: &str, param: Option<&str>, message: impl Into<String>) -> Self {
+        Self {
+            status: 400,
+            fault: Fault::Client,
+            next: Next::Tell,
+            kind: "invalid_request_error".to_owned(),
+            code: code.to_owned(),
+            param: param.map(str::to_owned),
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// An attempt that the provider spoilt without a status of its own: 502, or 504 for a deadline.
+    pub fn upstream(status: u16, code: &str, next: Next, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            fault: Fault::Upstream,
+            next,
+            kind: "upstream_error".to_owned(),
+            code: code.to_owned(),
+            param: None,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// What a provider's bad status means, before its body is read.
+    ///
+    /// 400, 413, 415, 416 and 422 say that the request is wrong; everything else that another
+    /// channel could do better.
+    pub fn upstream_status(status: u16, mut message: String) -> Self {
+        if message.len() > LONGEST_MESSAGE {
+            let end = (0..=LONGEST_MESSAGE).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
+            message.truncate(end);
+            message.push_str(" ...");
+        }
+        let wrong_request = matches!(status, 400 | 413 | 415 | 416 | 422);
+        Self {
+            // What is no error status cannot be passed on as one.
+            status: if (400..600).contains(&status) { status } else { 502 },
+            fault: if wrong_request { Fault::Client } else { Fault::Upstream },
+            next: if wrong_request { Next::Tell } else { Next::Failover },
+            kind: if wrong_request { "invalid_request_error" } else { "upstream_error" }.to_owned(),
+            code: "bad_response_status_code".to_owned(),
+            param: None,
+            message,
+            retry_after: None,
+        }
+    }
+
+    /// A refusal or a failure of Penstock itself.
+    pub fn gateway(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            fault: Fault::Gateway,
+            next: Next::Tell,
+            kind: "gateway_error".to_owned(),
+            code: code.to_owned(),
+            param: None,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+}
