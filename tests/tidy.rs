@@ -29,14 +29,23 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// Bytes in, values out: no I/O, no clock, no environment.
 const PURE: &[&str] = &["conversation", "dialect", "provider", "wire"];
 const IMPURE_NAMES: &[&str] = &[
-    "actix", "awc::", "tokio", "diesel", "redis", "std::env", "std::fs", "std::net", "std::thread",
-    "Instant::now", "SystemTime::now", "rand::",
+    "actix",
+    "awc::",
+    "tokio",
+    "diesel",
+    "redis",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "Instant::now",
+    "SystemTime::now",
+    "rand::",
 ];
 
 /// Decisions of the actors: time and randomness are arguments.
-const DECISIONS: &[&str] = &[
-    "channel/gate.rs", "channel/health.rs", "router/plan.rs", "router/rank.rs", "router/table.rs",
-];
+const DECISIONS: &[&str] =
+    &["channel/gate.rs", "channel/health.rs", "router/plan.rs", "router/rank.rs", "router/table.rs"];
 const UNDECIDED_NAMES: &[&str] = &["actix", "tokio", "tracing", "Instant", "SystemTime", "rand::"];
 
 const LONGEST_FILE: usize = 500;
@@ -135,7 +144,8 @@ fn modules_import_only_what_the_map_allows() {
 
 #[test]
 fn imports_are_read_singly_and_in_braces() {
-    let code = "use crate::wire::sse;\nuse crate::{\n  dialect::{a, b},\n  relay,\n};\nlet x = crate::http::f();";
+    let code =
+        "use crate::wire::sse;\nuse crate::{\n  dialect::{a, b},\n  relay,\n};\nlet x = crate::http::f();";
     assert_eq!(imports(code), ["wire", "dialect", "relay", "http"]);
 }
 
@@ -184,7 +194,8 @@ fn every_file_says_what_it_is_and_fits_in_the_head() {
     let mut broken = Vec::new();
     for root in ["src", "actors/src", "tests", "benches"] {
         for source in sources(root) {
-            let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&source.path)).unwrap();
+            let text =
+                std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&source.path)).unwrap();
             if !text.starts_with("//!") {
                 broken.push(format!("{} does not say what it is", source.path.display()));
             }

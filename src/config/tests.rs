@@ -116,3 +116,33 @@ fn differences_name_what_changed_and_hide_secrets() {
     assert_eq!(differences(&old, &Catalog::default()), ["channel a: removed"]);
     assert_eq!(differences(&Catalog::default(), &old), ["channel a: added"]);
 }
+
+#[test]
+fn the_reference_file_is_valid_and_names_every_setting() {
+    let text = include_str!("../../config/penstock.toml");
+    let secretless = text
+        .replace("\"env:OPENAI_API_KEY\"", "\"k\"")
+        .replace("\"env:PENSTOCK_EXAMPLE_KEY\"", "\"0123456789abcdef\"");
+    let settings = check(&secretless).expect("valid");
+    let defaults = check("").expect("valid");
+    let workers = defaults.server.workers;
+    assert_eq!(Server { workers, ..settings.server }, defaults.server, "it shows the defaults");
+    assert_eq!(settings.log, defaults.log);
+    assert_eq!(settings.catalog.channels[0].timeouts, Default::default());
+    assert_eq!(settings.catalog.channels[0].pool, Default::default());
+    // Every field of the raw structs, read from their source.
+    let fields =
+        include_str!("raw.rs").lines().filter_map(|l| l.trim().strip_prefix("pub(super) ")?.split_once(':'));
+    for (field, _) in fields.filter(|(f, _)| f.chars().all(|c| c.is_ascii_lowercase() || c == '_')) {
+        let singular = field.trim_end_matches('s');
+        let shown = [
+            format!("\n{field} = "),
+            format!("[{field}]"),
+            format!("[[{singular}]]"),
+            format!(".{field}]"),
+            format!("\n{field}="),
+            format!("{field} = \"...\""),
+        ];
+        assert!(shown.iter().any(|s| text.contains(s.as_str())), "{field} is not in config/penstock.toml");
+    }
+}

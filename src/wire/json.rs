@@ -3,6 +3,12 @@
 //! It finds where `model`, `stream` and their like stand in a body of any size, so that the body
 //! can pass through with those places rewritten, never parsed into values, never held whole.
 
+mod number;
+mod utf8;
+
+use number::NumberState;
+use utf8::Utf8;
+
 /// A top-level field worth knowing, and how many bytes of its value to keep.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch {
@@ -136,18 +142,6 @@ enum Role {
     Value,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NumberState {
-    Minus,
-    Zero,
-    Int,
-    Dot,
-    Frac,
-    E,
-    Sign,
-    Exp,
-}
-
 /// The scanner. Feed it with [`Scanner::push`], end with [`Scanner::finish`].
 #[derive(Debug)]
 pub struct Scanner {
@@ -223,7 +217,7 @@ impl Scanner {
     /// [`JsonError`] where the body ends inside the object or inside a character.
     pub fn finish(self) -> Result<TopLevel, JsonError> {
         match self.state {
-            State::End if self.utf8.carry.is_empty() => Ok(self.top),
+            State::End if self.utf8.is_whole() => Ok(self.top),
             State::Start => Err(JsonError::Empty),
             _ => Err(JsonError::Incomplete(self.base)),
         }
@@ -282,12 +276,12 @@ impl Scanner {
                     more => self.state = State::Literal(more),
                 }
             }
-            State::Number(number) => match number_step(number, byte) {
+            State::Number(number) => match number::step(number, byte) {
                 Some(next) => {
                     self.take(Role::Value, &[byte]);
                     self.state = State::Number(next);
                 }
-                None if number_may_end(number) => {
+                None if number::may_end(number) => {
                     // The byte belongs to what follows the number.
                     self.value_ends(at)?;
                     return Ok(at);
@@ -440,140 +434,5 @@ impl Scanner {
     }
 }
 
-fn number_step(state: NumberState, byte: u8) -> Option<NumberState> {
-    use NumberState::{Dot, E, Exp, Frac, Int, Minus, Sign, Zero};
-    match (state, byte) {
-        (Minus, b'0') => Some(Zero),
-        (Minus, b'1'..=b'9') | (Int, b'0'..=b'9') => Some(Int),
-        (Zero | Int, b'.') => Some(Dot),
-        (Dot | Frac, b'0'..=b'9') => Some(Frac),
-        (Zero | Int | Frac, b'e' | b'E') => Some(E),
-        (E, b'+' | b'-') => Some(Sign),
-        (E | Sign | Exp, b'0'..=b'9') => Some(Exp),
-        _ => None,
-    }
-}
-
-fn number_may_end(state: NumberState) -> bool {
-    use NumberState::{Exp, Frac, Int, Zero};
-    matches!(state, Zero | Int | Frac | Exp)
-}
-
-/// Checks UTF-8 across chunk borders.
-#[derive(Debug, Default)]
-struct Utf8 {
-    /// The start of a character that the last chunk cut.
-    carry: Vec<u8>,
-}
-
-impl Utf8 {
-    /// Takes a chunk; the error is how far into it all is well.
-    fn push(&mut self, chunk: &[u8]) -> Result<(), usize> {
-        let mut from = 0;
-        while !self.carry.is_empty() && from < chunk.len() {
-            self.carry.push(chunk[from]);
-            from += 1;
-            match std::str::from_utf8(&self.carry) {
-                Ok(_) => self.carry.clear(),
-                Err(e) if e.error_len().is_some() => return Err(from),
-                Err(_) => {}
-            }
-        }
-        match std::str::from_utf8(&chunk[from..]) {
-            Ok(_) => Ok(()),
-            Err(e) if e.error_len().is_some() => Err(from + e.valid_up_to()),
-            Err(e) => {
-                self.carry.extend_from_slice(&chunk[from + e.valid_up_to()..]);
-                Ok(())
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const WATCHES: &[Watch] = &[
-        Watch { name: "model", keep: 64 },
-        Watch { name: "stream", keep: 8 },
-        Watch { name: "messages", keep: 0 },
-        Watch { name: "n", keep: 16 },
-    ];
-
-    fn scan(parts: &[&[u8]]) -> Result<TopLevel, JsonError> {
-        let mut scanner = Scanner::new(WATCHES);
-        for part in parts {
-            scanner.push(part)?;
-        }
-        scanner.finish()
-    }
-
-    #[test]
-    fn fields_are_found_wherever_the_body_is_cut() {
-        let body = "{ \"messages\" : [{\"role\":\"user\",\"content\":\"é \\\" \\u00e9 {\",\"model\":\"inner\"}], \"mod\\u0065l\": \"gpt-4o\" ,\"stream\":true,\"n\":-1.5e+3,\"x\":{\"stream\":[]}}\n";
-        let bytes = body.as_bytes();
-        let whole = scan(&[bytes]).expect("valid");
-        let text = |name: &str| {
-            let f = whole.field(name).expect(name);
-            &body[f.start as usize..f.end as usize]
-        };
-        assert_eq!(text("model"), "\"gpt-4o\"");
-        assert_eq!(text("stream"), "true");
-        assert_eq!(text("n"), "-1.5e+3");
-        assert!(text("messages").starts_with("[{") && text("messages").ends_with("}]"));
-        assert_eq!(whole.field("model").map(|f| f.raw.as_slice()), Some(b"\"gpt-4o\"".as_slice()));
-        assert_eq!(whole.len, bytes.len() as u64);
-        for cut in 0..=bytes.len() {
-            assert_eq!(scan(&[&bytes[..cut], &bytes[cut..]]).as_ref(), Ok(&whole), "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_object_is_refused_with_the_reason() {
-        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
-        for (body, error) in [
-            ("", JsonError::Empty),
-            ("  \n", JsonError::Empty),
-            ("[]", JsonError::NotAnObject),
-            ("\"x\"", JsonError::NotAnObject),
-            ("12", JsonError::NotAnObject),
-            ("{", JsonError::Incomplete(1)),
-            ("{\"a\":1", JsonError::Incomplete(6)),
-            ("{\"a\":1,}", JsonError::Syntax(7)),
-            ("{\"a\" 1}", JsonError::Syntax(5)),
-            ("{\"a\":01}", JsonError::Syntax(6)),
-            ("{\"a\":+1}", JsonError::Syntax(5)),
-            ("{\"a\":1.}", JsonError::Syntax(7)),
-            ("{\"a\":tru}", JsonError::Syntax(8)),
-            ("{\"a\":NaN}", JsonError::Syntax(5)),
-            ("{\"a\":\"\n\"}", JsonError::Syntax(6)),
-            ("{\"a\":\"\\x\"}", JsonError::Syntax(7)),
-            ("{\"a\":[1}", JsonError::Syntax(7)),
-            ("{a:1}", JsonError::Syntax(1)),
-            ("{} {}", JsonError::Syntax(3)),
-            ("{\"model\":1,\"model\":2}", JsonError::Duplicate("model")),
-            (&deep, JsonError::TooDeep),
-        ] {
-            assert_eq!(scan(&[body.as_bytes()]), Err(error), "{body}");
-        }
-        let long = format!("{{\"model\":\"{}\"}}", "m".repeat(100));
-        assert_eq!(scan(&[long.as_bytes()]), Err(JsonError::TooLong("model")));
-        assert!(matches!(scan(&[b"{\"a\":\"\xff\"}"]), Err(JsonError::NotUtf8(_))));
-        assert!(matches!(scan(&[b"{\"a\":\"\xc3", b"\"}"]), Err(JsonError::NotUtf8(_))));
-    }
-
-    proptest! {
-        #[test]
-        fn it_accepts_exactly_what_serde_json_accepts(body in r#"\{[\[\]{}",:0-9a\\nu.eE tru-]{0,24}\}?"#) {
-            let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&body).is_ok();
-            let ours = match scan(&[body.as_bytes()]) {
-                Err(JsonError::Duplicate(_)) => return Ok(()),
-                other => other.is_ok(),
-            };
-            prop_assert_eq!(ours, theirs, "{}", body);
-        }
-    }
-}
+mod tests;

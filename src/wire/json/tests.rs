@@ -1,0 +1,86 @@
+//! The scanner against bodies cut everywhere, and against serde_json.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const WATCHES: &[Watch] = &[
+    Watch { name: "model", keep: 64 },
+    Watch { name: "stream", keep: 8 },
+    Watch { name: "messages", keep: 0 },
+    Watch { name: "n", keep: 16 },
+];
+
+fn scan(parts: &[&[u8]]) -> Result<TopLevel, JsonError> {
+    let mut scanner = Scanner::new(WATCHES);
+    for part in parts {
+        scanner.push(part)?;
+    }
+    scanner.finish()
+}
+
+#[test]
+fn fields_are_found_wherever_the_body_is_cut() {
+    let body = "{ \"messages\" : [{\"role\":\"user\",\"content\":\"é \\\" \\u00e9 {\",\"model\":\"inner\"}], \"mod\\u0065l\": \"gpt-4o\" ,\"stream\":true,\"n\":-1.5e+3,\"x\":{\"stream\":[]}}\n";
+    let bytes = body.as_bytes();
+    let whole = scan(&[bytes]).expect("valid");
+    let text = |name: &str| {
+        let f = whole.field(name).expect(name);
+        &body[f.start as usize..f.end as usize]
+    };
+    assert_eq!(text("model"), "\"gpt-4o\"");
+    assert_eq!(text("stream"), "true");
+    assert_eq!(text("n"), "-1.5e+3");
+    assert!(text("messages").starts_with("[{") && text("messages").ends_with("}]"));
+    assert_eq!(whole.field("model").map(|f| f.raw.as_slice()), Some(b"\"gpt-4o\"".as_slice()));
+    assert_eq!(whole.len, bytes.len() as u64);
+    for cut in 0..=bytes.len() {
+        assert_eq!(scan(&[&bytes[..cut], &bytes[cut..]]).as_ref(), Ok(&whole), "cut at {cut}");
+    }
+}
+
+#[test]
+fn what_is_no_object_is_refused_with_the_reason() {
+    let deep = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+    for (body, error) in [
+        ("", JsonError::Empty),
+        ("  \n", JsonError::Empty),
+        ("[]", JsonError::NotAnObject),
+        ("\"x\"", JsonError::NotAnObject),
+        ("12", JsonError::NotAnObject),
+        ("{", JsonError::Incomplete(1)),
+        ("{\"a\":1", JsonError::Incomplete(6)),
+        ("{\"a\":1,}", JsonError::Syntax(7)),
+        ("{\"a\" 1}", JsonError::Syntax(5)),
+        ("{\"a\":01}", JsonError::Syntax(6)),
+        ("{\"a\":+1}", JsonError::Syntax(5)),
+        ("{\"a\":1.}", JsonError::Syntax(7)),
+        ("{\"a\":tru}", JsonError::Syntax(8)),
+        ("{\"a\":NaN}", JsonError::Syntax(5)),
+        ("{\"a\":\"\n\"}", JsonError::Syntax(6)),
+        ("{\"a\":\"\\x\"}", JsonError::Syntax(7)),
+        ("{\"a\":[1}", JsonError::Syntax(7)),
+        ("{a:1}", JsonError::Syntax(1)),
+        ("{} {}", JsonError::Syntax(3)),
+        ("{\"model\":1,\"model\":2}", JsonError::Duplicate("model")),
+        (&deep, JsonError::TooDeep),
+    ] {
+        assert_eq!(scan(&[body.as_bytes()]), Err(error), "{body}");
+    }
+    let long = format!("{{\"model\":\"{}\"}}", "m".repeat(100));
+    assert_eq!(scan(&[long.as_bytes()]), Err(JsonError::TooLong("model")));
+    assert!(matches!(scan(&[b"{\"a\":\"\xff\"}"]), Err(JsonError::NotUtf8(_))));
+    assert!(matches!(scan(&[b"{\"a\":\"\xc3", b"\"}"]), Err(JsonError::NotUtf8(_))));
+}
+
+proptest! {
+    #[test]
+    fn it_accepts_exactly_what_serde_json_accepts(body in r#"\{[\[\]{}",:0-9a\\nu.eE tru-]{0,24}\}?"#) {
+        let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&body).is_ok();
+        let ours = match scan(&[body.as_bytes()]) {
+            Err(JsonError::Duplicate(_)) => return Ok(()),
+            other => other.is_ok(),
+        };
+        prop_assert_eq!(ours, theirs, "{}", body);
+    }
+}
