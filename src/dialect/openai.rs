@@ -210,8 +210,10 @@ struct CompletionDetails {
 }
 
 /// Splits OpenAI's totals into disjoint buckets; `None` where the object is not one of theirs.
+///
+/// What follows the object is not looked at.
 pub(crate) fn usage(raw: &[u8]) -> Option<Usage> {
-    let wire: WireUsage = serde_json::from_slice(raw).ok()?;
+    let wire = WireUsage::deserialize(&mut serde_json::Deserializer::from_slice(raw)).ok()?;
     let cached =
         wire.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0).min(wire.prompt_tokens);
     let reasoning = wire

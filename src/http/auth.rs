@@ -1,6 +1,6 @@
 //! Where a key stands in a request: every form that clients of the four dialects use.
 
-use actix_web::HttpRequest;
+use actix_web::{HttpRequest, http::header::AUTHORIZATION};
 
 use super::route::percent_decode;
 use crate::{provider::Failure, relay::admit};
@@ -15,7 +15,7 @@ const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
 pub(super) fn secret(request: &HttpRequest) -> Result<String, Failure> {
     let malformed = || admit::unauthorized("The API key is malformed.");
     let headers = request.headers();
-    let mut authorization = headers.get_all("authorization");
+    let mut authorization = headers.get_all(AUTHORIZATION);
     if let Some(value) = authorization.next() {
         if authorization.next().is_some() {
             return Err(admit::unauthorized("There is more than one Authorization header."));

@@ -15,6 +15,7 @@ use actix_web::{
     },
     web,
 };
+use futures_core::future::LocalBoxFuture;
 use socket2::SockRef;
 
 use super::{
@@ -60,7 +61,16 @@ impl Drop for CountedConnection {
     }
 }
 
-async fn handle(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+/// Boxes the call once, here: the layers above would each move the whole of a bare future.
+fn handle(
+    request: HttpRequest,
+    payload: web::Payload,
+    worker: web::Data<Worker>,
+) -> LocalBoxFuture<'static, HttpResponse> {
+    Box::pin(respond(request, payload, worker))
+}
+
+async fn respond(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
     let mut buffer = uuid::Uuid::encode_buffer();
     let id: Rc<str> = Rc::from(&*uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer));
     let face = Dialect::OpenAi;

@@ -119,7 +119,12 @@ impl Relay {
         };
         if !(200..300).contains(&head.status) {
             let body = read_error(incoming, route.spec.timeouts.idle).await;
-            return Err(link.row.adapter.failure(&head, &body));
+            let mut failure = link.row.adapter.failure(&head, &body);
+            if head.status == 401 {
+                failure.message =
+                    format!("The provider refused the channel's credential: {}", failure.message);
+            }
+            return Err(failure);
         }
         let reader = link.row.adapter.reader(&ask, &head)?;
         let mut flow = Flow::new(incoming.body, reader);
@@ -183,18 +188,18 @@ impl Relay {
         let uri = link
             .uri(request.path)
             .map_err(|e| fault::of_transport(&TransportError::Resolve(e.to_string())))?;
-        let headers = headers(call, link, &request);
         let again = match &body {
             OutgoingBody::Bytes(bytes) => Some(bytes.clone()),
             OutgoingBody::Stream { .. } => None,
         };
-        let outgoing = Outgoing { uri: uri.clone(), headers: headers.clone(), body };
+        let outgoing = Outgoing { uri: uri.clone(), headers: headers(call, link, &request), body };
         let error = match self.transport.send(&route.cell, outgoing, Via::Pool).await {
             Ok(incoming) => return Ok(incoming),
             Err(error) => error,
         };
         let sent = if matches!(error, TransportError::Stale) {
             self.shared.metrics.stale_retries.inc();
+            let headers = headers(call, link, &request);
             let body = match (again, request.body) {
                 (Some(bytes), _) => OutgoingBody::Bytes(bytes),
                 (None, UpstreamBody::Edited(edits)) => call.body.edited(edits),

@@ -17,7 +17,10 @@ use actix_web::{body::SizedStream, error::ParseError};
 use awc::{
     Client, Connector,
     error::{ConnectError, PayloadError, SendRequestError},
-    http::{Method, header},
+    http::{
+        Method,
+        header::{self, HeaderName},
+    },
 };
 use bytes::Bytes;
 use futures_core::{Stream, future::LocalBoxFuture};
@@ -30,6 +33,7 @@ use super::{
     io::Ended,
 };
 
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 /// How often a worker looks for idle clients when nothing asks it to.
 const SWEEP: Duration = Duration::from_secs(2);
 
@@ -152,13 +156,14 @@ impl Transport for AwcTransport {
                 Via::Fresh => (self.make(cell, &request.uri).ok_or_else(no_host)?, InFlight::default()),
             };
             let answer = post(&client, request).await?;
-            let text =
-                |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+            let text = |name: &HeaderName| {
+                answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
+            };
             Ok(Incoming {
                 status: answer.status().as_u16(),
-                content_type: text("content-type").unwrap_or_default(),
-                retry_after_ms: text("retry-after-ms"),
-                retry_after: text("retry-after"),
+                content_type: text(&header::CONTENT_TYPE).unwrap_or_default(),
+                retry_after_ms: text(&RETRY_AFTER_MS),
+                retry_after: text(&header::RETRY_AFTER),
                 body: Box::pin(Body {
                     close_delimited: is_close_delimited(answer.headers()),
                     answer,

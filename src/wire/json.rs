@@ -4,9 +4,11 @@
 //! can pass through with those places rewritten, never parsed into values, never held whole.
 
 mod number;
+mod skim;
 mod utf8;
 
 use number::NumberState;
+pub use skim::Skim;
 use utf8::Utf8;
 
 /// A top-level field worth knowing, and how many bytes of its value to keep.
@@ -185,6 +187,12 @@ impl Scanner {
     /// Whether the top-level object is closed.
     pub fn is_complete(&self) -> bool {
         self.state == State::End
+    }
+
+    /// Goes on from here without checking or looking for fields.
+    pub fn skim(&self) -> Skim {
+        let in_string = matches!(self.state, State::InString(_) | State::Escape(_) | State::Unicode(..));
+        Skim::new(self.depth, in_string, matches!(self.state, State::Escape(_)))
     }
 
     /// Takes the next bytes.

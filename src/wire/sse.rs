@@ -3,6 +3,8 @@
 //! The framer keeps the bytes of each frame as they came, so that like dialects can pass them on
 //! unchanged. There is no limit on a line; a frame may be as long as `cap`.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 
 /// Cuts a byte stream into frames; a frame ends with its blank line.
@@ -110,62 +112,45 @@ fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// The fields of one frame that gateways need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Event {
+pub struct Event<'f> {
     /// The `event:` field; empty where there is none.
-    pub event: Bytes,
+    pub event: &'f [u8],
     /// The `data:` lines, joined by line feeds; `None` for frames without any, comments for example.
-    pub data: Option<Bytes>,
+    pub data: Option<Cow<'f, [u8]>>,
 }
 
-/// Reads the fields of one frame. Data of a single line is a slice of the frame: nothing is copied.
-pub fn parse(frame: &Bytes) -> Event {
+/// Reads the fields of one frame. Data of a single line is borrowed from it.
+pub fn parse(frame: &[u8]) -> Event<'_> {
     let mut event = Event::default();
-    let mut joined: Option<BytesMut> = None;
-    let mut at = 0;
-    while at < frame.len() {
-        let end = memchr::memchr2(b'\n', b'\r', &frame[at..]).map_or(frame.len(), |n| at + n);
-        let line = frame.slice(at..end);
-        at = end + 1;
-        let Some((name, value)) = field(&line) else { continue };
-        match name {
-            b"event" => event.event = value,
-            b"data" => match (&event.data, &mut joined) {
-                (None, _) => event.data = Some(value),
-                (Some(_), Some(all)) => {
-                    all.extend_from_slice(b"\n");
-                    all.extend_from_slice(&value);
-                }
-                (Some(first), none) => {
-                    let mut all = BytesMut::from(&first[..]);
-                    all.extend_from_slice(b"\n");
-                    all.extend_from_slice(&value);
-                    *none = Some(all);
+    let mut rest = frame.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(frame);
+    while !rest.is_empty() {
+        let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let (line, after) = rest.split_at(end);
+        rest = after.get(1..).unwrap_or_default();
+        match field(line) {
+            Some((b"event", value)) => event.event = value,
+            Some((b"data", value)) => match &mut event.data {
+                None => event.data = Some(Cow::Borrowed(value)),
+                Some(data) => {
+                    let joined = data.to_mut();
+                    joined.push(b'\n');
+                    joined.extend_from_slice(value);
                 }
             },
             _ => {}
         }
     }
-    if let Some(all) = joined {
-        event.data = Some(all.freeze());
-    }
     event
 }
 
 /// Splits a line into name and value; `None` for blank lines and comments.
-fn field(line: &Bytes) -> Option<(&[u8], Bytes)> {
-    if line.is_empty() || line[0] == b':' {
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+    if colon == 0 {
         return None;
     }
-    let line_without_bom = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
-    let offset = line.len() - line_without_bom.len();
-    match memchr::memchr(b':', line_without_bom) {
-        None => Some((&line[offset..], Bytes::new())),
-        Some(colon) => {
-            let colon = colon + offset;
-            let start = if line.get(colon + 1) == Some(&b' ') { colon + 2 } else { colon + 1 };
-            Some((&line[offset..colon], line.slice(start..)))
-        }
-    }
+    let value = line.get(colon + 1..).unwrap_or_default();
+    Some((&line[..colon], value.strip_prefix(b" ").unwrap_or(value)))
 }
 
 #[cfg(test)]
@@ -224,7 +209,7 @@ mod tests {
                 Some(String::new())
             ]
         );
-        assert_eq!(&parse(&all[2]).event[..], b"x");
+        assert_eq!(parse(&all[2]).event, b"x");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! Events of one stream begin alike, so the place of the model name is found once by a scan and
 //! afterwards by comparing the bytes in front of it.
 
-use bytes::{Bytes, BytesMut};
-use memchr::memmem;
+use std::ops::Range;
+
+use bytes::Bytes;
+use memchr::memmem::{self, Finder};
 
 use super::{failure_inside, usage, whole::json_string};
 use crate::{
@@ -34,12 +36,19 @@ pub struct StreamReader {
     /// The last event that held choices, to tell an end without `[DONE]` from a cut.
     last: Bytes,
     done: bool,
+    finders: Finders,
 }
 
 struct Opening {
     bytes: Bytes,
     model_at: usize,
     is_ours: bool,
+}
+
+/// Made once a stream: most events hold neither word, and need no scan then.
+struct Finders {
+    error: Finder<'static>,
+    usage: Finder<'static>,
 }
 
 impl StreamReader {
@@ -52,42 +61,42 @@ impl StreamReader {
             opening: None,
             last: Bytes::new(),
             done: false,
+            finders: Finders { error: Finder::new("\"error\""), usage: Finder::new("\"usage\"") },
         }
     }
 
     /// What one frame means.
-    fn frame(&mut self, frame: Bytes, out: &mut Vec<AnswerEvent>) {
+    fn frame(&mut self, frame: Bytes, out: &mut Passed<'_>) {
         if self.done {
             return;
         }
         let event = sse::parse(&frame);
         let Some(data) = event.data else {
+            // Alone, so that whoever waits for content can tell comments from it.
             out.push(AnswerEvent::Bytes(frame));
             return;
         };
         if &data[..] == b"[DONE]" {
             self.done = true;
-            out.push(AnswerEvent::Bytes(frame));
+            out.pass(&frame);
             out.push(AnswerEvent::Done);
             return;
         }
-        if memmem::find(&data, b"\"error\"").is_some() || &event.event[..] == b"error" {
-            match scan(&data) {
-                Some(top) if top.field("error").is_some_and(|e| e.kind != Kind::Null) => {
-                    let raw = top.field("error").map(|e| e.raw.clone()).unwrap_or_default();
-                    self.done = true;
-                    out.push(AnswerEvent::Failed(failure_inside(&raw)));
-                    return;
-                }
-                _ if &event.event[..] == b"error" => {
-                    self.done = true;
-                    out.push(AnswerEvent::Failed(failure_inside(&data)));
-                    return;
-                }
-                _ => {}
+        let is_error = event.event == b"error";
+        if is_error || self.finders.error.find(&data).is_some() {
+            let inside =
+                scan(&data).and_then(|top| top.field("error").filter(|e| e.kind != Kind::Null).cloned());
+            let raw = match &inside {
+                Some(field) => &field.raw,
+                None => &data[..],
+            };
+            if is_error || inside.is_some() {
+                self.done = true;
+                out.push(AnswerEvent::Failed(failure_inside(raw)));
+                return;
             }
         }
-        if has_usage(&data)
+        if self.has_usage(&data)
             && let Some(top) = scan(&data)
             && let Some(field) = top.field("usage").filter(|f| f.kind == Kind::Object)
         {
@@ -100,41 +109,86 @@ impl StreamReader {
                 return;
             }
         } else {
-            self.last = data.clone();
+            self.last = frame.clone();
         }
-        out.push(AnswerEvent::Bytes(self.renamed(&frame, &data)));
+        match self.renamed(&frame, &data) {
+            None => out.pass(&frame),
+            Some(renamed) => out.push(AnswerEvent::Bytes(renamed)),
+        }
     }
 
-    /// The frame with the client's model name.
-    fn renamed(&mut self, frame: &Bytes, data: &Bytes) -> Bytes {
+    /// The frame with the client's model name; `None` where it has it already.
+    fn renamed(&mut self, frame: &[u8], data: &[u8]) -> Option<Bytes> {
         let known = self.opening.as_ref().is_some_and(|o| data.starts_with(&o.bytes));
         if !known {
             self.opening = scan_opening(data, &self.model);
         }
-        match &self.opening {
-            Some(opening) if !opening.is_ours => {
-                // Data of one line is a slice of its frame; joined lines are written as one.
-                let at = data.as_ptr() as usize;
-                let start = frame.as_ptr() as usize;
-                let inside = at >= start && at + data.len() <= start + frame.len();
-                let mut edited = BytesMut::with_capacity(frame.len() + self.model.len() + 8);
-                if inside {
-                    edited.extend_from_slice(&frame[..at - start]);
-                } else {
-                    edited.extend_from_slice(b"data: ");
+        let opening = self.opening.as_ref().filter(|o| !o.is_ours)?;
+        // Data of one line lies inside its frame; joined lines are written as one.
+        let (before, after) = match (data.as_ptr() as usize).checked_sub(frame.as_ptr() as usize) {
+            Some(at) if at + data.len() <= frame.len() => (&frame[..at], &frame[at + data.len()..]),
+            _ => (&b"data: "[..], &b"\n\n"[..]),
+        };
+        let parts = [before, &data[..opening.model_at], &self.model, &data[opening.bytes.len()..], after];
+        Some(parts.concat().into())
+    }
+
+    /// Whether the event may hold a usage object; `"usage":null`, which most events carry, is none.
+    fn has_usage(&self, data: &[u8]) -> bool {
+        self.finders.usage.find_iter(data).any(|at| {
+            let rest = data[at + 7..].trim_ascii_start();
+            rest.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
+        })
+    }
+}
+
+/// Collects events; frames of one chunk that follow each other unchanged go out as one piece.
+struct Passed<'o> {
+    chunk: Bytes,
+    run: Range<usize>,
+    out: &'o mut Vec<AnswerEvent>,
+}
+
+impl<'o> Passed<'o> {
+    fn new(chunk: Bytes, out: &'o mut Vec<AnswerEvent>) -> Self {
+        Self { chunk, run: 0..0, out }
+    }
+
+    /// Passes a frame on as it came.
+    fn pass(&mut self, frame: &Bytes) {
+        match (frame.as_ptr() as usize).checked_sub(self.chunk.as_ptr() as usize) {
+            Some(at) if at + frame.len() <= self.chunk.len() => {
+                if at != self.run.end {
+                    self.flush();
+                    self.run.start = at;
                 }
-                edited.extend_from_slice(&data[..opening.model_at]);
-                edited.extend_from_slice(&self.model);
-                edited.extend_from_slice(&data[opening.bytes.len()..]);
-                if inside {
-                    edited.extend_from_slice(&frame[at - start + data.len()..]);
-                } else {
-                    edited.extend_from_slice(b"\n\n");
-                }
-                edited.freeze()
+                self.run.end = at + frame.len();
             }
-            _ => frame.clone(),
+            // The frame began in an earlier chunk.
+            _ => self.push(AnswerEvent::Bytes(frame.clone())),
         }
+    }
+
+    fn push(&mut self, event: AnswerEvent) {
+        self.flush();
+        self.out.push(event);
+    }
+
+    fn extend(&mut self, event: Option<AnswerEvent>) {
+        event.into_iter().for_each(|e| self.push(e));
+    }
+
+    fn flush(&mut self) {
+        if !self.run.is_empty() {
+            self.out.push(AnswerEvent::Bytes(self.chunk.slice(self.run.clone())));
+        }
+        self.run = self.run.end..self.run.end;
+    }
+}
+
+impl Drop for Passed<'_> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
@@ -146,25 +200,17 @@ fn scan(data: &[u8]) -> Option<TopLevel> {
 }
 
 /// Finds the model name at the event's top level, reading no further than it must.
-fn scan_opening(data: &Bytes, wanted: &[u8]) -> Option<Opening> {
+fn scan_opening(data: &[u8], wanted: &[u8]) -> Option<Opening> {
     let mut scanner = Scanner::new(EVENT);
     for piece in data.chunks(128) {
         scanner.push(piece).ok()?;
         if let Some(field) = scanner.field("model") {
             let (start, end) = (field.start as usize, field.end as usize);
             let is_ours = field.kind != Kind::String || field.raw == wanted;
-            return Some(Opening { bytes: data.slice(..end), model_at: start, is_ours });
+            return Some(Opening { bytes: Bytes::copy_from_slice(&data[..end]), model_at: start, is_ours });
         }
     }
     None
-}
-
-/// Whether the event may hold a usage object; `"usage":null`, which most events carry, is none.
-fn has_usage(data: &[u8]) -> bool {
-    memmem::find_iter(data, b"\"usage\"").any(|at| {
-        let rest = data[at + 7..].trim_ascii_start();
-        rest.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
-    })
 }
 
 /// Whether the event ends a choice: a `finish_reason` that is a text.
@@ -178,7 +224,8 @@ fn has_finish(data: &[u8]) -> bool {
 impl AnswerReader for StreamReader {
     fn push(&mut self, chunk: Bytes, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
         let mut framer = std::mem::replace(&mut self.framer, SseFramer::new(0));
-        let pushed = framer.push(chunk, |frame| self.frame(frame, out));
+        let mut passed = Passed::new(chunk.clone(), out);
+        let pushed = framer.push(chunk, |frame| self.frame(frame, &mut passed));
         self.framer = framer;
         pushed.map_err(|e| Garbage(format!("The provider's stream cannot be read: {e}.")))
     }
@@ -191,7 +238,7 @@ impl AnswerReader for StreamReader {
         let tail = self.framer.finish();
         let data = sse::parse(&tail).data.unwrap_or_default();
         if &data[..] == b"[DONE]" || scan(&data).is_some() {
-            self.frame([&tail[..], b"\n\n"].concat().into(), out);
+            self.frame([&tail[..], b"\n\n"].concat().into(), &mut Passed::new(Bytes::new(), out));
         }
         match self.done {
             true => Ok(()),

@@ -1,48 +1,104 @@
 //! Reads an OpenAI answer that is one JSON body and passes it through, its model name replaced.
 
+use std::{collections::VecDeque, ops::Range};
+
 use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+use penstock_actors::domain::Usage;
 
 use super::{failure_inside, usage};
 use crate::{
-    dialect::{AnswerEvent, AnswerReader, Garbage},
-    wire::json::{Kind, Scanner, Watch},
+    dialect::{AnswerEvent, AnswerReader, Failure, Garbage},
+    wire::json::{JsonError, Kind, Scanner, Skim, Watch},
 };
 
-const ANSWER: &[Watch] = &[
-    Watch { name: "model", keep: 1024 },
-    Watch { name: "error", keep: 16384 },
-    Watch { name: "usage", keep: 8192 },
-];
+const ANSWER: &[Watch] = &[Watch { name: "model", keep: 1024 }, Watch { name: "error", keep: 16384 }];
 
 /// The model name stands near an answer's start; after this many bytes it is not waited for.
 const LONGEST_WAIT: usize = 64 << 10;
+/// Bytes scanned at a time until the model name is found.
+const PIECE: usize = 256;
+/// Usage stands near an answer's end; this many bytes are kept to find it.
+const TAIL: usize = 4 << 10;
 
 /// See the module's sentence.
 pub struct WholeReader {
     /// The client's name for the model, as a JSON string.
     model: Bytes,
-    scan: Scan,
-    /// Bytes before the model name is found.
-    held: BytesMut,
-    passing: bool,
+    state: State,
+    /// The last chunks, at least [`TAIL`] bytes of them once there are so many.
+    tail: VecDeque<Bytes>,
 }
 
-enum Scan {
-    On(Box<Scanner>),
-    /// The answer is not strict JSON; what was let through goes on unread.
-    GivenUp,
+enum State {
+    /// The model name is not found yet; nothing has been let through.
+    Looking { scanner: Box<Scanner>, held: BytesMut },
+    /// It is; what follows passes unread but for the answer's end.
+    Passing(Skim),
+    /// An error was found; nothing is let through.
+    Failed,
+}
+
+/// What a scan of more bytes says.
+enum Found {
+    Nothing,
+    Error(Failure),
+    /// Where the model's value stands, if it is not ours already.
+    Model(Option<Range<usize>>),
 }
 
 impl WholeReader {
     /// Makes a reader whose answers name `model`.
     pub fn new(model: &str) -> Self {
-        Self {
-            model: json_string(model),
-            scan: Scan::On(Box::new(Scanner::new(ANSWER))),
-            held: BytesMut::new(),
-            passing: false,
+        let state = State::Looking { scanner: Box::new(Scanner::new(ANSWER)), held: BytesMut::new() };
+        Self { model: json_string(model), state, tail: VecDeque::new() }
+    }
+
+    /// Keeps the last bytes, as the chunks they came in.
+    fn keep_tail(&mut self, chunk: &Bytes) {
+        self.tail.push_back(chunk.clone());
+        let mut len: usize = self.tail.iter().map(Bytes::len).sum();
+        while let Some(first) = self.tail.front()
+            && len - first.len() >= TAIL
+        {
+            len -= first.len();
+            self.tail.pop_front();
         }
     }
+
+    /// The last `usage` object of the answer.
+    fn usage(&self) -> Option<Usage> {
+        let joined: Vec<u8>;
+        let tail: &[u8] = match self.tail.len() {
+            0 => return None,
+            1 => &self.tail[0],
+            _ => {
+                joined = self.tail.iter().flat_map(|b| b.iter().copied()).collect();
+                &joined
+            }
+        };
+        let at = memmem::rfind(tail, b"\"usage\"")?;
+        usage(tail[at + 7..].trim_ascii_start().strip_prefix(b":")?)
+    }
+}
+
+/// Scans until the model name is found, and no further.
+fn look(scanner: &mut Scanner, chunk: &[u8], wanted: &[u8]) -> Result<(Found, usize), JsonError> {
+    let mut read = 0;
+    for piece in chunk.chunks(PIECE) {
+        scanner.push(piece)?;
+        read += piece.len();
+        if let Some(error) = scanner.field("error")
+            && error.kind != Kind::Null
+        {
+            return Ok((Found::Error(failure_inside(&error.raw)), read));
+        }
+        if let Some(field) = scanner.field("model") {
+            let other = field.kind == Kind::String && field.raw != wanted;
+            return Ok((Found::Model(other.then_some(field.start as usize..field.end as usize)), read));
+        }
+    }
+    Ok((Found::Nothing, read))
 }
 
 /// A text as a JSON string.
@@ -52,75 +108,62 @@ pub(super) fn json_string(text: &str) -> Bytes {
 
 impl AnswerReader for WholeReader {
     fn push(&mut self, chunk: Bytes, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
-        let Scan::On(scanner) = &mut self.scan else {
-            out.push(AnswerEvent::Bytes(chunk));
-            return Ok(());
+        self.keep_tail(&chunk);
+        let (scanner, held) = match &mut self.state {
+            State::Failed => return Ok(()),
+            State::Passing(skim) => {
+                skim.push(&chunk);
+                out.push(AnswerEvent::Bytes(chunk));
+                return Ok(());
+            }
+            State::Looking { scanner, held } => (scanner, held),
         };
-        if let Err(error) = scanner.push(&chunk) {
-            if !self.passing && scanner.field("model").is_none() {
-                return Err(Garbage(format!("The provider's answer is not JSON: {error}.")));
+        let (found, read) = look(scanner, &chunk, &self.model)
+            .map_err(|error| Garbage(format!("The provider's answer is not JSON: {error}.")))?;
+        let mut skim = scanner.skim();
+        skim.push(&chunk[read..]);
+        match found {
+            Found::Error(failure) => {
+                self.state = State::Failed;
+                out.push(AnswerEvent::Failed(failure));
+                return Ok(());
             }
-            self.scan = Scan::GivenUp;
-            let held = std::mem::take(&mut self.held);
-            out.extend((!held.is_empty()).then(|| AnswerEvent::Bytes(held.freeze())));
-            out.push(AnswerEvent::Bytes(chunk));
-            return Ok(());
-        }
-        if let Some(error) = scanner.field("error")
-            && error.kind != Kind::Null
-            && !self.passing
-        {
-            out.push(AnswerEvent::Failed(failure_inside(&error.raw)));
-            return Ok(());
-        }
-        if self.passing {
-            out.push(AnswerEvent::Bytes(chunk));
-            return Ok(());
-        }
-        match scanner.field("model") {
-            Some(field) if field.kind != Kind::String || field.raw == self.model => {
-                self.passing = true;
-                release(&mut self.held, chunk, out);
+            Found::Model(Some(place)) => {
+                held.extend_from_slice(&chunk);
+                let edited = [&held[..place.start], &self.model, &held[place.end..]].concat();
+                out.push(AnswerEvent::Bytes(edited.into()));
             }
-            Some(field) => {
-                self.passing = true;
-                let (start, end) = (field.start as usize, field.end as usize);
-                self.held.extend_from_slice(&chunk);
-                let mut edited = BytesMut::with_capacity(self.held.len() + self.model.len());
-                edited.extend_from_slice(&self.held[..start]);
-                edited.extend_from_slice(&self.model);
-                edited.extend_from_slice(&self.held[end..]);
-                self.held = BytesMut::new();
-                out.push(AnswerEvent::Bytes(edited.freeze()));
+            Found::Nothing if held.len() + chunk.len() <= LONGEST_WAIT => {
+                held.extend_from_slice(&chunk);
+                return Ok(());
             }
-            None if self.held.len() + chunk.len() > LONGEST_WAIT => {
-                self.passing = true;
-                release(&mut self.held, chunk, out);
+            Found::Model(None) | Found::Nothing => {
+                if !held.is_empty() {
+                    out.push(AnswerEvent::Bytes(std::mem::take(held).freeze()));
+                }
+                out.push(AnswerEvent::Bytes(chunk));
             }
-            None => self.held.extend_from_slice(&chunk),
         }
+        self.state = State::Passing(skim);
         Ok(())
     }
 
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
-        let held = std::mem::take(&mut self.held);
-        if let Scan::On(scanner) = &self.scan {
-            if !scanner.is_complete() {
-                return Err(Garbage("The provider's answer ends in the middle.".to_owned()));
+        let complete = match &mut self.state {
+            State::Failed => return Ok(()),
+            State::Passing(skim) => skim.is_complete(),
+            State::Looking { scanner, held } => {
+                out.extend((!held.is_empty()).then(|| AnswerEvent::Bytes(std::mem::take(held).freeze())));
+                scanner.is_complete()
             }
-            out.extend(scanner.field("usage").and_then(|f| usage(&f.raw)).map(AnswerEvent::Usage));
+        };
+        if !complete {
+            return Err(Garbage("The provider's answer ends in the middle.".to_owned()));
         }
-        out.extend((!held.is_empty()).then(|| AnswerEvent::Bytes(held.freeze())));
+        out.extend(self.usage().map(AnswerEvent::Usage));
         out.push(AnswerEvent::Done);
         Ok(())
     }
-}
-
-fn release(held: &mut BytesMut, chunk: Bytes, out: &mut Vec<AnswerEvent>) {
-    if !held.is_empty() {
-        out.push(AnswerEvent::Bytes(std::mem::take(held).freeze()));
-    }
-    out.push(AnswerEvent::Bytes(chunk));
 }
 
 #[cfg(test)]

@@ -84,3 +84,21 @@ proptest! {
         prop_assert_eq!(ours, theirs, "{}", body);
     }
 }
+
+#[test]
+fn skimming_from_any_byte_finds_the_same_end() {
+    let body = r#"{"a":"x\"}\\","b":[{"c":"{["},1],"d":{}}"#.as_bytes();
+    for at in 0..=body.len() {
+        let mut scanner = Scanner::new(WATCHES);
+        scanner.push(&body[..at]).expect("valid");
+        for cut in at..=body.len() {
+            let mut skim = scanner.skim();
+            skim.push(&body[at..cut]);
+            if cut > 0 {
+                assert_eq!(skim.is_complete(), cut == body.len(), "from {at} to {cut}");
+            }
+            skim.push(&body[cut..]);
+            assert!(skim.is_complete(), "from {at} cut at {cut}");
+        }
+    }
+}
