@@ -27,6 +27,8 @@ impl Actors {
     /// Starts router and roster. Must run inside an `actix::System`.
     pub fn start() -> Self {
         let arbiter = Arbiter::new();
+        // The name that `top` and `perf` show; where it cannot be given, the old one stays.
+        arbiter.spawn_fn(|| drop(std::fs::write("/proc/thread-self/comm", "control")));
         let table: TableHandle = Arc::new(ArcSwap::from_pointee(RouteTable::default()));
         let router = Supervisor::start_in_arbiter(&arbiter.handle(), {
             let table = Arc::clone(&table);

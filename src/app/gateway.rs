@@ -247,6 +247,13 @@ fn key_table(settings: &Settings) -> Result<KeyTable, String> {
     Ok(KeyTable::build(&settings.keys, &stored))
 }
 
+/// Names the calling thread for `top`, `perf` and the bench; where that fails, it keeps its old name.
+fn name_thread(name: &str) {
+    if let Err(error) = std::fs::write("/proc/thread-self/comm", name) {
+        tracing::debug!(%error, name, "thread was not named");
+    }
+}
+
 fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -266,6 +273,7 @@ fn serve(
     let (shared, transport) = (Arc::clone(shared), Arc::clone(transport));
     let connections = Arc::clone(&shared);
     let server = HttpServer::new(move || {
+        name_thread("http-worker");
         let relay = Relay::new(Arc::clone(&shared.relay), Rc::new(AwcTransport::new(Arc::clone(&transport))));
         let panics = shared.metrics.panics.clone();
         App::new()
