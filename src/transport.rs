@@ -7,6 +7,7 @@ mod connector;
 mod io;
 mod pool;
 mod resolve;
+mod shared;
 mod tls;
 
 use std::{pin::Pin, sync::Arc};
@@ -16,8 +17,9 @@ use futures_core::{Stream, future::LocalBoxFuture};
 use http::{HeaderName, HeaderValue, Uri};
 use penstock_actors::channel::ChannelCell;
 
-pub use pool::{AwcTransport, SharedTransport};
+pub use pool::AwcTransport;
 pub use resolve::Resolver;
+pub use shared::SharedTransport;
 pub use tls::TlsRoots;
 
 /// A request as it goes out.

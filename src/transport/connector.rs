@@ -17,9 +17,8 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use super::{
-    TransportError,
+    SharedTransport, TransportError,
     io::{GuardedIo, Socket},
-    pool::SharedTransport,
 };
 
 /// Where a channel's provider is.

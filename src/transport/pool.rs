@@ -25,10 +25,9 @@ use awc::{
 use bytes::Bytes;
 use futures_core::{Stream, future::LocalBoxFuture};
 use penstock_actors::channel::ChannelCell;
-use tokio::sync::watch;
 
 use super::{
-    Incoming, Outgoing, OutgoingBody, Resolver, TlsRoots, Transport, TransportError, Via,
+    Incoming, Outgoing, OutgoingBody, SharedTransport, Transport, TransportError, Via,
     connector::{Carried, ChannelConnector, Peer},
     io::Ended,
 };
@@ -36,30 +35,6 @@ use super::{
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 /// How often a worker looks for idle clients when nothing asks it to.
 const SWEEP: Duration = Duration::from_secs(2);
-
-/// What all workers share.
-#[derive(Debug)]
-pub struct SharedTransport {
-    pub(super) tls: Arc<rustls::ClientConfig>,
-    pub(super) resolver: Resolver,
-    evict: watch::Sender<()>,
-}
-
-impl SharedTransport {
-    /// Prepares TLS and name resolution.
-    ///
-    /// # Errors
-    /// Where a trusted certificate cannot be read.
-    pub fn new(roots: TlsRoots) -> Result<Arc<Self>, rustls::Error> {
-        let (evict, _) = watch::channel(());
-        Ok(Arc::new(Self { tls: roots.client_config()?, resolver: Resolver::default(), evict }))
-    }
-
-    /// Has every worker close idle connections that are old or in others' way.
-    pub fn ask_to_evict(&self) {
-        self.evict.send_replace(());
-    }
-}
 
 /// The transport of one worker.
 pub struct AwcTransport {
@@ -80,7 +55,7 @@ impl AwcTransport {
     /// Makes the transport of the calling worker, and the task that sweeps it.
     pub fn new(shared: Arc<SharedTransport>) -> Self {
         let clients: Rc<RefCell<HashMap<u32, ChannelClient>>> = Rc::default();
-        let mut evict = shared.evict.subscribe();
+        let mut evict = shared.evictions();
         let weak = Rc::downgrade(&clients);
         actix_rt::spawn(async move {
             while let Some(clients) = weak.upgrade() {
