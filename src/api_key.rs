@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -57,7 +58,23 @@ impl Caller {
 /// Every key in force, by digest. Immutable; replaced whole.
 #[derive(Debug, Default)]
 pub struct KeyTable {
-    callers: HashMap<KeyDigest, Arc<Caller>>,
+    callers: HashMap<KeyDigest, Arc<Caller>, BuildHasherDefault<DigestHasher>>,
+}
+
+/// A digest is uniform already: its first bytes are its hash.
+#[derive(Debug, Default)]
+struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
 }
 
 impl KeyTable {

@@ -7,6 +7,8 @@ mod number;
 mod skim;
 mod utf8;
 
+use std::borrow::Cow;
+
 use number::NumberState;
 pub use skim::Skim;
 use utf8::Utf8;
@@ -144,6 +146,16 @@ enum Role {
     Value,
 }
 
+/// What is being copied out of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Capture {
+    Nothing,
+    /// A key of the top level.
+    Key,
+    /// The value of a watched field.
+    Value,
+}
+
 /// The scanner. Feed it with [`Scanner::push`], end with [`Scanner::finish`].
 #[derive(Debug)]
 pub struct Scanner {
@@ -154,10 +166,12 @@ pub struct Scanner {
     depth: u32,
     /// Offset of the current chunk's first byte.
     base: u64,
+    capture: Capture,
+    /// Where in the current chunk the captured bytes begin that are not copied yet.
+    from: usize,
     key: Vec<u8>,
-    /// The watched field whose value is being passed.
-    open: Option<Field>,
-    keep: usize,
+    /// The watched field whose value is being passed, and how much of it is kept.
+    open: Option<(Field, usize)>,
     utf8: Utf8,
     top: TopLevel,
 }
@@ -171,9 +185,10 @@ impl Scanner {
             objects: 0,
             depth: 0,
             base: 0,
-            key: Vec::new(),
+            capture: Capture::Nothing,
+            from: 0,
+            key: Vec::with_capacity(24),
             open: None,
-            keep: 0,
             utf8: Utf8::default(),
             top: TopLevel::default(),
         }
@@ -208,14 +223,10 @@ impl Scanner {
                 _ => self.step(chunk, at)?,
             };
         }
+        self.copy(chunk, chunk.len())?;
+        self.from = 0;
         self.base += chunk.len() as u64;
         self.top.len = self.base;
-        if let Some(open) = &self.open
-            && self.keep > 0
-            && open.raw.len() > self.keep
-        {
-            return Err(JsonError::TooLong(open.name));
-        }
         Ok(())
     }
 
@@ -238,101 +249,70 @@ impl Scanner {
         if let Some(control) = rest[..stop].iter().position(|b| *b < 0x20) {
             return Err(self.syntax(at + control));
         }
-        let Some(&byte) = rest.get(stop) else {
-            self.take(role, rest);
-            return Ok(chunk.len());
-        };
-        self.take(role, &rest[..=stop]);
-        let next = at + stop + 1;
+        let Some(&byte) = rest.get(stop) else { return Ok(chunk.len()) };
+        let quote = at + stop;
         if byte == b'\\' {
             self.state = State::Escape(role);
         } else if role == Role::Key {
+            if self.capture == Capture::Key {
+                self.copy(chunk, quote)?;
+                self.capture = Capture::Nothing;
+            }
             self.state = State::Colon;
         } else {
-            self.value_ends(next)?;
+            self.value_ends(chunk, quote + 1)?;
         }
-        Ok(next)
+        Ok(quote + 1)
     }
 
-    /// Takes one byte in any state but [`State::InString`].
+    /// Takes one byte in any state but [`State::InString`]; gives where to go on.
     fn step(&mut self, chunk: &[u8], at: usize) -> Result<usize, JsonError> {
         let byte = chunk[at];
-        let white = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        match self.state {
-            State::Escape(role) => {
-                self.take(role, &[byte]);
-                self.state = match byte {
-                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => State::InString(role),
-                    b'u' => State::Unicode(role, 4),
-                    _ => return Err(self.syntax(at)),
-                };
-            }
-            State::Unicode(role, left) => {
-                if !byte.is_ascii_hexdigit() {
-                    return Err(self.syntax(at));
-                }
-                self.take(role, &[byte]);
-                self.state = if left == 1 { State::InString(role) } else { State::Unicode(role, left - 1) };
-            }
-            State::Literal(rest) => {
-                if byte != rest[0] {
-                    return Err(self.syntax(at));
-                }
-                self.take(Role::Value, &[byte]);
-                match &rest[1..] {
-                    [] => self.value_ends(at + 1)?,
-                    more => self.state = State::Literal(more),
-                }
-            }
-            State::Number(number) => match number::step(number, byte) {
-                Some(next) => {
-                    self.take(Role::Value, &[byte]);
-                    self.state = State::Number(next);
-                }
+        match (self.state, byte) {
+            (State::Number(number), _) => match number::step(number, byte) {
+                Some(next) => self.state = State::Number(next),
                 None if number::may_end(number) => {
                     // The byte belongs to what follows the number.
-                    self.value_ends(at)?;
+                    self.value_ends(chunk, at)?;
                     return Ok(at);
                 }
                 None => return Err(self.syntax(at)),
             },
-            _ if white => {
-                self.take(Role::Value, &[byte]);
+            (State::Escape(role), b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.state = State::InString(role);
             }
-            State::Start if byte == b'{' => {
-                self.open_level(true, at)?;
+            (State::Escape(role), b'u') => self.state = State::Unicode(role, 4),
+            (State::Unicode(role, left), _) if byte.is_ascii_hexdigit() => {
+                self.state = if left == 1 { State::InString(role) } else { State::Unicode(role, left - 1) };
+            }
+            (State::Literal([expected, rest @ ..]), _) if byte == *expected => match rest {
+                [] => self.value_ends(chunk, at + 1)?,
+                more => self.state = State::Literal(more),
+            },
+            (State::Escape(_) | State::Unicode(..) | State::Literal(_), _) => return Err(self.syntax(at)),
+            (_, b' ' | b'\t' | b'\n' | b'\r') => {}
+            (State::Start, b'{') => {
+                self.open_level(true)?;
                 self.top.first_member = self.base + at as u64 + 1;
             }
-            State::Start => {
-                return Err(match byte {
-                    b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => JsonError::NotAnObject,
-                    _ => self.syntax(at),
-                });
+            (State::Start, b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+                return Err(JsonError::NotAnObject);
             }
-            State::Value => self.value_starts(byte, at)?,
-            State::ValueOrClose if byte == b']' => self.close_level(byte, at)?,
-            State::ValueOrClose => self.value_starts(byte, at)?,
-            State::KeyOrClose if byte == b'}' => self.close_level(byte, at)?,
-            State::KeyOrClose | State::Key if byte == b'"' => {
-                self.take(Role::Value, &[byte]);
+            (State::ValueOrClose, b']') | (State::KeyOrClose, b'}') => self.close_level(chunk, at)?,
+            (State::Value | State::ValueOrClose, _) => self.value_starts(byte, at)?,
+            (State::KeyOrClose | State::Key, b'"') => {
                 if self.depth == 1 {
                     self.top.has_members = true;
                     self.key.clear();
+                    (self.capture, self.from) = (Capture::Key, at + 1);
                 }
                 self.state = State::InString(Role::Key);
             }
-            State::Colon if byte == b':' => {
-                self.take(Role::Value, &[byte]);
-                self.state = State::Value;
+            (State::Colon, b':') => self.state = State::Value,
+            (State::AfterValue, b',') => {
+                self.state = if self.in_object() { State::Key } else { State::Value };
             }
-            State::AfterValue => match byte {
-                b',' => {
-                    self.take(Role::Value, &[byte]);
-                    self.state = if self.in_object() { State::Key } else { State::Value };
-                }
-                b'}' | b']' => self.close_level(byte, at)?,
-                _ => return Err(self.syntax(at)),
-            },
+            (State::AfterValue, b'}' | b']') => self.close_level(chunk, at)?,
             _ => return Err(self.syntax(at)),
         }
         Ok(at + 1)
@@ -355,90 +335,98 @@ impl Scanner {
             self.watch(kind, at)?;
         }
         match kind {
-            Kind::Object | Kind::Array => self.open_level(kind == Kind::Object, at)?,
+            Kind::Object | Kind::Array => self.open_level(kind == Kind::Object),
             _ => {
-                self.take(Role::Value, &[byte]);
                 self.state = state;
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// Opens a field's record if the key just read is watched.
     fn watch(&mut self, kind: Kind, at: usize) -> Result<(), JsonError> {
-        let key = match self.key.strip_suffix(b"\"") {
-            Some(plain) if memchr::memchr(b'\\', plain).is_none() => {
-                std::str::from_utf8(plain).ok().map(str::to_owned)
-            }
-            Some(_) => {
-                let quoted = [b"\"".as_slice(), &self.key].concat();
-                serde_json::from_slice::<String>(&quoted).ok()
-            }
-            None => None,
-        };
-        let Some(watch) = self.watches.iter().find(|w| Some(w.name) == key.as_deref()) else { return Ok(()) };
+        let key = unescaped(&self.key);
+        let Some(watch) = self.watches.iter().find(|w| w.name.as_bytes() == &*key) else { return Ok(()) };
         if self.top.field(watch.name).is_some() {
             return Err(JsonError::Duplicate(watch.name));
         }
-        self.keep = watch.keep;
         let start = self.base + at as u64;
-        self.open = Some(Field { name: watch.name, start, end: start, kind, raw: Vec::new() });
+        let raw = Vec::with_capacity(watch.keep.min(32));
+        self.open = Some((Field { name: watch.name, start, end: start, kind, raw }, watch.keep));
+        (self.capture, self.from) = (Capture::Value, at);
         Ok(())
     }
 
-    fn value_ends(&mut self, end: usize) -> Result<(), JsonError> {
-        if self.depth == 1
-            && let Some(mut field) = self.open.take()
-        {
-            if self.keep > 0 && field.raw.len() > self.keep {
-                return Err(JsonError::TooLong(field.name));
+    fn value_ends(&mut self, chunk: &[u8], end: usize) -> Result<(), JsonError> {
+        if self.depth == 1 && self.capture == Capture::Value {
+            self.copy(chunk, end)?;
+            self.capture = Capture::Nothing;
+            if let Some((mut field, _)) = self.open.take() {
+                field.end = self.base + end as u64;
+                self.top.fields.push(field);
             }
-            field.end = self.base + end as u64;
-            self.top.fields.push(field);
         }
         self.state = if self.depth == 0 { State::End } else { State::AfterValue };
         Ok(())
     }
 
-    fn open_level(&mut self, object: bool, at: usize) -> Result<(), JsonError> {
+    fn open_level(&mut self, object: bool) -> Result<(), JsonError> {
         if self.depth == MAX_DEPTH {
             return Err(JsonError::TooDeep);
         }
-        debug_assert!(at as u64 + self.base < u64::MAX);
         self.objects = (self.objects << 1) | u128::from(object);
         self.depth += 1;
-        self.take(Role::Value, if object { b"{" } else { b"[" });
         self.state = if object { State::KeyOrClose } else { State::ValueOrClose };
         Ok(())
     }
 
-    fn close_level(&mut self, byte: u8, at: usize) -> Result<(), JsonError> {
-        if (byte == b'}') != self.in_object() {
+    fn close_level(&mut self, chunk: &[u8], at: usize) -> Result<(), JsonError> {
+        if (chunk[at] == b'}') != self.in_object() {
             return Err(self.syntax(at));
         }
-        self.take(Role::Value, &[byte]);
         self.objects >>= 1;
         self.depth -= 1;
-        self.value_ends(at + 1)
+        self.value_ends(chunk, at + 1)
     }
 
     fn in_object(&self) -> bool {
         self.objects & 1 == 1
     }
 
-    /// Keeps bytes of a watched value, or of a top-level key.
-    fn take(&mut self, role: Role, bytes: &[u8]) {
-        if let Some(open) = &mut self.open {
-            let room = if self.keep == 0 { 0 } else { self.keep + 1 - open.raw.len().min(self.keep + 1) };
-            open.raw.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        } else if role == Role::Key && self.depth == 1 {
-            let room = LONGEST_KEY.saturating_sub(self.key.len());
-            self.key.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    /// Copies what is captured of the chunk before `end`.
+    fn copy(&mut self, chunk: &[u8], end: usize) -> Result<(), JsonError> {
+        match (self.capture, &mut self.open) {
+            (Capture::Key, _) => {
+                let room = LONGEST_KEY.saturating_sub(self.key.len());
+                let part = &chunk[self.from..end];
+                self.key.extend_from_slice(&part[..part.len().min(room)]);
+            }
+            (Capture::Value, Some((field, keep))) if *keep > 0 => {
+                let part = &chunk[self.from..end];
+                if field.raw.len() + part.len() > *keep {
+                    return Err(JsonError::TooLong(field.name));
+                }
+                field.raw.extend_from_slice(part);
+            }
+            _ => {}
         }
+        Ok(())
     }
 
     fn syntax(&self, at: usize) -> JsonError {
         JsonError::Syntax(self.base + at as u64)
+    }
+}
+
+/// A key as it is meant: `mod\u0065l` is `model`.
+fn unescaped(key: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', key).is_none() {
+        return Cow::Borrowed(key);
+    }
+    let quoted = [b"\"", key, b"\""].concat();
+    match serde_json::from_slice::<String>(&quoted) {
+        Ok(text) => Cow::Owned(text.into_bytes()),
+        Err(_) => Cow::Borrowed(key),
     }
 }
 

@@ -202,7 +202,7 @@ fn scan(data: &[u8]) -> Option<TopLevel> {
 /// Finds the model name at the event's top level, reading no further than it must.
 fn scan_opening(data: &[u8], wanted: &[u8]) -> Option<Opening> {
     let mut scanner = Scanner::new(EVENT);
-    for piece in data.chunks(128) {
+    for piece in data.chunks(64) {
         scanner.push(piece).ok()?;
         if let Some(field) = scanner.field("model") {
             let (start, end) = (field.start as usize, field.end as usize);

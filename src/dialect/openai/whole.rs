@@ -17,7 +17,7 @@ const ANSWER: &[Watch] = &[Watch { name: "model", keep: 1024 }, Watch { name: "e
 /// The model name stands near an answer's start; after this many bytes it is not waited for.
 const LONGEST_WAIT: usize = 64 << 10;
 /// Bytes scanned at a time until the model name is found.
-const PIECE: usize = 256;
+const PIECE: usize = 64;
 /// Usage stands near an answer's end; this many bytes are kept to find it.
 const TAIL: usize = 4 << 10;
 
