@@ -5,8 +5,10 @@
 //! and looks for an early answer while a write stalls.
 
 use std::{
+    cell::Cell,
     fmt, io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -65,6 +67,8 @@ pub(super) struct GuardedIo {
     exchange: Exchange,
     /// An answer that began while the request was still being written.
     early: BytesMut,
+    /// Told when the connection is no longer of use.
+    open: Rc<Cell<bool>>,
     _slot: ConnectionSlot,
 }
 
@@ -82,9 +86,10 @@ struct Exchange {
 }
 
 impl GuardedIo {
-    pub(super) fn new(socket: Socket, slot: ConnectionSlot) -> Self {
+    pub(super) fn new(socket: Socket, slot: ConnectionSlot, open: Rc<Cell<bool>>) -> Self {
+        open.set(true);
         let exchange = Exchange { served: 0, written: 0, answered: false, swallow: false };
-        Self { socket, exchange, early: BytesMut::new(), _slot: slot }
+        Self { socket, exchange, early: BytesMut::new(), open, _slot: slot }
     }
 
     /// Looks for an early answer; true where there is one.
@@ -188,10 +193,17 @@ impl AsyncWrite for GuardedIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.open.set(false);
         match &mut self.socket {
             Socket::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Socket::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
+    }
+}
+
+impl Drop for GuardedIo {
+    fn drop(&mut self) {
+        self.open.set(false);
     }
 }
 
