@@ -4,3 +4,8 @@
 mod bench_harness;
 mod failover;
 mod support;
+mod upstream_answers;
+mod upstream_connections;
+mod upstream_cuts;
+mod upstream_framing;
+mod upstream_stalls;
