@@ -1,6 +1,7 @@
 //! Tests of the whole gateway over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod anthropic;
 mod bench_harness;
 mod failover;
 mod support;
@@ -9,3 +10,5 @@ mod upstream_connections;
 mod upstream_cuts;
 mod upstream_framing;
 mod upstream_stalls;
+mod upstream_tls;
+mod upstream_uploads;

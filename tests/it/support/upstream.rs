@@ -354,4 +354,20 @@ impl Exchange {
         let _ = self.socket.shutdown().await;
         After::Close
     }
+
+    /// Waits, reading nothing, until the gateway closes the connection.
+    pub async fn until_gone(mut self) -> After {
+        // Reading would let the rest of the request through, so only writing can show the end.
+        while self.try_write(" ").await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        After::Close
+    }
+
+    /// Ends its own direction and stays, reading nothing, until the test allows it to go.
+    pub async fn finish_and_stay(mut self, may_go: Arc<tokio::sync::Semaphore>) -> After {
+        let _ = self.socket.shutdown().await;
+        may_go.acquire().await.unwrap().forget();
+        After::Close
+    }
 }
