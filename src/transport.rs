@@ -4,6 +4,7 @@
 //! deadlines are the relay's; the connect deadline is kept here, where connecting happens.
 
 mod connector;
+mod head;
 mod io;
 mod pool;
 mod resolve;

@@ -36,8 +36,10 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
 }
 
-/// The longest message of a provider that is passed on, in bytes.
+/// The longest message that is passed on, in bytes.
 const LONGEST_MESSAGE: usize = 2048;
+/// The longest code, type or parameter that is passed on, in bytes.
+const LONGEST_WORD: usize = 128;
 
 impl Failure {
     /// A request that is wrong whoever serves it: 400, the client's fault.
@@ -72,12 +74,7 @@ impl Failure {
     ///
     /// 400, 413, 415, 416 and 422 say that the request is wrong; everything else that another
     /// channel could do better.
-    pub fn upstream_status(status: u16, mut message: String) -> Self {
-        if message.len() > LONGEST_MESSAGE {
-            let end = (0..=LONGEST_MESSAGE).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
-            message.truncate(end);
-            message.push_str(" ...");
-        }
+    pub fn upstream_status(status: u16, message: String) -> Self {
         let wrong_request = matches!(status, 400 | 413 | 415 | 416 | 422);
         Self {
             // What is no error status cannot be passed on as one.
@@ -92,6 +89,22 @@ impl Failure {
         }
     }
 
+    /// Makes a failure fit to leave the building: the secret hidden wherever it stands, then no text too long.
+    pub fn cleanse(&mut self, secret: Option<&str>) {
+        let words = [Some(&mut self.kind), Some(&mut self.code), self.param.as_mut()].into_iter().flatten();
+        let words = words.map(|word| (word, LONGEST_WORD));
+        for (text, longest) in words.chain([(&mut self.message, LONGEST_MESSAGE)]) {
+            if let Some(secret) = secret.filter(|s| text.contains(s)) {
+                *text = text.replace(secret, "***");
+            }
+            if text.len() > longest {
+                let end = (0..=longest).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+                text.truncate(end);
+                text.push_str(" ...");
+            }
+        }
+    }
+
     /// A refusal or a failure of Penstock itself.
     pub fn gateway(status: u16, code: &str, message: impl Into<String>) -> Self {
         Self {
@@ -103,6 +116,27 @@ impl Failure {
             param: None,
             message: message.into(),
             retry_after: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_hidden_before_a_text_is_cut() {
+        for before in LONGEST_MESSAGE - 10..LONGEST_MESSAGE + 10 {
+            let message = format!("{}sk-secret{}", "\u{e9}".repeat(before / 2), "y".repeat(100));
+            let mut failure = Failure::upstream_status(500, message);
+            failure.code = "code sk-secret".to_owned();
+            failure.kind = "k".repeat(LONGEST_WORD + 1);
+            failure.param = Some("sk-secret".to_owned());
+            failure.cleanse(Some("sk-secret"));
+            assert!(!failure.message.contains('s'), "{before}: {}", failure.message);
+            assert!(failure.message.len() <= LONGEST_MESSAGE + 4);
+            assert_eq!((failure.code.as_str(), failure.param.as_deref()), ("code ***", Some("***")));
+            assert_eq!(failure.kind.len(), LONGEST_WORD + 4);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub use stream::StreamReader;
-pub use whole::WholeReader;
+pub use whole::{ErrorReader, WholeReader};
 
 /// The request fields the gateway must know.
 pub const REQUEST: &[Watch] = &[

@@ -8,7 +8,7 @@ use super::{
     UpstreamBody, UpstreamRequest,
 };
 use crate::{
-    dialect::openai::{self, StreamReader, WholeReader},
+    dialect::openai::{self, ErrorReader, StreamReader, WholeReader},
     wire::json::{Kind, TopLevel},
 };
 
@@ -46,7 +46,8 @@ impl Adapter for OpenAi {
     }
 
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
-        let is_stream = head.content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
+        let content_type = head.content_type.trim_start().to_ascii_lowercase();
+        let is_stream = content_type.starts_with("text/event-stream");
         match (ask.delivery, is_stream) {
             (Delivery::Stream, true) => {
                 // Hidden only where the gateway itself asked for it.
@@ -54,7 +55,13 @@ impl Adapter for OpenAi {
                 Ok(Box::new(StreamReader::new(ask.model, ask.max_event, !hide)))
             }
             (Delivery::Whole, false) => Ok(Box::new(WholeReader::new(ask.model))),
-            (Delivery::Stream, false) => Err(unexpected("a stream was asked for, and something else came")),
+            (Delivery::Stream, false) => {
+                let failure = unexpected("a stream was asked for, and something else came");
+                match content_type.starts_with("application/json") {
+                    true => Ok(Box::new(ErrorReader::new(failure))),
+                    false => Err(failure),
+                }
+            }
             (Delivery::Whole, true) => Err(unexpected("no stream was asked for, and one came")),
         }
     }

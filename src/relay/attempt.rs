@@ -78,7 +78,7 @@ impl Relay {
                 if failure.fault == Fault::Upstream {
                     route.cell.failed();
                 }
-                link.redact(&mut failure.message);
+                link.cleanse(&mut failure);
                 Err(failure)
             }
         }

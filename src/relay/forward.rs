@@ -146,7 +146,7 @@ impl AnswerBody {
     /// Ends an answer that cannot go on: an error event in a stream, a cut connection otherwise.
     fn break_off(&mut self, mut failure: Failure) -> Option<Result<Bytes, io::Error>> {
         self.permit = None;
-        self.origin.link.redact(&mut failure.message);
+        self.origin.link.cleanse(&mut failure);
         if failure.fault == Fault::Upstream {
             self.origin.cell.failed();
         }

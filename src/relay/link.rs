@@ -54,13 +54,9 @@ impl Link {
         Ok(uri)
     }
 
-    /// Hides the channel's credential in a text that may leave the building.
-    pub(super) fn redact(&self, text: &mut String) {
-        if let Some(credential) = &self.spec.credential
-            && text.contains(credential.expose())
-        {
-            *text = text.replace(credential.expose(), "***");
-        }
+    /// Makes a failure fit to leave the building.
+    pub(super) fn cleanse(&self, failure: &mut Failure) {
+        failure.cleanse(self.spec.credential.as_ref().map(|c| c.expose()));
     }
 }
 

@@ -1,7 +1,9 @@
 //! Opens a channel's connections: a counted place, an address, TCP without delay, TLS where wanted.
 
 use std::{
+    cell::Cell,
     fmt, io,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -41,13 +43,15 @@ impl Peer {
     }
 }
 
-/// The connector of one channel on one worker.
+/// Opens one connection to a channel.
 #[derive(Clone)]
 pub(super) struct ChannelConnector {
     pub(super) peer: Peer,
     pub(super) connect_timeout: Duration,
     pub(super) connections: Arc<Connections>,
     pub(super) shared: Arc<SharedTransport>,
+    /// Whether a connection that was opened is still of use.
+    pub(super) open: Rc<Cell<bool>>,
 }
 
 impl Service<ConnectInfo<Uri>> for ChannelConnector {
@@ -76,7 +80,7 @@ impl ChannelConnector {
         let socket = timeout(self.connect_timeout, self.connect())
             .await
             .map_err(|_| TransportError::ConnectTimeout)??;
-        Ok(GuardedIo::new(socket, slot))
+        Ok(GuardedIo::new(socket, slot, Rc::clone(&self.open)))
     }
 
     async fn connect(&self) -> Result<Socket, TransportError> {

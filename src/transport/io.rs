@@ -1,12 +1,15 @@
 //! A connection that tells the truth about its end.
 //!
-//! awc reads an early end of the bytes as the end of the answer, and does not read while it sends a
-//! large body. So this layer, above TLS too, turns every end into an error that says what it means,
-//! and looks for an early answer while a write stalls.
+//! awc reads an early end of the bytes as the end of the answer, does not read while it sends a large
+//! body, and misreads some heads. So this layer, above TLS too, turns every end into an error that
+//! says what it means, looks for an early answer while a write stalls, and holds each answer's head
+//! until it is whole and put right.
 
 use std::{
+    cell::Cell,
     fmt, io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -18,6 +21,8 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
+
+use super::head::{self, Afterwards, Start};
 
 /// What an end of the bytes means. Travels inside [`io::Error`] through awc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,8 +68,10 @@ impl Socket {
 pub(super) struct GuardedIo {
     socket: Socket,
     exchange: Exchange,
-    /// An answer that began while the request was still being written.
-    early: BytesMut,
+    /// Bytes of the answer that came and awc has not read.
+    held: BytesMut,
+    /// Told when the connection is no longer of use.
+    open: Rc<Cell<bool>>,
     _slot: ConnectionSlot,
 }
 
@@ -75,29 +82,65 @@ struct Exchange {
     served: u32,
     /// Bytes of this request written.
     written: u64,
-    /// Whether bytes of this answer came.
-    answered: bool,
+    /// How much of the answer came.
+    answer: Progress,
     /// The request's rest is thrown away: the answer came early, or the peer takes no more.
     swallow: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Not a byte.
+    Nothing,
+    /// A part of the head, or interim answers.
+    Head,
+    /// The whole head.
+    Body,
+}
+
+impl Exchange {
+    fn after(served: u32) -> Self {
+        Self { served, written: 0, answer: Progress::Nothing, swallow: false }
+    }
+}
+
 impl GuardedIo {
-    pub(super) fn new(socket: Socket, slot: ConnectionSlot) -> Self {
-        let exchange = Exchange { served: 0, written: 0, answered: false, swallow: false };
-        Self { socket, exchange, early: BytesMut::new(), _slot: slot }
+    pub(super) fn new(socket: Socket, slot: ConnectionSlot, open: Rc<Cell<bool>>) -> Self {
+        open.set(true);
+        Self { socket, exchange: Exchange::after(0), held: BytesMut::new(), open, _slot: slot }
     }
 
-    /// Looks for an early answer; true where there is one.
-    fn answer_is_early(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut space = [0; 4096];
-        let mut buf = ReadBuf::new(&mut space);
-        match self.poll_socket_read(cx, &mut buf) {
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                self.early.extend_from_slice(buf.filled());
-                true
+    /// Ready when the answer's head is held whole, or what is held can be none.
+    fn poll_head(&mut self, cx: &mut Context<'_>, afterwards: Afterwards) -> Poll<io::Result<()>> {
+        while self.exchange.answer != Progress::Body {
+            let mut space = [0; 4096];
+            let mut buf = ReadBuf::new(&mut space);
+            match (ready!(self.poll_socket_read(cx, &mut buf)), self.exchange.answer) {
+                (Ok(()), _) if !buf.filled().is_empty() => {}
+                (_, Progress::Nothing) => return Poll::Ready(Err(self.end_before_answer().into_io())),
+                (Ok(()), _) => return Poll::Ready(Err(Ended::Closed.into_io())),
+                (Err(error), _) => return Poll::Ready(Err(error)),
             }
-            _ => false,
+            self.held.extend_from_slice(buf.filled());
+            self.exchange.answer = Progress::Head;
+            self.look_for_head(afterwards);
         }
+        Poll::Ready(Ok(()))
+    }
+
+    fn look_for_head(&mut self, afterwards: Afterwards) {
+        loop {
+            match head::read(&self.held) {
+                Start::Partial => return,
+                Start::Interim(len) => self.held.advance(len),
+                Start::Final(facts) => {
+                    head::correct(&mut self.held, facts, afterwards);
+                    break;
+                }
+                Start::Odd => break,
+            }
+        }
+        self.exchange.answer = Progress::Body;
     }
 
     fn poll_socket_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -125,36 +168,28 @@ impl AsyncRead for GuardedIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.early.is_empty() {
-            let n = self.early.len().min(buf.remaining());
-            buf.put_slice(&self.early[..n]);
-            self.early.advance(n);
-            self.exchange.answered = true;
+        if self.exchange.answer != Progress::Body {
+            let afterwards = if self.exchange.swallow { Afterwards::Close } else { Afterwards::Keep };
+            ready!(self.poll_head(cx, afterwards))?;
+        }
+        if !self.held.is_empty() {
+            let n = self.held.len().min(buf.remaining());
+            buf.put_slice(&self.held[..n]);
+            self.held.advance(n);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let read = ready!(self.poll_socket_read(cx, buf));
-        Poll::Ready(match read {
-            Ok(()) if buf.filled().len() > before => {
-                self.exchange.answered = true;
-                Ok(())
-            }
-            Ok(()) if self.exchange.answered => Err(Ended::Closed.into_io()),
-            Err(error) if self.exchange.answered => Err(error),
-            _ => Err(self.end_before_answer().into_io()),
+        Poll::Ready(match ready!(self.poll_socket_read(cx, buf)) {
+            Ok(()) if buf.filled().len() == before => Err(Ended::Closed.into_io()),
+            read => read,
         })
     }
 }
 
 impl AsyncWrite for GuardedIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.exchange.answered {
-            if self.exchange.swallow {
-                // The last request was never written to its end; nothing can follow it here.
-                return Poll::Ready(Err(Ended::Stale.into_io()));
-            }
-            let served = self.exchange.served.saturating_add(1);
-            self.exchange = Exchange { served, written: 0, answered: false, swallow: false };
+        if self.exchange.answer == Progress::Body && !self.exchange.swallow {
+            self.exchange = Exchange::after(self.exchange.served.saturating_add(1));
         }
         if self.exchange.swallow {
             return Poll::Ready(Ok(buf.len()));
@@ -169,7 +204,9 @@ impl AsyncWrite for GuardedIo {
                 self.exchange.swallow = true;
                 Poll::Ready(Ok(buf.len()))
             }
-            Poll::Pending if self.exchange.written > 0 && self.answer_is_early(cx) => {
+            // An early answer, or an early end: the rest of the request is of no interest to anyone.
+            Poll::Pending if self.exchange.written > 0 => {
+                let _ = ready!(self.poll_head(cx, Afterwards::Close));
                 self.exchange.swallow = true;
                 Poll::Ready(Ok(buf.len()))
             }
@@ -188,10 +225,17 @@ impl AsyncWrite for GuardedIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.open.set(false);
         match &mut self.socket {
             Socket::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Socket::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
+    }
+}
+
+impl Drop for GuardedIo {
+    fn drop(&mut self) {
+        self.open.set(false);
     }
 }
 

@@ -1,7 +1,8 @@
-//! A worker's clients, one a channel, made lazily and dropped when idle, old or in others' way.
+//! A worker's connections: kept between requests, dropped when idle, old or in others' way.
 //!
-//! awc is held on a short lead (see `docs/adr/0001-awc-behind-a-trait.md`): no limit of its own, no
-//! redirects, no decompression, no default headers, no timeouts.
+//! An awc client is made for each connection and never holds two, so that what is idle is ours to see
+//! and to close. awc is held on a short lead (see `docs/adr/0001-awc-behind-a-trait.md`): no limit of
+//! its own, no redirects, no decompression, no default headers, no timeouts.
 
 use std::{
     cell::{Cell, RefCell},
@@ -39,63 +40,63 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// The transport of one worker.
 pub struct AwcTransport {
     shared: Arc<SharedTransport>,
-    clients: Rc<RefCell<HashMap<u32, ChannelClient>>>,
+    kept: Rc<RefCell<HashMap<u32, Kept>>>,
 }
 
-struct ChannelClient {
-    client: Client,
+/// A channel's connections that no request uses, the last used at the end.
+struct Kept {
     cell: Arc<ChannelCell>,
+    lines: Vec<Line>,
+}
+
+/// A client for one connection. Dropping it closes an idle connection; a busy one ends with its request.
+struct Line {
+    client: Client,
+    /// Where the connection leads: a call may still hold the address of older settings.
+    origin: Origin,
     generation: u64,
-    pressure: u64,
     last_used: Instant,
-    in_flight: Rc<Cell<u32>>,
+    open: Rc<Cell<bool>>,
 }
 
 impl AwcTransport {
     /// Makes the transport of the calling worker, and the task that sweeps it.
     pub fn new(shared: Arc<SharedTransport>) -> Self {
-        let clients: Rc<RefCell<HashMap<u32, ChannelClient>>> = Rc::default();
+        let kept: Rc<RefCell<HashMap<u32, Kept>>> = Rc::default();
         let mut evict = shared.evictions();
-        let weak = Rc::downgrade(&clients);
+        let weak = Rc::downgrade(&kept);
         actix_rt::spawn(async move {
-            while let Some(clients) = weak.upgrade() {
-                clients.borrow_mut().retain(|_, client| client.should_stay(Instant::now()));
-                drop(clients);
+            while let Some(kept) = weak.upgrade() {
+                kept.borrow_mut().retain(|_, channel| channel.sweep(Instant::now()));
+                drop(kept);
                 let _ = tokio::time::timeout(SWEEP, evict.changed()).await;
             }
         });
-        Self { shared, clients }
+        Self { shared, kept }
     }
 
-    fn client(&self, cell: &Arc<ChannelCell>, uri: &http::Uri) -> Option<(Client, InFlight)> {
-        let mut clients = self.clients.borrow_mut();
-        if let Some(known) = clients.get_mut(&cell.slot)
-            && known.generation == cell.generation()
-        {
-            known.last_used = Instant::now();
-            return Some((known.client.clone(), InFlight::new(&known.in_flight)));
-        }
-        let client = self.make(cell, uri)?;
-        let entry = ChannelClient {
-            client: client.clone(),
-            cell: Arc::clone(cell),
-            generation: cell.generation(),
-            pressure: cell.connections.pressure(),
-            last_used: Instant::now(),
-            in_flight: Rc::default(),
+    /// A kept connection of the channel, or what opens a new one.
+    fn line(&self, cell: &Arc<ChannelCell>, uri: &http::Uri, via: Via) -> Option<Line> {
+        let kept = || {
+            let mut kept = self.kept.borrow_mut();
+            let lines = &mut kept.get_mut(&cell.slot)?.lines;
+            std::iter::from_fn(|| lines.pop()).find(|line| line.is_usable(cell) && line.origin.is_of(uri))
         };
-        let in_flight = InFlight::new(&entry.in_flight);
-        clients.insert(cell.slot, entry);
-        Some((client, in_flight))
+        match via {
+            Via::Pool => kept().or_else(|| self.make(cell, uri)),
+            Via::Fresh => self.make(cell, uri),
+        }
     }
 
-    fn make(&self, cell: &Arc<ChannelCell>, uri: &http::Uri) -> Option<Client> {
+    fn make(&self, cell: &Arc<ChannelCell>, uri: &http::Uri) -> Option<Line> {
         let spec = cell.spec();
+        let open = Rc::default();
         let connector = ChannelConnector {
             peer: Peer::of(uri)?,
             connect_timeout: spec.timeouts.connect,
             connections: Arc::clone(&cell.connections),
             shared: Arc::clone(&self.shared),
+            open: Rc::clone(&open),
         };
         let connector = Connector::new()
             .connector(connector)
@@ -105,15 +106,35 @@ impl AwcTransport {
             .conn_keep_alive(spec.pool.idle)
             .conn_lifetime(spec.pool.lifetime);
         let builder = Client::builder().connector(connector);
-        Some(builder.no_default_headers().disable_redirects().disable_timeout().finish())
+        let client = builder.no_default_headers().disable_redirects().disable_timeout().finish();
+        let origin = Origin(uri.scheme().cloned(), uri.authority().cloned());
+        Some(Line { client, origin, generation: cell.generation(), last_used: Instant::now(), open })
     }
 }
 
-impl ChannelClient {
-    fn should_stay(&mut self, now: Instant) -> bool {
-        let pressure = std::mem::replace(&mut self.pressure, self.cell.connections.pressure());
-        let idle = self.in_flight.get() == 0 && now - self.last_used >= self.cell.spec().pool.idle;
-        self.generation == self.cell.generation() && pressure == self.pressure && !idle
+/// Scheme, host and port.
+struct Origin(Option<http::uri::Scheme>, Option<http::uri::Authority>);
+
+impl Origin {
+    fn is_of(&self, uri: &http::Uri) -> bool {
+        self.0.as_ref() == uri.scheme() && self.1.as_ref() == uri.authority()
+    }
+}
+
+impl Line {
+    fn is_usable(&self, cell: &ChannelCell) -> bool {
+        self.open.get() && self.generation == cell.generation()
+    }
+}
+
+impl Kept {
+    /// Closes what is idle for too long, of old settings, or in the way of who waits for a place.
+    fn sweep(&mut self, now: Instant) -> bool {
+        let idle = self.cell.spec().pool.idle;
+        self.lines.retain(|line| line.is_usable(&self.cell) && now - line.last_used < idle);
+        let wanted = (self.cell.connections.waiting() as usize).min(self.lines.len());
+        self.lines.drain(..wanted);
+        !self.lines.is_empty()
     }
 }
 
@@ -126,11 +147,8 @@ impl Transport for AwcTransport {
     ) -> LocalBoxFuture<'a, Result<Incoming, TransportError>> {
         Box::pin(async move {
             let no_host = || TransportError::Resolve("the base URL names no host".to_owned());
-            let (client, in_flight) = match via {
-                Via::Pool => self.client(cell, &request.uri).ok_or_else(no_host)?,
-                Via::Fresh => (self.make(cell, &request.uri).ok_or_else(no_host)?, InFlight::default()),
-            };
-            let answer = post(&client, request).await?;
+            let line = self.line(cell, &request.uri, via).ok_or_else(no_host)?;
+            let answer = post(&line.client, request).await?;
             let text = |name: &HeaderName| {
                 answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
             };
@@ -139,11 +157,16 @@ impl Transport for AwcTransport {
                 content_type: text(&header::CONTENT_TYPE).unwrap_or_default(),
                 retry_after_ms: text(&RETRY_AFTER_MS),
                 retry_after: text(&header::RETRY_AFTER),
-                body: Box::pin(Body {
-                    close_delimited: is_close_delimited(answer.headers()),
-                    answer,
-                    _in_flight: in_flight,
-                }),
+                body: match answer.status().as_u16() {
+                    // RFC 9110, section 6.4.1: these have no body, whatever their head says.
+                    204 | 304 => Box::pin(Nothing),
+                    _ => Box::pin(Body {
+                        close_delimited: is_close_delimited(answer.headers()),
+                        answer,
+                        line: Some((line, Arc::clone(cell))),
+                        kept: Rc::clone(&self.kept),
+                    }),
+                },
             })
         })
     }
@@ -208,7 +231,21 @@ fn explain(error: SendRequestError) -> TransportError {
 struct Body {
     answer: Answer,
     close_delimited: bool,
-    _in_flight: InFlight,
+    line: Option<(Line, Arc<ChannelCell>)>,
+    kept: Rc<RefCell<HashMap<u32, Kept>>>,
+}
+
+impl Body {
+    /// Keeps the connection for the next request, unless someone waits for its place.
+    fn keep(&mut self) {
+        let Some((mut line, cell)) = self.line.take() else { return };
+        if !line.is_usable(&cell) || cell.connections.waiting() > 0 {
+            return;
+        }
+        line.last_used = Instant::now();
+        let mut kept = self.kept.borrow_mut();
+        kept.entry(cell.slot).or_insert_with(|| Kept { cell, lines: Vec::new() }).lines.push(line);
+    }
 }
 
 impl Stream for Body {
@@ -216,32 +253,32 @@ impl Stream for Body {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let polled = Pin::new(&mut self.answer).poll_next(cx);
-        polled.map(|next| match next? {
-            Ok(bytes) => Some(Ok(bytes)),
-            Err(PayloadError::Io(e) | PayloadError::Incomplete(Some(e)))
+        polled.map(|next| match next {
+            None => {
+                self.keep();
+                None
+            }
+            Some(Ok(bytes)) => Some(Ok(bytes)),
+            Some(Err(PayloadError::Io(e) | PayloadError::Incomplete(Some(e))))
                 if self.close_delimited && Ended::of(&e) == Some(Ended::Closed) =>
             {
                 None
             }
-            Err(PayloadError::Io(_) | PayloadError::Incomplete(_)) => Some(Err(TransportError::Truncated)),
-            Err(other) => Some(Err(TransportError::Protocol(other.to_string()))),
+            Some(Err(PayloadError::Io(_) | PayloadError::Incomplete(_))) => {
+                Some(Err(TransportError::Truncated))
+            }
+            Some(Err(other)) => Some(Err(TransportError::Protocol(other.to_string()))),
         })
     }
 }
 
-/// Counts the requests of a client, so that it is not dropped while it works.
-#[derive(Default)]
-struct InFlight(Rc<Cell<u32>>);
+/// No bytes.
+struct Nothing;
 
-impl InFlight {
-    fn new(count: &Rc<Cell<u32>>) -> Self {
-        count.set(count.get() + 1);
-        Self(Rc::clone(count))
-    }
-}
+impl Stream for Nothing {
+    type Item = Result<Bytes, TransportError>;
 
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(None)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod client;
+pub mod fault;
 pub mod upstream;
 
 pub use app::TestApp;

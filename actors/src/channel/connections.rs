@@ -12,9 +12,10 @@ use tokio::sync::Notify;
 pub struct Connections {
     open: AtomicU32,
     cap: AtomicU32,
-    /// Grows when a caller found no place: workers with idle connections should close them.
+    /// Grows when a caller found no place.
     pressure: AtomicU64,
     opened: AtomicU64,
+    waiting: AtomicU32,
     freed: Notify,
 }
 
@@ -26,6 +27,7 @@ impl Connections {
             cap: AtomicU32::new(cap),
             pressure: AtomicU64::new(0),
             opened: AtomicU64::new(0),
+            waiting: AtomicU32::new(0),
             freed: Notify::new(),
         })
     }
@@ -44,6 +46,10 @@ impl Connections {
     ///
     /// The caller bounds the wait; giving up by dropping the future loses no place.
     pub async fn open(self: &Arc<Self>, on_wait: impl FnOnce()) -> ConnectionSlot {
+        if let Some(slot) = self.try_open() {
+            return slot;
+        }
+        let _waiting = Waiting::new(&self.waiting);
         let mut on_wait = Some(on_wait);
         loop {
             // Registered before looking, so that a place freed in between is not missed.
@@ -80,9 +86,30 @@ impl Connections {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// How often a caller found no place; a change asks workers to close idle connections.
+    /// Callers that wait for a place now; a connection that is not needed should make way for them.
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// How often a caller found no place.
     pub fn pressure(&self) -> u64 {
         self.pressure.load(Ordering::Relaxed)
+    }
+}
+
+/// A caller without a place, counted while it waits.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -117,7 +144,7 @@ mod tests {
             }
             drop(held);
             let slot = waiting.await;
-            assert_eq!(connections.count(), 1);
+            assert_eq!((connections.count(), connections.waiting()), (1, 0));
             drop(slot);
         }
         assert_eq!((told, connections.pressure(), connections.count()), (1, 1, 0));

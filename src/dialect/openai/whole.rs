@@ -166,6 +166,44 @@ impl AnswerReader for WholeReader {
     }
 }
 
+/// Reads JSON that came instead of a stream: only an error in it is of use.
+pub struct ErrorReader {
+    scanner: Scanner,
+    read: usize,
+    /// What is wrong with anything else.
+    otherwise: Failure,
+}
+
+/// An error is looked for in this many bytes.
+const LONGEST_ERROR: usize = 64 << 10;
+
+impl ErrorReader {
+    /// Makes a reader that always fails: with the error that it finds, or with `otherwise`.
+    pub fn new(otherwise: Failure) -> Self {
+        Self { scanner: Scanner::new(ANSWER), read: 0, otherwise }
+    }
+}
+
+impl AnswerReader for ErrorReader {
+    fn push(&mut self, chunk: Bytes, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
+        self.read += chunk.len();
+        if self.read > LONGEST_ERROR || self.scanner.push(&chunk).is_err() {
+            out.push(AnswerEvent::Failed(self.otherwise.clone()));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
+        let error =
+            self.scanner.field("error").filter(|e| e.kind != Kind::Null && self.scanner.is_complete());
+        out.push(AnswerEvent::Failed(match error {
+            Some(error) => failure_inside(&error.raw),
+            None => self.otherwise.clone(),
+        }));
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use penstock_actors::domain::Usage;

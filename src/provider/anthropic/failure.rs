@@ -7,9 +7,6 @@ use crate::{
     provider::{AnswerHead, Failure, Next},
 };
 
-/// Bytes of the provider's message that the client gets.
-const LONGEST_MESSAGE: usize = 2048;
-
 /// Refusals with status 400 that are about the account, not the request: the API has no kind of
 /// their own for them. Other accounts can do better.
 const ABOUT_THE_ACCOUNT: [&str; 2] =
@@ -80,8 +77,7 @@ fn class(status: u16, message: &str) -> (Fault, Next) {
 
 fn words(error: ErrorBody) -> (String, String, String) {
     let ErrorBody { kind, code, message, .. } = error;
-    let (kind, message) = (bounded(kind, 100), bounded(message, LONGEST_MESSAGE));
-    let code = code.map_or_else(|| kind.clone(), |code| bounded(code, 100));
+    let code = code.unwrap_or_else(|| kind.clone());
     (kind, code, message)
 }
 
@@ -96,15 +92,6 @@ fn unexplained(status: u16) -> (&'static str, &'static str) {
         529 => ("overloaded_error", "upstream_overloaded"),
         _ => ("api_error", "upstream_failed"),
     }
-}
-
-/// Cuts a text at a character's border.
-fn bounded(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        let end = (0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        text.truncate(end);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -163,14 +150,6 @@ mod tests {
             assert_eq!(failure.message, "The model's provider answered with status 502.");
             assert_eq!(failure.code, "upstream_failed");
         }
-    }
-
-    #[test]
-    fn a_long_message_is_cut_at_a_character() {
-        let failure = check(400, &said("invalid_request_error", &"é".repeat(2000)));
-        assert_eq!(failure.message.len(), 2048);
-        let failure = check(400, &said("invalid_request_error", &format!("x{}", "é".repeat(2000))));
-        assert_eq!(failure.message.len(), 2047);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use penstock::{
 };
 use penstock_actors::{channel::ChannelCell, router::TableHandle};
 
-use super::Client;
+use super::{Client, upstream::connections_at};
 
 /// The secret of the key that every test app has.
 pub const KEY: &str = "sk-test-0123456789abcdef";
@@ -32,6 +32,7 @@ pub struct TestApp {
     dir: tempfile::TempDir,
     /// Set by tests that stop the gateway themselves or leave work behind on purpose.
     unchecked: bool,
+    forgiving: bool,
 }
 
 impl TestApp {
@@ -59,7 +60,16 @@ impl TestApp {
             });
         });
         let (address, shared, table) = told.recv().unwrap();
-        Self { address, shared, table, jobs: Some(jobs), thread: Some(thread), dir, unchecked: false }
+        Self {
+            address,
+            shared,
+            table,
+            jobs: Some(jobs),
+            thread: Some(thread),
+            dir,
+            unchecked: false,
+            forgiving: false,
+        }
     }
 
     /// A client with the test key.
@@ -120,13 +130,24 @@ impl TestApp {
         self.thread.take().unwrap()
     }
 
-    /// What is still held: permits, calls, body bytes.
+    /// Forgives connections that an upstream closed while they were kept: they are found on their next use.
+    pub fn forgive_closed_connections(&mut self) {
+        self.forgiving = true;
+    }
+
+    /// What is still held: permits, connections that the upstream does not see, calls, body bytes.
     fn leaks(&self) -> Vec<String> {
         let mut leaks = Vec::new();
         for cell in self.table.load().cells() {
             let held = cell.gate.in_flight();
             if held > 0 {
                 leaks.push(format!("{held} permits of {}", cell.name));
+            }
+            let address: http::Uri = cell.spec().base_url.parse().unwrap();
+            let (count, seen) =
+                (cell.connections.count() as usize, connections_at(address.port_u16().unwrap()));
+            if seen.is_some_and(|seen| seen != count) && !self.forgiving {
+                leaks.push(format!("{count} connections of {}, the upstream has {seen:?}", cell.name));
             }
         }
         let calls = self.shared.metrics.calls_in_flight.get();

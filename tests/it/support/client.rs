@@ -49,6 +49,17 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The error inside the last event of a stream.
+    pub fn error_event(&self) -> serde_json::Value {
+        let last = self.body.trim_end().rsplit("\n\n").next().unwrap_or_default();
+        let data = last.lines().find_map(|l| l.strip_prefix("data: ")).unwrap_or_default();
+        let event: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+        assert!(event["error"]["message"].is_string(), "no error event: {}", self.body);
+        event["error"].clone()
+    }
+}
+
 impl Client {
     pub fn new(address: SocketAddr, key: &str) -> Self {
         Self { address, key: key.to_owned(), headers: String::new() }
@@ -137,17 +148,14 @@ async fn read(tcp: &mut TcpStream) -> Answer {
         rest.truncate(len);
         body = rest;
     } else if answer.header("transfer-encoding").is_some() {
+        let mut decoded = Vec::new();
         loop {
-            if let Some((decoded, true)) = dechunk(&rest) {
-                answer.complete = true;
-                body = decoded;
-                break;
-            }
-            if more(tcp, &mut rest).await == 0 {
-                body = dechunk(&rest).map(|(decoded, _)| decoded).unwrap_or_default();
+            answer.complete = dechunk(&mut rest, &mut decoded);
+            if answer.complete || more(tcp, &mut rest).await == 0 {
                 break;
             }
         }
+        body = decoded;
     } else {
         while more(tcp, &mut rest).await > 0 {}
         answer.complete = true;
@@ -165,21 +173,23 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|w| w == what)
 }
 
-/// Decodes chunks; true where the last one was there.
-fn dechunk(mut bytes: &[u8]) -> Option<(Vec<u8>, bool)> {
-    let mut out = Vec::new();
-    loop {
-        let Some(line) = find(bytes, b"\r\n") else { return Some((out, false)) };
-        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..line]).ok()?, 16).ok()?;
-        bytes = &bytes[line + 2..];
+/// Moves what `bytes` hold of chunks to `out`, whole chunks only; true where the last one was there.
+fn dechunk(bytes: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
+    let mut at = 0;
+    let ended = loop {
+        let Some(line) = find(&bytes[at..], b"\r\n") else { break false };
+        let text = std::str::from_utf8(&bytes[at..at + line]).unwrap();
+        let size = usize::from_str_radix(text, 16).unwrap_or_else(|e| panic!("{e}: {text:?}"));
+        let start = at + line + 2;
+        if bytes.len() < start + size + 2 {
+            break false;
+        }
+        at = start + size + 2;
         if size == 0 {
-            return Some((out, bytes.starts_with(b"\r\n")));
+            break true;
         }
-        if bytes.len() < size + 2 {
-            out.extend_from_slice(&bytes[..bytes.len().min(size)]);
-            return Some((out, false));
-        }
-        out.extend_from_slice(&bytes[..size]);
-        bytes = &bytes[size + 2..];
-    }
+        out.extend_from_slice(&bytes[start..start + size]);
+    };
+    bytes.drain(..at);
+    ended
 }

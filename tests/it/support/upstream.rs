@@ -1,22 +1,54 @@
 //! An upstream that follows a script: a closure takes each request and writes whatever bytes it likes.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex, Weak,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// Upstreams run in a thread of their own: a test's may be blocked, waiting for its gateway to end.
+static RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    handle
+});
+
+/// Connections open now, by the port of the upstream; for what checks a gateway's count against it.
+static OPEN: LazyLock<Mutex<HashMap<u16, Weak<AtomicUsize>>>> = LazyLock::new(Mutex::default);
+
+/// Connections open now to the upstream at this port, where there is one still.
+pub fn connections_at(port: u16) -> Option<usize> {
+    Some(OPEN.lock().unwrap().get(&port)?.upgrade()?.load(Ordering::SeqCst))
+}
 
 /// A request that arrived, and the connection it came on.
 pub struct Exchange {
@@ -92,19 +124,20 @@ impl Upstream {
         F: Fn(Exchange) -> R + Send + Sync + 'static,
         R: Future<Output = After> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = RUNTIME.spawn(TcpListener::bind("127.0.0.1:0")).await.unwrap().unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, connections, left): (Arc<Mutex<Vec<Seen>>>, Arc<AtomicUsize>, Arc<AtomicUsize>) =
             Default::default();
+        OPEN.lock().unwrap().insert(address.port(), Arc::downgrade(&connections));
         let script = Arc::new(script);
-        let task = tokio::spawn({
+        let task = RUNTIME.spawn({
             let (seen, connections, left) = (seen.clone(), connections.clone(), left.clone());
             async move {
                 while let Ok((tcp, _)) = listener.accept().await {
                     let (seen, connections, left) = (seen.clone(), connections.clone(), left.clone());
                     let (script, tls) = (script.clone(), tls.clone());
+                    connections.fetch_add(1, Ordering::SeqCst);
                     tokio::spawn(async move {
-                        connections.fetch_add(1, Ordering::SeqCst);
                         tcp.set_nodelay(true).unwrap();
                         let socket: Option<Box<dyn Socket>> = match tls {
                             None => Some(Box::new(tcp)),
@@ -119,6 +152,11 @@ impl Upstream {
             }
         });
         Self { address, seen, connections, left, task }
+    }
+
+    /// A channel that leads here under TLS, as TOML.
+    pub fn tls_channel(&self, name: &str, more: &str) -> String {
+        channel(name, &format!("https://localhost:{}", self.address.port()), more)
     }
 
     /// A channel that leads here, as TOML; `more` holds further settings of it.
@@ -169,8 +207,8 @@ where
     for nth in 0.. {
         let Some(head) = read_head(&mut *socket).await else { return };
         let mut exchange = Exchange { head, body: Vec::new(), nth, socket, left: left.clone() };
-        // A script that answers before the body has come asks for it with this header.
-        if header(&exchange.head, "x-penstock-mock-unread").is_none() {
+        // A body of several megabytes is left to the script, which may answer before it has come.
+        if exchange.body_len() <= UNREAD {
             exchange.read_body().await;
         }
         let body = String::from_utf8_lossy(&exchange.body).into_owned();
@@ -214,22 +252,33 @@ pub fn event(text: &str) -> String {
 /// The last events of a stream.
 pub const STREAM_END: &str = "data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
+/// Longest request body that is read before the script is asked, in bytes.
+const UNREAD: usize = 1 << 20;
+
 impl Exchange {
-    /// Reads the request body, as long as its length says.
-    pub async fn read_body(&mut self) {
-        let len = header(&self.head, "content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
-        self.body = vec![0; len];
-        let _ = self.socket.read_exact(&mut self.body).await;
+    fn body_len(&self) -> usize {
+        header(&self.head, "content-length").and_then(|l| l.parse().ok()).unwrap_or(0)
     }
 
-    /// A header of the request.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        header(&self.head, name)
+    /// Reads the request body, as long as its length says.
+    pub async fn read_body(&mut self) {
+        self.body = vec![0; self.body_len()];
+        let _ = self.socket.read_exact(&mut self.body).await;
     }
 
     /// Whether the request asks for a stream.
     pub fn wants_stream(&self) -> bool {
         String::from_utf8_lossy(&self.body).contains("\"stream\":true")
+    }
+
+    /// Writes raw bytes; false where the gateway has left.
+    pub async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.socket.write_all(bytes.as_ref()).await.is_ok() && self.socket.flush().await.is_ok()
+    }
+
+    /// Lets what was written arrive by itself before more follows.
+    pub async fn pause(&mut self) {
+        tokio::time::sleep(Duration::from_millis(30)).await;
     }
 
     /// Writes raw bytes.
@@ -283,6 +332,42 @@ impl Exchange {
         let mut buf = [0; 1024];
         while !matches!(self.socket.read(&mut buf).await, Ok(0) | Err(_)) {}
         self.left.fetch_add(1, Ordering::SeqCst);
+        After::Close
+    }
+
+    /// Says nothing for a while: longer than any deadline of a test that counts on a deadline.
+    pub async fn stall(mut self) -> After {
+        let mut buf = [0; 1024];
+        let until_left = async { while !matches!(self.socket.read(&mut buf).await, Ok(0) | Err(_)) {} };
+        let _ = tokio::time::timeout(Duration::from_secs(20), until_left).await;
+        After::Close
+    }
+
+    /// Closes with a reset (`SO_LINGER` 0, `socket(7)`).
+    pub async fn reset(self) -> After {
+        socket2::SockRef::from(self.socket.tcp()).set_linger(Some(Duration::ZERO)).unwrap();
+        After::Close
+    }
+
+    /// Ends the connection properly: `close_notify` under TLS, then FIN.
+    pub async fn finish(mut self) -> After {
+        let _ = self.socket.shutdown().await;
+        After::Close
+    }
+
+    /// Waits, reading nothing, until the gateway closes the connection.
+    pub async fn until_gone(mut self) -> After {
+        // Reading would let the rest of the request through, so only writing can show the end.
+        while self.try_write(" ").await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        After::Close
+    }
+
+    /// Ends its own direction and stays, reading nothing, until the test allows it to go.
+    pub async fn finish_and_stay(mut self, may_go: Arc<tokio::sync::Semaphore>) -> After {
+        let _ = self.socket.shutdown().await;
+        may_go.acquire().await.unwrap().forget();
         After::Close
     }
 }
