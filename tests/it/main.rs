@@ -2,5 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod bench_harness;
+mod clients_leave;
 mod failover;
+mod keys;
+mod passing;
+mod slow_readers;
 mod support;

@@ -2,10 +2,12 @@
 
 pub mod app;
 pub mod client;
+pub mod process;
 pub mod upstream;
 
 pub use app::TestApp;
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, read_answer};
+pub use process::Process;
 pub use upstream::{Exchange, Upstream};
 
 use std::time::Duration;

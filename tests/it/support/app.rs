@@ -161,12 +161,17 @@ impl Drop for TestApp {
 
 fn write(dir: &tempfile::TempDir, settings: &str) -> Source {
     let file: PathBuf = dir.path().join("penstock.toml");
-    let key =
-        format!("\n[[key]]\nname = \"test\"\nsecret = \"{KEY}\"\nmay_pin = true\nmay_see_routing = true\n");
-    std::fs::write(&file, format!("{settings}{key}")).unwrap();
+    std::fs::write(&file, with_key(settings)).unwrap();
     let overrides = Overrides {
         listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         data_dir: Some(dir.path().join("data")),
     };
     Source { file: Some(file), overrides }
+}
+
+/// The settings with the test key.
+pub fn with_key(settings: &str) -> String {
+    format!(
+        "{settings}\n[[key]]\nname = \"test\"\nsecret = \"{KEY}\"\nmay_pin = true\nmay_see_routing = true\n"
+    )
 }

@@ -232,10 +232,9 @@ impl Exchange {
         String::from_utf8_lossy(&self.body).contains("\"stream\":true")
     }
 
-    /// Writes raw bytes.
-    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.socket.write_all(bytes.as_ref()).await;
-        let _ = self.socket.flush().await;
+    /// Writes raw bytes; false where the gateway has left.
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.socket.write_all(bytes.as_ref()).await.is_ok() && self.socket.flush().await.is_ok()
     }
 
     /// Answers with a body of known length.
@@ -268,9 +267,9 @@ impl Exchange {
         .await;
     }
 
-    /// Writes one chunk of a chunked answer.
-    pub async fn chunk(&mut self, text: &str) {
-        self.write(format!("{:x}\r\n{text}\r\n", text.len())).await;
+    /// Writes one chunk of a chunked answer; false where the gateway has left.
+    pub async fn chunk(&mut self, text: &str) -> bool {
+        self.write(format!("{:x}\r\n{text}\r\n", text.len())).await
     }
 
     /// Ends a chunked answer properly.
