@@ -1,13 +1,20 @@
 //! From failures and answers to HTTP. The call's id goes with each, a hint when to come back where there is one.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use actix_web::{
     HttpRequest, HttpResponse,
-    body::{BoxBody, MessageBody as _},
+    body::{BodySize, BoxBody, MessageBody},
     http::{
         StatusCode,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
+    web,
 };
+use bytes::Bytes;
 use penstock_actors::domain::Fault;
 
 use super::cors;
@@ -58,7 +65,7 @@ pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpRe
 pub(super) fn answer(answer: Answer, may_see_routing: bool) -> HttpResponse {
     let mut response = HttpResponse::new(StatusCode::OK);
     let headers = response.headers_mut();
-    let streams = answer.body.size() == actix_web::body::BodySize::Stream
+    let streams = answer.body.size() == BodySize::Stream
         && answer.content_type.as_bytes().starts_with(b"text/event-stream");
     headers.insert(header::CONTENT_TYPE, answer.content_type);
     if streams {
@@ -72,4 +79,29 @@ pub(super) fn answer(answer: Answer, may_see_routing: bool) -> HttpResponse {
         headers.insert(ATTEMPTS, HeaderValue::from(answer.attempts));
     }
     response.set_body(BoxBody::new(answer.body))
+}
+
+/// An answer to a request whose body was not read to its end.
+///
+/// While the payload lives, actix closes after the answer and reads on for a while, so that the client
+/// sees the answer and no reset. Once it is dropped, a chunked body is read on for ever instead.
+pub(super) fn with_unread(response: HttpResponse, payload: web::Payload) -> HttpResponse {
+    response.map_body(|_, body| BoxBody::new(WithUnread { body, _payload: payload }))
+}
+
+struct WithUnread {
+    body: BoxBody,
+    _payload: web::Payload,
+}
+
+impl MessageBody for WithUnread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
 }

@@ -60,12 +60,14 @@ impl Drop for CountedConnection {
     }
 }
 
-async fn handle(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+async fn handle(request: HttpRequest, mut payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
     let mut buffer = uuid::Uuid::encode_buffer();
     let id: Rc<str> = Rc::from(&*uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer));
     let face = Dialect::OpenAi;
-    let replied = match matched(request.method(), request.path()) {
-        Matched::Call(endpoint) => call(&request, payload, &worker, endpoint, &id).await,
+    let target = matched(request.method(), request.path());
+    let is_call = matches!(target, Matched::Call(_));
+    let replied = match target {
+        Matched::Call(endpoint) => call(&request, &mut payload, &worker, endpoint, &id).await,
         Matched::Models => authorize(&request, &worker)
             .map(|a| HttpResponse::Ok().json(models::list(&worker.relay.table(), &a.caller))),
         Matched::Model(name) => authorize(&request, &worker)
@@ -73,11 +75,12 @@ async fn handle(request: HttpRequest, payload: web::Payload, worker: web::Data<W
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
         Matched::Metrics => metrics(&request, &worker),
-        Matched::Preflight => return cors::preflight(&request),
+        Matched::Preflight => Ok(cors::preflight(&request)),
         Matched::NotImplemented => Err(not_implemented(&request)),
         Matched::MethodNotAllowed(allowed) => Err(method_not_allowed(&request, allowed)),
         Matched::Unknown => Err(unknown_path(&request)),
     };
+    let is_relayed = is_call && replied.is_ok();
     let mut response = replied.unwrap_or_else(|failure| {
         let mut response = reply::failure(face, &failure, &id);
         if let (405, Some(allowed)) = (failure.status, &failure.param)
@@ -91,7 +94,7 @@ async fn handle(request: HttpRequest, payload: web::Payload, worker: web::Data<W
         response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
     }
     reply::identify(&request, response.headers_mut(), &id);
-    response
+    if is_relayed { response } else { reply::with_unread(response, payload) }
 }
 
 fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure> {
@@ -102,7 +105,7 @@ fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure
 /// Admits a call and has it relayed.
 async fn call(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     worker: &Worker,
     endpoint: Endpoint,
     id: &Rc<str>,
@@ -122,7 +125,7 @@ async fn call(
 
 async fn admitted(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     worker: &Worker,
     endpoint: Endpoint,
     id: &Rc<str>,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod bench_harness;
+mod bodies;
 mod clients_leave;
 mod failover;
 mod keys;
