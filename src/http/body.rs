@@ -20,8 +20,8 @@ use crate::{
 
 /// A client that sends nothing of its body for this long is refused.
 const STALLED: Duration = Duration::from_secs(60);
-/// Compressed bytes are inflated this many at a time, so that a small body cannot swell at once.
-const INFLATE: usize = 4 << 10;
+/// Compressed bytes are inflated this many at a time; deflate swells them 1032-fold at most.
+const INFLATE: usize = 256;
 
 /// A body that was received and is a JSON object.
 pub(super) struct Received {
