@@ -132,10 +132,10 @@ async fn admitted(
 ) -> Result<Call, Failure> {
     let shared = &worker.shared;
     if shared.drain.is_started() {
-        return Err(busy("gateway_shutting_down", "The gateway is shutting down."));
+        return Err(admit::shutting_down());
     }
     if shared.metrics.calls_in_flight.get() > shared.max_calls {
-        return Err(busy("gateway_overloaded", "The gateway has as many calls in flight as it can hold."));
+        return Err(overloaded());
     }
     let Admitted { caller, pin } = authorize(request, worker)?;
     let held = shared.relay.bytes.hold();
@@ -174,8 +174,9 @@ fn passed_headers(request: &HttpRequest) -> (Headers, Headers) {
     (passed, mock)
 }
 
-fn busy(code: &str, message: &str) -> Failure {
-    let mut failure = Failure::gateway(503, code, message);
+fn overloaded() -> Failure {
+    let message = "The gateway has as many calls in flight as it can hold.";
+    let mut failure = Failure::gateway(503, "gateway_overloaded", message);
     failure.retry_after = Some(Duration::from_secs(1));
     failure
 }

@@ -10,5 +10,6 @@ mod keys;
 mod observing;
 mod passing;
 mod paths;
+mod shutdown;
 mod slow_readers;
 mod support;
