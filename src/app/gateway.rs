@@ -20,7 +20,7 @@ use super::descriptors::{self, Allowance};
 use crate::{
     api_key::{KeyFile, KeyTable},
     config::{self, Settings},
-    http::{self, Drain, HttpShared, Panicked, Worker},
+    http::{self, Asker, Drain, HttpShared, Panicked, Worker},
     mock,
     relay::{Relay, RelayShared, budget::ByteBudget},
     telemetry::Metrics,
@@ -278,11 +278,12 @@ fn serve(
             .configure(http::configure)
             .wrap(CatchPanic::default())
             .wrap_fn(move |request, service| {
-                let (answer, panics) = (service.call(request), panics.clone());
+                let (asker, panics) = (Asker::of(request.headers()), panics.clone());
+                let answer = service.call(request);
                 async move {
                     answer.await.map_err(|_| {
                         panics.inc();
-                        Panicked.into()
+                        Panicked(asker).into()
                     })
                 }
             })

@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
     http::{
         StatusCode,
@@ -29,17 +29,38 @@ const CHANNEL: HeaderName = HeaderName::from_static("x-penstock-channel");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
 const FAULT: HeaderName = HeaderName::from_static("x-penstock-fault");
 
-/// Puts the call's id, the client's own and the cross-origin permission on an answer.
-pub(super) fn identify(request: &HttpRequest, headers: &mut HeaderMap, call_id: &str) {
-    if let Ok(id) = HeaderValue::from_str(call_id) {
-        headers.insert(REQUEST_ID, id.clone());
-        headers.insert(ONEAPI_REQUEST_ID, id);
+/// What every answer must know of its request, even where the request is gone.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// The id that the client gave the request itself.
+    own_id: Option<HeaderValue>,
+    /// Whether a page of another origin asks.
+    is_page: bool,
+}
+
+impl Asker {
+    /// Reads the headers of a request.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let own = headers.get(REQUEST_ID).or_else(|| headers.get(CLIENT_REQUEST_ID));
+        Self {
+            own_id: own.filter(|v| v.len() <= 256).cloned(),
+            is_page: headers.contains_key(header::ORIGIN),
+        }
     }
-    let own = request.headers().get(REQUEST_ID).or_else(|| request.headers().get(CLIENT_REQUEST_ID));
-    if let Some(own) = own.filter(|v| v.len() <= 256) {
-        headers.insert(CLIENT_REQUEST_ID, own.clone());
+
+    /// Puts the call's id, the client's own and the cross-origin permission on an answer.
+    pub(super) fn identify(self, headers: &mut HeaderMap, call_id: &str) {
+        if let Ok(id) = HeaderValue::from_str(call_id) {
+            headers.insert(REQUEST_ID, id.clone());
+            headers.insert(ONEAPI_REQUEST_ID, id);
+        }
+        if let Some(own) = self.own_id {
+            headers.insert(CLIENT_REQUEST_ID, own);
+        }
+        if self.is_page {
+            cors::allow(headers);
+        }
     }
-    cors::allow(request, headers);
 }
 
 /// A failure as an answer in the client's dialect.

@@ -18,7 +18,8 @@ use actix_web::{
 use socket2::SockRef;
 
 use super::{
-    auth, body, cors, models, reply,
+    auth, body, cors, models,
+    reply::{self, Asker},
     route::{Matched, matched},
     state::{HttpShared, Worker},
 };
@@ -93,7 +94,7 @@ async fn handle(request: HttpRequest, mut payload: web::Payload, worker: web::Da
     if worker.shared.drain.is_started() {
         response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
     }
-    reply::identify(&request, response.headers_mut(), &id);
+    Asker::of(request.headers()).identify(response.headers_mut(), &id);
     if is_relayed { response } else { reply::with_unread(response, payload) }
 }
 
@@ -229,7 +230,7 @@ fn method_not_allowed(request: &HttpRequest, allowed: &str) -> Failure {
 /// What a client gets when a handler panicked.
 #[derive(Debug, thiserror::Error)]
 #[error("handler panicked")]
-pub struct Panicked;
+pub struct Panicked(pub Asker);
 
 impl ResponseError for Panicked {
     fn status_code(&self) -> StatusCode {
@@ -240,6 +241,8 @@ impl ResponseError for Panicked {
         let id = uuid::Uuid::now_v7().to_string();
         tracing::error!(call = id, "handler panicked");
         let failure = Failure::gateway(500, "internal_error", "The gateway failed; the defect was logged.");
-        reply::failure(Dialect::OpenAi, &failure, &id)
+        let mut response = reply::failure(Dialect::OpenAi, &failure, &id);
+        self.0.clone().identify(response.headers_mut(), &id);
+        response
     }
 }

@@ -8,6 +8,7 @@ mod failover;
 mod http_abuse;
 mod keys;
 mod observing;
+mod panics;
 mod passing;
 mod paths;
 mod shutdown;
