@@ -4,13 +4,16 @@
 mod bench_harness;
 mod bodies;
 mod clients_leave;
+mod commands;
 mod failover;
 mod http_abuse;
 mod keys;
+mod limits;
 mod observing;
 mod panics;
 mod passing;
 mod paths;
+mod reload;
 mod shutdown;
 mod slow_readers;
 mod support;

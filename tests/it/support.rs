@@ -1,5 +1,7 @@
 //! What the tests share: a gateway on a free port, an upstream that follows a script, a plain client.
 
+#![allow(dead_code, unused_imports, reason = "helpers stay while no test needs them")]
+
 pub mod app;
 pub mod client;
 pub mod process;
