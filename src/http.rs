@@ -9,5 +9,6 @@ mod route;
 mod service;
 mod state;
 
+pub use reply::Asker;
 pub use service::{Panicked, configure, on_connect};
 pub use state::{Drain, HttpShared, Worker};

@@ -55,6 +55,8 @@ pub struct Relay {
     shared: Arc<RelayShared>,
     transport: Rc<dyn Transport>,
     links: RefCell<HashMap<u32, Rc<Link>>>,
+    /// The shared one's child, so that workers do not contend for its lock.
+    cut: CancellationToken,
 }
 
 /// A call that was admitted.
@@ -98,7 +100,8 @@ pub struct Answer {
 impl Relay {
     /// Makes the relay of a worker.
     pub fn new(shared: Arc<RelayShared>, transport: Rc<dyn Transport>) -> Self {
-        Self { shared, transport, links: RefCell::default() }
+        let cut = shared.cut.child_token();
+        Self { shared, transport, links: RefCell::default(), cut }
     }
 
     /// The route table in force.
@@ -111,12 +114,17 @@ impl Relay {
     /// # Errors
     /// The refusal, or the last candidate's failure. The record says the outcome in every case.
     pub async fn call(&self, call: &Call, mut record: CallRecord) -> Result<Answer, Failure> {
-        match self.try_candidates(call, &mut record).await {
+        let tried = tokio::select! {
+            biased;
+            tried = self.try_candidates(call, &mut record) => tried,
+            () = self.cut.cancelled() => Err(admit::shutting_down()),
+        };
+        match tried {
             Ok((begun, channel)) => {
                 let attempts = record.attempts();
                 Ok(Answer {
                     content_type: begun.content_type.clone(),
-                    body: AnswerBody::new(begun, call, record, self.shared.cut.clone()),
+                    body: AnswerBody::new(begun, call, record, self.cut.clone()),
                     channel,
                     attempts,
                 })

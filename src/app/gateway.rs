@@ -20,7 +20,7 @@ use super::descriptors::{self, Allowance};
 use crate::{
     api_key::{KeyFile, KeyTable},
     config::{self, Settings},
-    http::{self, Drain, HttpShared, Panicked, Worker},
+    http::{self, Asker, Drain, HttpShared, Panicked, Worker},
     mock,
     relay::{Relay, RelayShared, budget::ByteBudget},
     telemetry::Metrics,
@@ -60,6 +60,10 @@ const MOCK_MODEL: &str = "penstock-echo";
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a refused client may go on sending before it reads why; less where it may stall for less.
+const LINGER: Duration = Duration::from_secs(30);
+/// actix reads a clock that is up to half a second late, and never wakes for a deadline in the past.
+const SHORTEST_LINGER: Duration = Duration::from_secs(1);
 /// How long cut streams may take to tell their clients.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -282,11 +286,12 @@ fn serve(
             .configure(http::configure)
             .wrap(CatchPanic::default())
             .wrap_fn(move |request, service| {
-                let (answer, panics) = (service.call(request), panics.clone());
+                let (asker, panics) = (Asker::of(request.headers()), panics.clone());
+                let answer = service.call(request);
                 async move {
                     answer.await.map_err(|_| {
                         panics.inc();
-                        Panicked.into()
+                        Panicked(asker).into()
                     })
                 }
             })
@@ -296,6 +301,7 @@ fn serve(
         .max_connections(allowance.connections.div_ceil(settings.workers))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(LINGER.min(settings.client_stall).max(SHORTEST_LINGER))
         .tcp_nodelay(true)
         .h1_allow_half_closed(false)
         .shutdown_timeout((settings.drain + LAST_WORDS * 2).as_secs().max(1))

@@ -20,8 +20,8 @@ use crate::{
 
 /// A client that sends nothing of its body for this long is refused.
 const STALLED: Duration = Duration::from_secs(60);
-/// Compressed bytes are inflated this many at a time, so that a small body cannot swell at once.
-const INFLATE: usize = 4 << 10;
+/// Compressed bytes are inflated this many at a time; deflate swells them 1032-fold at most.
+const INFLATE: usize = 256;
 
 /// A body that was received and is a JSON object.
 pub(super) struct Received {
@@ -36,7 +36,7 @@ pub(super) struct Received {
 /// encoding, 503 where too much is held already.
 pub(super) async fn receive(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     cap: u64,
     held: Held,
     watches: &'static [Watch],
@@ -47,7 +47,7 @@ pub(super) async fn receive(
     }
     let mut sink = Sink { scanner: Scanner::new(watches), writer: SpoolWriter::new(held), len: 0, cap };
     let mut inflate = encoding(request)?.map(|()| GzDecoder::new(Vec::new()));
-    let mut payload = std::pin::pin!(payload);
+    let mut payload = std::pin::Pin::new(payload);
     loop {
         let next = std::future::poll_fn(|cx| payload.as_mut().poll_next(cx));
         let chunk = match timeout(STALLED, next).await {

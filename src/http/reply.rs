@@ -1,13 +1,20 @@
 //! From failures and answers to HTTP. The call's id goes with each, a hint when to come back where there is one.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use actix_web::{
-    HttpRequest, HttpResponse,
-    body::{BoxBody, MessageBody as _},
+    HttpResponse,
+    body::{BodySize, BoxBody, MessageBody},
     http::{
         StatusCode,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
+    web,
 };
+use bytes::Bytes;
 use penstock_actors::domain::Fault;
 
 use super::cors;
@@ -22,17 +29,38 @@ const CHANNEL: HeaderName = HeaderName::from_static("x-penstock-channel");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
 const FAULT: HeaderName = HeaderName::from_static("x-penstock-fault");
 
-/// Puts the call's id, the client's own and the cross-origin permission on an answer.
-pub(super) fn identify(request: &HttpRequest, headers: &mut HeaderMap, call_id: &str) {
-    if let Ok(id) = HeaderValue::from_str(call_id) {
-        headers.insert(REQUEST_ID, id.clone());
-        headers.insert(ONEAPI_REQUEST_ID, id);
+/// What every answer must know of its request, even where the request is gone.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// The id that the client gave the request itself.
+    own_id: Option<HeaderValue>,
+    /// Whether a page of another origin asks.
+    is_page: bool,
+}
+
+impl Asker {
+    /// Reads the headers of a request.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let own = headers.get(REQUEST_ID).or_else(|| headers.get(CLIENT_REQUEST_ID));
+        Self {
+            own_id: own.filter(|v| v.len() <= 256).cloned(),
+            is_page: headers.contains_key(header::ORIGIN),
+        }
     }
-    let own = request.headers().get(REQUEST_ID).or_else(|| request.headers().get(CLIENT_REQUEST_ID));
-    if let Some(own) = own.filter(|v| v.len() <= 256) {
-        headers.insert(CLIENT_REQUEST_ID, own.clone());
+
+    /// Puts the call's id, the client's own and the cross-origin permission on an answer.
+    pub(super) fn identify(self, headers: &mut HeaderMap, call_id: &str) {
+        if let Ok(id) = HeaderValue::from_str(call_id) {
+            headers.insert(REQUEST_ID, id.clone());
+            headers.insert(ONEAPI_REQUEST_ID, id);
+        }
+        if let Some(own) = self.own_id {
+            headers.insert(CLIENT_REQUEST_ID, own);
+        }
+        if self.is_page {
+            cors::allow(headers);
+        }
     }
-    cors::allow(request, headers);
 }
 
 /// A failure as an answer in the client's dialect.
@@ -58,7 +86,7 @@ pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpRe
 pub(super) fn answer(answer: Answer, may_see_routing: bool) -> HttpResponse {
     let mut response = HttpResponse::new(StatusCode::OK);
     let headers = response.headers_mut();
-    let streams = answer.body.size() == actix_web::body::BodySize::Stream
+    let streams = answer.body.size() == BodySize::Stream
         && answer.content_type.as_bytes().starts_with(b"text/event-stream");
     headers.insert(header::CONTENT_TYPE, answer.content_type);
     if streams {
@@ -72,4 +100,29 @@ pub(super) fn answer(answer: Answer, may_see_routing: bool) -> HttpResponse {
         headers.insert(ATTEMPTS, HeaderValue::from(answer.attempts));
     }
     response.set_body(BoxBody::new(answer.body))
+}
+
+/// An answer to a request whose body was not read to its end.
+///
+/// While the payload lives, actix closes after the answer and reads on for a while, so that the client
+/// sees the answer and no reset. Once it is dropped, a chunked body is read on for ever instead.
+pub(super) fn with_unread(response: HttpResponse, payload: web::Payload) -> HttpResponse {
+    response.map_body(|_, body| BoxBody::new(WithUnread { body, _payload: payload }))
+}
+
+struct WithUnread {
+    body: BoxBody,
+    _payload: web::Payload,
+}
+
+impl MessageBody for WithUnread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
 }

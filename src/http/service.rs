@@ -19,7 +19,8 @@ use futures_core::future::LocalBoxFuture;
 use socket2::SockRef;
 
 use super::{
-    auth, body, cors, models, reply,
+    auth, body, cors, models,
+    reply::{self, Asker},
     route::{Matched, matched},
     state::{HttpShared, Worker},
 };
@@ -70,12 +71,14 @@ fn handle(
     Box::pin(respond(request, payload, worker))
 }
 
-async fn respond(request: HttpRequest, payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
     let mut buffer = uuid::Uuid::encode_buffer();
     let id: Rc<str> = Rc::from(&*uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer));
     let face = Dialect::OpenAi;
-    let replied = match matched(request.method(), request.path()) {
-        Matched::Call(endpoint) => call(&request, payload, &worker, endpoint, &id).await,
+    let target = matched(request.method(), request.path());
+    let is_call = matches!(target, Matched::Call(_));
+    let replied = match target {
+        Matched::Call(endpoint) => call(&request, &mut payload, &worker, endpoint, &id).await,
         Matched::Models => authorize(&request, &worker)
             .map(|a| HttpResponse::Ok().json(models::list(&worker.relay.table(), &a.caller))),
         Matched::Model(name) => authorize(&request, &worker)
@@ -83,11 +86,12 @@ async fn respond(request: HttpRequest, payload: web::Payload, worker: web::Data<
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
         Matched::Metrics => metrics(&request, &worker),
-        Matched::Preflight => return cors::preflight(&request),
+        Matched::Preflight => Ok(cors::preflight(&request)),
         Matched::NotImplemented => Err(not_implemented(&request)),
         Matched::MethodNotAllowed(allowed) => Err(method_not_allowed(&request, allowed)),
         Matched::Unknown => Err(unknown_path(&request)),
     };
+    let is_relayed = is_call && replied.is_ok();
     let mut response = replied.unwrap_or_else(|failure| {
         let mut response = reply::failure(face, &failure, &id);
         if let (405, Some(allowed)) = (failure.status, &failure.param)
@@ -100,8 +104,8 @@ async fn respond(request: HttpRequest, payload: web::Payload, worker: web::Data<
     if worker.shared.drain.is_started() {
         response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
     }
-    reply::identify(&request, response.headers_mut(), &id);
-    response
+    Asker::of(request.headers()).identify(response.headers_mut(), &id);
+    if is_relayed { response } else { reply::with_unread(response, payload) }
 }
 
 fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure> {
@@ -112,7 +116,7 @@ fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure
 /// Admits a call and has it relayed.
 async fn call(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     worker: &Worker,
     endpoint: Endpoint,
     id: &Rc<str>,
@@ -132,17 +136,17 @@ async fn call(
 
 async fn admitted(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     worker: &Worker,
     endpoint: Endpoint,
     id: &Rc<str>,
 ) -> Result<Call, Failure> {
     let shared = &worker.shared;
     if shared.drain.is_started() {
-        return Err(busy("gateway_shutting_down", "The gateway is shutting down."));
+        return Err(admit::shutting_down());
     }
     if shared.metrics.calls_in_flight.get() > shared.max_calls {
-        return Err(busy("gateway_overloaded", "The gateway has as many calls in flight as it can hold."));
+        return Err(overloaded());
     }
     let Admitted { caller, pin } = authorize(request, worker)?;
     let held = shared.relay.bytes.hold();
@@ -181,8 +185,9 @@ fn passed_headers(request: &HttpRequest) -> (Headers, Headers) {
     (passed, mock)
 }
 
-fn busy(code: &str, message: &str) -> Failure {
-    let mut failure = Failure::gateway(503, code, message);
+fn overloaded() -> Failure {
+    let message = "The gateway has as many calls in flight as it can hold.";
+    let mut failure = Failure::gateway(503, "gateway_overloaded", message);
     failure.retry_after = Some(Duration::from_secs(1));
     failure
 }
@@ -235,7 +240,7 @@ fn method_not_allowed(request: &HttpRequest, allowed: &str) -> Failure {
 /// What a client gets when a handler panicked.
 #[derive(Debug, thiserror::Error)]
 #[error("handler panicked")]
-pub struct Panicked;
+pub struct Panicked(pub Asker);
 
 impl ResponseError for Panicked {
     fn status_code(&self) -> StatusCode {
@@ -246,6 +251,8 @@ impl ResponseError for Panicked {
         let id = uuid::Uuid::now_v7().to_string();
         tracing::error!(call = id, "handler panicked");
         let failure = Failure::gateway(500, "internal_error", "The gateway failed; the defect was logged.");
-        reply::failure(Dialect::OpenAi, &failure, &id)
+        let mut response = reply::failure(Dialect::OpenAi, &failure, &id);
+        self.0.clone().identify(response.headers_mut(), &id);
+        response
     }
 }

@@ -1,6 +1,6 @@
 //! Admission: from a secret to a caller, and whether that caller may have the model. Pure.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use penstock_actors::router::Pinned;
 
@@ -67,6 +67,13 @@ pub fn forbidden(code: &str, message: &str) -> Failure {
     let mut failure = Failure::invalid_request(code, None, message);
     failure.status = 403;
     failure.kind = "permission_error".to_owned();
+    failure
+}
+
+/// 503: the gateway ends; another one, or this one started again, will serve.
+pub fn shutting_down() -> Failure {
+    let mut failure = Failure::gateway(503, "gateway_shutting_down", "The gateway is shutting down.");
+    failure.retry_after = Some(Duration::from_secs(1));
     failure
 }
 

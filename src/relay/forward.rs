@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
-    Call,
+    Call, admit,
     attempt::Begun,
     fault::{self, Deadline},
     flow::Flow,
@@ -102,11 +102,7 @@ impl Watch {
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Option<Failure> {
         let cut = &self.cut;
         let when_cut = self.when_cut.get_or_insert_with(|| Box::pin(cut.clone().cancelled_owned()));
-        when_cut
-            .as_mut()
-            .poll(cx)
-            .is_ready()
-            .then(|| Failure::gateway(503, "gateway_shutting_down", "The gateway is shutting down."))
+        when_cut.as_mut().poll(cx).is_ready().then(admit::shutting_down)
     }
 
     /// Notes that bytes came; true where the answer has lasted too long all the same.

@@ -6,6 +6,7 @@ mod http;
 mod sse;
 #[path = "../../benches/gateway/stats.rs"]
 mod stats;
+#[expect(dead_code, reason = "only the pure parts are tested here")]
 #[path = "../../benches/gateway/usage.rs"]
 mod usage;
 

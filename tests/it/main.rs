@@ -4,7 +4,20 @@
 mod anthropic;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
+mod bodies;
+mod clients_leave;
+mod commands;
 mod failover;
+mod http_abuse;
+mod keys;
+mod limits;
+mod observing;
+mod panics;
+mod passing;
+mod paths;
+mod reload;
+mod shutdown;
+mod slow_readers;
 mod support;
 mod upstream_answers;
 mod upstream_connections;

@@ -1,12 +1,16 @@
 //! What the tests share: a gateway on a free port, an upstream that follows a script, a plain client.
 
+#![allow(dead_code, unused_imports, reason = "helpers stay while no test needs them")]
+
 pub mod app;
 pub mod client;
 pub mod fault;
+pub mod process;
 pub mod upstream;
 
 pub use app::TestApp;
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, read_answer};
+pub use process::Process;
 pub use upstream::{Exchange, Upstream};
 
 use std::time::Duration;

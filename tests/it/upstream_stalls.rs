@@ -54,7 +54,7 @@ async fn silence_between_events_ends_at_the_idle_timeout() {
 async fn a_stream_that_trickles_ends_at_the_total_timeout() {
     let script = |mut exchange: Exchange| async move {
         exchange.write(stream_head(CHUNKED)).await;
-        while exchange.try_write(chunk(&event("hello"))).await {
+        while exchange.write(chunk(&event("hello"))).await {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         After::Close

@@ -28,7 +28,7 @@ where
     F: Fn(Exchange) -> R + Send + Sync + 'static,
     R: Future<Output = After> + Send + 'static,
 {
-    let upstream = Upstream::start(script).await;
+    let upstream = Upstream::start_unread(script).await;
     let app = TestApp::start(&upstream.channel("up", ""));
     for n in 1..=2 {
         let answer = app.client().chat(&large(24)).await;
@@ -71,7 +71,7 @@ async fn a_close_without_an_answer_ends_the_upload_at_once() {
     for reset in [false, true] {
         let may_go = Arc::new(Semaphore::new(0));
         let upstream =
-            Upstream::start({
+            Upstream::start_unread({
                 let may_go = may_go.clone();
                 move |exchange: Exchange| {
                     let may_go = may_go.clone();
@@ -91,7 +91,7 @@ async fn a_close_without_an_answer_ends_the_upload_at_once() {
 
 #[tokio::test]
 async fn an_interim_answer_does_not_end_the_upload() {
-    let upstream = Upstream::start(|mut exchange: Exchange| async move {
+    let upstream = Upstream::start_unread(|mut exchange: Exchange| async move {
         exchange.write("HTTP/1.1 103 Early Hints\r\n\r\n").await;
         exchange.pause().await;
         exchange.read_body().await;
@@ -111,12 +111,12 @@ async fn an_interim_answer_does_not_end_the_upload() {
 
 #[tokio::test]
 async fn a_large_body_is_sent_again_to_the_next_channel() {
-    let bad = Upstream::start(|mut exchange: Exchange| async move {
+    let bad = Upstream::start_unread(|mut exchange: Exchange| async move {
         deny(&mut exchange).await;
         After::Close
     })
     .await;
-    let good = Upstream::start(|mut exchange: Exchange| async move {
+    let good = Upstream::start_unread(|mut exchange: Exchange| async move {
         exchange.read_body().await;
         let whole = exchange.body == large(24).into_bytes();
         exchange.answer(200, "application/json", &completion(&format!("hello {whole}"), "m")).await;

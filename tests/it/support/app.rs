@@ -138,16 +138,19 @@ impl TestApp {
     /// What is still held: permits, connections that the upstream does not see, calls, body bytes.
     fn leaks(&self) -> Vec<String> {
         let mut leaks = Vec::new();
+        let mut counted = std::collections::HashMap::new();
         for cell in self.table.load().cells() {
             let held = cell.gate.in_flight();
             if held > 0 {
                 leaks.push(format!("{held} permits of {}", cell.name));
             }
             let address: http::Uri = cell.spec().base_url.parse().unwrap();
-            let (count, seen) =
-                (cell.connections.count() as usize, connections_at(address.port_u16().unwrap()));
+            *counted.entry(address.port_u16().unwrap()).or_insert(0) += cell.connections.count() as usize;
+        }
+        for (port, count) in counted {
+            let seen = connections_at(port);
             if seen.is_some_and(|seen| seen != count) && !self.forgiving {
-                leaks.push(format!("{count} connections of {}, the upstream has {seen:?}", cell.name));
+                leaks.push(format!("{count} connections to port {port}, the upstream has {seen:?}"));
             }
         }
         let calls = self.shared.metrics.calls_in_flight.get();
@@ -182,12 +185,17 @@ impl Drop for TestApp {
 
 fn write(dir: &tempfile::TempDir, settings: &str) -> Source {
     let file: PathBuf = dir.path().join("penstock.toml");
-    let key =
-        format!("\n[[key]]\nname = \"test\"\nsecret = \"{KEY}\"\nmay_pin = true\nmay_see_routing = true\n");
-    std::fs::write(&file, format!("{settings}{key}")).unwrap();
+    std::fs::write(&file, with_key(settings)).unwrap();
     let overrides = Overrides {
         listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         data_dir: Some(dir.path().join("data")),
     };
     Source { file: Some(file), overrides }
+}
+
+/// The settings with the test key.
+pub fn with_key(settings: &str) -> String {
+    format!(
+        "{settings}\n[[key]]\nname = \"test\"\nsecret = \"{KEY}\"\nmay_pin = true\nmay_see_routing = true\n"
+    )
 }

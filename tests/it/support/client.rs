@@ -12,7 +12,6 @@ use tokio::{
 #[derive(Clone)]
 pub struct Client {
     address: SocketAddr,
-    key: String,
     headers: String,
 }
 
@@ -62,12 +61,17 @@ impl Answer {
 
 impl Client {
     pub fn new(address: SocketAddr, key: &str) -> Self {
-        Self { address, key: key.to_owned(), headers: String::new() }
+        Self::without_key(address).with_header(&format!("authorization: Bearer {key}"))
     }
 
-    /// The same client with another key.
+    /// A client that shows no key.
+    pub fn without_key(address: SocketAddr) -> Self {
+        Self { address, headers: String::new() }
+    }
+
+    /// A client of the same gateway with another key.
     pub fn with_key(&self, key: &str) -> Self {
-        Self { key: key.to_owned(), ..self.clone() }
+        Self::new(self.address, key)
     }
 
     /// The same client with one more header line.
@@ -91,8 +95,9 @@ impl Client {
     /// The bytes of a request that closes its connection afterwards.
     pub fn request(&self, method: &str, path: &str, body: &[u8]) -> Vec<u8> {
         let mut bytes = format!(
-            "{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {}\r\nconnection: close\r\n{}content-length: {}\r\n\r\n",
-            self.key, self.headers, body.len()
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{}content-length: {}\r\n\r\n",
+            self.headers,
+            body.len()
         )
         .into_bytes();
         bytes.extend_from_slice(body);

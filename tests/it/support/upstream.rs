@@ -97,7 +97,16 @@ impl Upstream {
         F: Fn(Exchange) -> R + Send + Sync + 'static,
         R: Future<Output = After> + Send + 'static,
     {
-        Self::listen(script, None).await
+        Self::listen(script, None, usize::MAX).await
+    }
+
+    /// Starts an upstream whose script is asked before a body of several megabytes has come.
+    pub async fn start_unread<F, R>(script: F) -> Self
+    where
+        F: Fn(Exchange) -> R + Send + Sync + 'static,
+        R: Future<Output = After> + Send + 'static,
+    {
+        Self::listen(script, None, UNREAD).await
     }
 
     /// Starts an upstream that speaks TLS as `localhost`; gives the certificate to trust.
@@ -116,10 +125,10 @@ impl Upstream {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.clone()], key)
             .unwrap();
-        (Self::listen(script, Some(TlsAcceptor::from(Arc::new(config)))).await, certificate)
+        (Self::listen(script, Some(TlsAcceptor::from(Arc::new(config))), usize::MAX).await, certificate)
     }
 
-    async fn listen<F, R>(script: F, tls: Option<TlsAcceptor>) -> Self
+    async fn listen<F, R>(script: F, tls: Option<TlsAcceptor>, read_up_to: usize) -> Self
     where
         F: Fn(Exchange) -> R + Send + Sync + 'static,
         R: Future<Output = After> + Send + 'static,
@@ -144,7 +153,7 @@ impl Upstream {
                             Some(tls) => tls.accept(tcp).await.ok().map(|s| Box::new(s) as Box<dyn Socket>),
                         };
                         if let Some(socket) = socket {
-                            serve(socket, &*script, &seen, left).await;
+                            serve(socket, &*script, &seen, left, read_up_to).await;
                         }
                         connections.fetch_sub(1, Ordering::SeqCst);
                     });
@@ -199,16 +208,20 @@ pub fn channel(name: &str, base_url: &str, more: &str) -> String {
     )
 }
 
-async fn serve<F, R>(mut socket: Box<dyn Socket>, script: &F, seen: &Mutex<Vec<Seen>>, left: Arc<AtomicUsize>)
-where
+async fn serve<F, R>(
+    mut socket: Box<dyn Socket>,
+    script: &F,
+    seen: &Mutex<Vec<Seen>>,
+    left: Arc<AtomicUsize>,
+    read_up_to: usize,
+) where
     F: Fn(Exchange) -> R,
     R: Future<Output = After>,
 {
     for nth in 0.. {
         let Some(head) = read_head(&mut *socket).await else { return };
         let mut exchange = Exchange { head, body: Vec::new(), nth, socket, left: left.clone() };
-        // A body of several megabytes is left to the script, which may answer before it has come.
-        if exchange.body_len() <= UNREAD {
+        if exchange.body_len() <= read_up_to {
             exchange.read_body().await;
         }
         let body = String::from_utf8_lossy(&exchange.body).into_owned();
@@ -266,14 +279,14 @@ impl Exchange {
         let _ = self.socket.read_exact(&mut self.body).await;
     }
 
+    /// A header of the request.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
     /// Whether the request asks for a stream.
     pub fn wants_stream(&self) -> bool {
         String::from_utf8_lossy(&self.body).contains("\"stream\":true")
-    }
-
-    /// Writes raw bytes; false where the gateway has left.
-    pub async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.socket.write_all(bytes.as_ref()).await.is_ok() && self.socket.flush().await.is_ok()
     }
 
     /// Lets what was written arrive by itself before more follows.
@@ -281,10 +294,9 @@ impl Exchange {
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
 
-    /// Writes raw bytes.
-    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.socket.write_all(bytes.as_ref()).await;
-        let _ = self.socket.flush().await;
+    /// Writes raw bytes; false where the gateway has left.
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.socket.write_all(bytes.as_ref()).await.is_ok() && self.socket.flush().await.is_ok()
     }
 
     /// Answers with a body of known length.
@@ -317,9 +329,9 @@ impl Exchange {
         .await;
     }
 
-    /// Writes one chunk of a chunked answer.
-    pub async fn chunk(&mut self, text: &str) {
-        self.write(format!("{:x}\r\n{text}\r\n", text.len())).await;
+    /// Writes one chunk of a chunked answer; false where the gateway has left.
+    pub async fn chunk(&mut self, text: &str) -> bool {
+        self.write(format!("{:x}\r\n{text}\r\n", text.len())).await
     }
 
     /// Ends a chunked answer properly.
@@ -358,7 +370,7 @@ impl Exchange {
     /// Waits, reading nothing, until the gateway closes the connection.
     pub async fn until_gone(mut self) -> After {
         // Reading would let the rest of the request through, so only writing can show the end.
-        while self.try_write(" ").await {
+        while self.write(" ").await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         After::Close

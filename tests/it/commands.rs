@@ -1,0 +1,89 @@
+//! The program's commands: what they refuse, and in what words.
+
+use super::support::{
+    Process,
+    process::{program, run},
+};
+
+#[test]
+fn check_names_the_line_or_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    const CHANNEL: &str =
+        "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredential = \"k\"\nmodels = [\"m\"]\n";
+    for (text, words) in [
+        (
+            "[server]\nlisten = \"127.0.0.1:0\"\nmax_bodi = 1\n".to_owned(),
+            &["line 3", "max_bodi", "max_body"][..],
+        ),
+        (format!("{CHANNEL}concurency = 3\n"), &["line 6", "concurency"]),
+        ("[server]\nlisten = \"nowhere\"\n".to_owned(), &["line 2", "listen"]),
+        ("[server]\ndrain = \"soon\"\n".to_owned(), &["line 2", "duration"]),
+        ("[server\n".to_owned(), &["line 1"]),
+        (format!("{CHANNEL}{CHANNEL}"), &["channel \"a\": name"]),
+        (
+            format!("{CHANNEL}[channel.timeouts]\nidle = \"2h\"\ntotal = \"1h\"\n"),
+            &["channel \"a\": timeouts.idle"],
+        ),
+        (format!("{CHANNEL}id = 1\n{}id = 1\n", CHANNEL.replace("\"a\"", "\"b\"")), &["channel \"b\": id"]),
+        (format!("{CHANNEL}[aliases]\nm = \"x\"\n"), &["aliases.\"m\""]),
+        ("[server]\nmax_bytes_in_flight = \"1MiB\"\n".to_owned(), &["server.max_bytes_in_flight"]),
+        (CHANNEL.replace("\"k\"", "\"env:NO_SUCH_THING\""), &["channel \"a\": credential", "NO_SUCH_THING"]),
+        (CHANNEL.replace("\"k\"", "\"file:/no/such\""), &["channel \"a\": credential", "/no/such"]),
+    ] {
+        std::fs::write(dir.path().join("penstock.toml"), &text).unwrap();
+        let output = run(dir.path(), &["check"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}\n{said}");
+        for word in words {
+            assert!(said.contains(word), "{word} is not in\n{said}");
+        }
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    std::fs::write(dir.path().join("penstock.toml"), CHANNEL).unwrap();
+    let output = run(dir.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(0));
+    let output = run(dir.path(), &["check", "--config", "absent.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("absent.toml"));
+}
+
+#[test]
+fn a_start_that_cannot_be_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    std::fs::create_dir(dir.path().join("damaged")).unwrap();
+    std::fs::write(dir.path().join("damaged/keys.json"), "{").unwrap();
+    std::fs::write(dir.path().join("filter.toml"), "[log]\nfilter = \"penstock=loud\"\n").unwrap();
+    for (args, words) in [
+        (vec!["serve", "--listen", &address], "cannot listen on"),
+        (vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", "file/data"], "file/data"),
+        (vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", "damaged"], "keys.json"),
+        (vec!["serve", "--listen", "127.0.0.1:0", "--config", "filter.toml"], "log.filter"),
+        (vec!["serve", "--listen", "127.0.0.1:0", "--port", "1"], "cannot be used with"),
+        (vec!["key", "create", "--data-dir", "file/data"], "file/data"),
+    ] {
+        let output = run(dir.path(), &args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{args:?}");
+        assert!(said.contains(words) && !said.contains("panicked"), "{args:?}\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_made_opens_after_a_hangup() {
+    let process = Process::start("");
+    let output = run(&process.dir(), &["key", "create", "--name", "made"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let key = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    let client = process.client().with_key(&key);
+    assert_eq!(client.get("/v1/models").await.status, 401);
+    process.hang_up("settings read again");
+    assert_eq!(client.get("/v1/models").await.status, 200);
+    assert!(!process.log().contains(&key), "never said");
+    std::fs::write(process.dir().join("data/keys.json"), "{").unwrap();
+    process.hang_up("were not applied");
+    assert_eq!(client.get("/v1/models").await.status, 200, "a damaged file changes nothing");
+    assert!(std::path::Path::new(program()).is_file());
+}

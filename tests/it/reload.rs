@@ -1,0 +1,180 @@
+//! New settings while calls run: in force at once, no stream cut, a wrong file changes nothing.
+
+use std::sync::Arc;
+
+use tokio::{io::AsyncReadExt as _, net::TcpStream, sync::Notify};
+
+use super::support::{
+    Process, TestApp, Upstream, chat, chat_stream, eventually, read_answer,
+    upstream::{After, STREAM_END, event},
+};
+
+/// An upstream whose streams end when they are told to, and which answers others at once.
+async fn held() -> (Upstream, Arc<Notify>) {
+    let go = Arc::new(Notify::new());
+    let told = go.clone();
+    let upstream = Upstream::start(move |mut exchange| {
+        let go = told.clone();
+        async move {
+            if !exchange.wants_stream() {
+                return exchange.answer_well("hi").await;
+            }
+            exchange.begin_stream().await;
+            exchange.chunk(&event("begun")).await;
+            go.notified().await;
+            exchange.chunk(STREAM_END).await;
+            exchange.end_stream().await;
+            After::Keep(exchange)
+        }
+    })
+    .await;
+    (upstream, go)
+}
+
+async fn begin_stream(app: &TestApp, upstream: &Upstream) -> TcpStream {
+    let before = upstream.count();
+    let tcp = app
+        .client()
+        .open(&app.client().request("POST", "/v1/chat/completions", chat_stream("m").as_bytes()))
+        .await;
+    eventually("the stream is asked for", || upstream.count() == before + 1).await;
+    tcp
+}
+
+async fn assert_ends_well(mut tcp: TcpStream) {
+    let answer = read_answer(&mut tcp).await;
+    assert!(answer.complete && answer.body.ends_with("data: [DONE]\n\n"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn limits_are_in_force_at_once_and_streams_go_on() {
+    let (upstream, go) = held().await;
+    let limit = |n: u32| upstream.channel("a", &format!("concurrency = {n}\n"));
+    let app = TestApp::start(&limit(1));
+    let stream = begin_stream(&app, &upstream).await;
+    assert_eq!(app.client().chat(&chat("m")).await.status, 429);
+    app.reload(&limit(2)).await.unwrap();
+    assert_eq!(app.client().chat(&chat("m")).await.status, 200);
+    app.reload(&limit(1)).await.unwrap();
+    assert_eq!(app.client().chat(&chat("m")).await.status, 429);
+    go.notify_waiters();
+    assert_ends_well(stream).await;
+    eventually("the permit returns", || app.cell("a").gate.in_flight() == 0).await;
+    assert_eq!(app.client().chat(&chat("m")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_channel_can_be_switched_off_and_on() {
+    let (upstream, go) = held().await;
+    let switched = |on: bool| upstream.channel("a", &format!("enabled = {on}\n"));
+    let app = TestApp::start(&switched(true));
+    let stream = begin_stream(&app, &upstream).await;
+    app.reload(&switched(false)).await.unwrap();
+    let refused = app.client().chat(&chat("m")).await;
+    assert!(matches!(refused.status, 404 | 503), "{refused:?}");
+    assert!(app.client().get("/v1/models").await.json()["data"].as_array().unwrap().is_empty());
+    go.notify_waiters();
+    assert_ends_well(stream).await;
+    app.reload(&switched(true)).await.unwrap();
+    assert_eq!(app.client().chat(&chat("m")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_removed_while_it_streams_keeps_its_count_when_it_returns() {
+    let (upstream, go) = held().await;
+    let channel = upstream.channel("a", "concurrency = 1\n");
+    let app = TestApp::start(&channel);
+    let stream = begin_stream(&app, &upstream).await;
+    app.reload("").await.unwrap();
+    assert_eq!(app.client().chat(&chat("m")).await.status, 404);
+    app.reload(&channel).await.unwrap();
+    assert_eq!(app.cell("a").gate.in_flight(), 1);
+    assert_eq!(app.client().chat(&chat("m")).await.status, 429);
+    go.notify_waiters();
+    assert_ends_well(stream).await;
+    eventually("the permit returns", || app.cell("a").gate.in_flight() == 0).await;
+    assert_eq!(app.client().chat(&chat("m")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_channel_that_moves_sends_new_calls_to_its_new_place() {
+    let (old, go) = held().await;
+    let new = Upstream::start(|exchange| exchange.answer_well("new")).await;
+    let app = TestApp::start(&old.channel("a", ""));
+    let stream = begin_stream(&app, &old).await;
+    assert_eq!(app.client().chat(&chat("m")).await.status, 200);
+    let moved = new.channel("a", "").replace("secret-a", "changed");
+    let differences = app.reload(&moved).await.unwrap();
+    assert!(differences[0].contains("base_url") && !differences[0].contains("changed\""), "{differences:?}");
+    for _ in 0..10 {
+        assert!(app.client().chat(&chat("m")).await.body.contains("new"));
+    }
+    assert_eq!(new.seen()[0].header("authorization"), Some("Bearer changed"));
+    assert_eq!(old.count(), 2);
+    go.notify_waiters();
+    assert_ends_well(stream).await;
+    eventually("the old place has no connection left", || old.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn weights_move_calls() {
+    let [a, b] = [
+        Upstream::start(|exchange| exchange.answer_well("a")).await,
+        Upstream::start(|exchange| exchange.answer_well("b")).await,
+    ];
+    let weights = |x: u32, y: u32| {
+        [a.channel("a", &format!("weight = {x}\n")), b.channel("b", &format!("weight = {y}\n"))].concat()
+    };
+    let app = TestApp::start(&weights(1, 0));
+    for _ in 0..20 {
+        app.client().chat(&chat("m")).await;
+    }
+    assert_eq!((a.count(), b.count()), (20, 0));
+    app.reload(&weights(0, 1)).await.unwrap();
+    for _ in 0..20 {
+        app.client().chat(&chat("m")).await;
+    }
+    assert_eq!((a.count(), b.count()), (20, 20));
+}
+
+#[tokio::test]
+async fn a_hangup_puts_the_file_in_force_and_a_wrong_file_changes_nothing() {
+    const NEW: &str = "sk-new-0123456789abcdef";
+    let (upstream, go) = held().await;
+    let channel = |more: &str| upstream.channel("a", more);
+    let process = Process::start(&channel(""));
+    let request = process.client().request("POST", "/v1/chat/completions", chat_stream("m").as_bytes());
+    let mut stream = process.client().open(&request).await;
+    eventually("the stream is asked for", || upstream.count() == 1).await;
+    let newcomer = process.client().with_key(NEW);
+    assert_eq!(newcomer.get("/v1/models").await.status, 401);
+    let key = format!("[[key]]\nname = \"new\"\nsecret = \"{NEW}\"\n");
+    process.reload(&format!("{}{key}", channel("concurrency = 1\n")), "settings changed");
+    process.wait_until("what changed is said", |log| log.contains("concurrency None -> Some(1)"));
+    assert_eq!(newcomer.get("/v1/models").await.status, 200);
+    assert_eq!(newcomer.chat(&chat("m")).await.status, 429);
+    for (wrong, words) in [
+        (format!("{}concurency = 3\n", channel("")), "concurency"),
+        (channel("weight = -1\n"), "line 7"),
+        (channel("provider = \"twice\"\n"), "duplicate key"),
+        (channel("priority = \"high\"\n"), "line 7"),
+        (format!("{0}{0}", channel("")), "another channel has this name"),
+        (channel("[channel.timeouts]\nidle = 0\n"), "timeouts.idle"),
+        ("[[[".to_owned(), "line 1"),
+    ] {
+        process.reload(&wrong, "the old ones stay in force");
+        let log = process.log();
+        let said = &log[log.rfind("settings are invalid").unwrap()..];
+        assert!(said.contains(words), "{words} is not in {said}");
+        assert_eq!(newcomer.chat(&chat("m")).await.status, 429, "the limit stays");
+    }
+    std::fs::remove_file(process.dir().join("penstock.toml")).unwrap();
+    process.hang_up("the old ones stay in force");
+    assert_eq!(newcomer.get("/v1/models").await.status, 200);
+    process.reload(&channel("concurrency = 1\n"), "keys: changed");
+    assert_eq!(newcomer.get("/v1/models").await.status, 401, "a key that is taken away opens nothing");
+    go.notify_waiters();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).await.unwrap();
+    assert!(String::from_utf8_lossy(&all).contains("[DONE]"));
+}
