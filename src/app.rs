@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod gateway;
+mod listener;
 mod providers;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
