@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod gateway;
+mod listener;
 mod log;
 mod providers;
 

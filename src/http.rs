@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+mod connection;
 mod cors;
 mod models;
 mod reply;
@@ -9,6 +10,7 @@ mod route;
 mod service;
 mod state;
 
+pub use connection::ClientIo;
 pub use reply::Asker;
 pub use service::{Panicked, configure, on_connect};
 pub use state::{Drain, HttpShared, Worker};

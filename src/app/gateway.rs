@@ -1,30 +1,27 @@
 //! A running gateway: its parts, how they start, how settings are applied, in what order they stop.
 
-use std::{cell::RefCell, net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use actix_web::{
-    App, HttpServer,
-    dev::{ServerHandle, Service as _},
-    web,
-};
-use actix_web_lab::middleware::CatchPanic;
+use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::{
     domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts},
     router::RouteTable,
     system::Actors,
 };
-use socket2::{Domain, Protocol, Socket, Type};
 
-use super::descriptors::{self, Allowance};
+use super::{
+    descriptors::{self, Allowance},
+    listener::{listen, serve},
+};
 use crate::{
     api_key::{KeyFile, KeyTable},
     config::{self, Settings},
-    http::{self, Asker, Drain, HttpShared, Panicked, Worker},
+    http::{Drain, HttpShared},
     mock,
-    relay::{Relay, RelayShared, budget::ByteBudget},
+    relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
-    transport::{AwcTransport, SharedTransport, TlsRoots},
+    transport::{SharedTransport, TlsRoots},
 };
 
 /// What a start can be given beside the settings.
@@ -56,14 +53,6 @@ struct BuiltInMock {
 
 /// The model of the built-in mock channel.
 const MOCK_MODEL: &str = "penstock-echo";
-/// How long a connection may rest between two requests of a client.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a refused client may go on sending before it reads why; less where it may stall for less.
-const LINGER: Duration = Duration::from_secs(30);
-/// actix reads a clock that is up to half a second late, and never wakes for a deadline in the past.
-const SHORTEST_LINGER: Duration = Duration::from_secs(1);
 /// How long cut streams may take to tell their clients.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -249,64 +238,4 @@ fn key_table(settings: &Settings) -> Result<KeyTable, String> {
     let data_dir: &PathBuf = &settings.server.data_dir;
     let stored = KeyFile::load(data_dir).map_err(|e| format!("keys in {}: {e}", data_dir.display()))?;
     Ok(KeyTable::build(&settings.keys, &stored))
-}
-
-/// Names the calling thread for `top`, `perf` and the bench; where that fails, it keeps its old name.
-fn name_thread(name: &str) {
-    if let Err(error) = std::fs::write("/proc/thread-self/comm", name) {
-        tracing::debug!(%error, name, "thread was not named");
-    }
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(8192)?;
-    Ok(socket.into())
-}
-
-fn serve(
-    listener: std::net::TcpListener,
-    shared: &Arc<HttpShared>,
-    transport: &Arc<SharedTransport>,
-    routes: Option<fn(&mut web::ServiceConfig)>,
-    settings: &config::Server,
-    allowance: Allowance,
-) -> std::io::Result<actix_web::dev::Server> {
-    let (shared, transport) = (Arc::clone(shared), Arc::clone(transport));
-    let connections = Arc::clone(&shared);
-    let server = HttpServer::new(move || {
-        name_thread("http-worker");
-        let relay = Relay::new(Arc::clone(&shared.relay), Rc::new(AwcTransport::new(Arc::clone(&transport))));
-        let panics = shared.metrics.panics.clone();
-        App::new()
-            .app_data(web::Data::new(Worker::new(Arc::clone(&shared), relay)))
-            .configure(|config| routes.into_iter().for_each(|add| add(config)))
-            .configure(http::configure)
-            .wrap(CatchPanic::default())
-            .wrap_fn(move |request, service| {
-                let (asker, panics) = (Asker::of(request.headers()), panics.clone());
-                let answer = service.call(request);
-                async move {
-                    answer.await.map_err(|_| {
-                        panics.inc();
-                        Panicked(asker).into()
-                    })
-                }
-            })
-    });
-    let server = server
-        .workers(settings.workers)
-        .max_connections(allowance.connections.div_ceil(settings.workers))
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .client_disconnect_timeout(LINGER.min(settings.client_stall).max(SHORTEST_LINGER))
-        .tcp_nodelay(true)
-        .h1_allow_half_closed(false)
-        .shutdown_timeout((settings.drain + LAST_WORDS * 2).as_secs().max(1))
-        .disable_signals()
-        .on_connect(move |connection, extensions| http::on_connect(connection, extensions, &connections))
-        .listen(listener)?;
-    Ok(server.run())
 }

@@ -17,7 +17,7 @@ use actix_web::{
 use bytes::Bytes;
 use penstock_actors::domain::Fault;
 
-use super::cors;
+use super::{connection::Running, cors};
 use crate::{dialect::Dialect, provider::Failure, relay::Answer};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -83,7 +83,7 @@ pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpRe
 }
 
 /// An answer that has begun.
-pub(super) fn answer(answer: Answer, may_see_routing: bool) -> HttpResponse {
+pub(super) fn answer(answer: Answer, running: Option<Running>, may_see_routing: bool) -> HttpResponse {
     let mut response = HttpResponse::new(StatusCode::OK);
     let headers = response.headers_mut();
     let streams = answer.body.size() == BodySize::Stream
@@ -99,7 +99,7 @@ pub(super) fn answer(answer: Answer, may_see_routing: bool) -> HttpResponse {
         }
         headers.insert(ATTEMPTS, HeaderValue::from(answer.attempts));
     }
-    response.set_body(BoxBody::new(answer.body))
+    response.set_body(BoxBody::new(With { body: answer.body, _kept: running }))
 }
 
 /// An answer to a request whose body was not read to its end.
@@ -107,16 +107,17 @@ pub(super) fn answer(answer: Answer, may_see_routing: bool) -> HttpResponse {
 /// While the payload lives, actix closes after the answer and reads on for a while, so that the client
 /// sees the answer and no reset. Once it is dropped, a chunked body is read on for ever instead.
 pub(super) fn with_unread(response: HttpResponse, payload: web::Payload) -> HttpResponse {
-    response.map_body(|_, body| BoxBody::new(WithUnread { body, _payload: payload }))
+    response.map_body(|_, body| BoxBody::new(With { body, _kept: payload }))
 }
 
-struct WithUnread {
-    body: BoxBody,
-    _payload: web::Payload,
+/// A body, and what must live as long as it does.
+struct With<B, K> {
+    body: B,
+    _kept: K,
 }
 
-impl MessageBody for WithUnread {
-    type Error = <BoxBody as MessageBody>::Error;
+impl<B: MessageBody + Unpin, K: Unpin> MessageBody for With<B, K> {
+    type Error = B::Error;
 
     fn size(&self) -> BodySize {
         self.body.size()

@@ -1,7 +1,6 @@
 //! The handler behind every path, and what each connection is given.
 
 use std::{
-    any::Any,
     rc::Rc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -19,7 +18,9 @@ use futures_core::future::LocalBoxFuture;
 use socket2::SockRef;
 
 use super::{
-    auth, body, cors, models,
+    auth, body,
+    connection::{ClientIo, Connection},
+    cors, models,
     reply::{self, Asker},
     route::{Matched, matched},
     state::{HttpShared, Worker},
@@ -44,12 +45,12 @@ pub fn configure(config: &mut web::ServiceConfig) {
 }
 
 /// Prepares a client's connection: counted, and cut by the kernel when the client takes nothing.
-pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions, shared: &HttpShared) {
-    if let Some(tcp) = connection.downcast_ref::<tokio::net::TcpStream>()
-        && let Err(error) = SockRef::from(tcp).set_tcp_user_timeout(Some(shared.client_stall))
-    {
-        tracing::debug!(%error, "the client's stall timeout was not set");
+pub fn on_connect(io: &ClientIo, extensions: &mut Extensions, shared: &HttpShared) {
+    let set = SockRef::from(io.tcp()).set_tcp_user_timeout(Some(shared.client_stall));
+    if let Err(error) = set.and_then(|()| io.tcp().set_nodelay(true)) {
+        tracing::debug!(%error, "a client's connection was not set up");
     }
+    extensions.insert(Rc::clone(io.connection()));
     shared.metrics.client_connections.inc();
     extensions.insert(CountedConnection(shared.metrics.client_connections.clone()));
 }
@@ -130,8 +131,9 @@ async fn call(
             return Err(failure);
         }
     };
+    let running = request.conn_data::<Rc<Connection>>().map(Connection::run);
     let answer = worker.relay.call(&call, record).await?;
-    Ok(reply::answer(answer, call.caller.may_see_routing))
+    Ok(reply::answer(answer, running, call.caller.may_see_routing))
 }
 
 async fn admitted(

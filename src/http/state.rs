@@ -49,6 +49,8 @@ impl Worker {
 #[derive(Debug, Default)]
 pub struct Drain {
     started: AtomicBool,
+    /// Cancelled when new calls are refused: idle connections close.
+    pub begun: CancellationToken,
     /// Cancelled when streams must end.
     pub cut: CancellationToken,
 }
@@ -57,6 +59,7 @@ impl Drain {
     /// Refuses new calls from now on.
     pub fn start(&self) {
         self.started.store(true, Ordering::Relaxed);
+        self.begun.cancel();
     }
 
     /// Whether new calls are refused.

@@ -93,7 +93,8 @@ impl SpoolWriter {
     }
 
     async fn flush(&mut self) -> Result<(), SpoolError> {
-        let bytes = self.memory.split().freeze();
+        // The buffer comes back, to be filled again: a new one each time would be freed over there.
+        let mut bytes = std::mem::take(&mut self.memory);
         let file = self.file.take();
         let written = spawn_blocking(move || -> io::Result<_> {
             let (file, len) = match file {
@@ -101,9 +102,12 @@ impl SpoolWriter {
                 None => (Arc::new(tempfile::tempfile()?), 0),
             };
             file.write_all_at(&bytes, len)?;
-            Ok((file, len + bytes.len() as u64))
+            let len = len + bytes.len() as u64;
+            bytes.clear();
+            Ok((file, len, bytes))
         });
-        self.file = Some(written.await.map_err(io::Error::other)??);
+        let (file, len, bytes) = written.await.map_err(io::Error::other)??;
+        (self.file, self.memory) = (Some((file, len)), bytes);
         Ok(())
     }
 }

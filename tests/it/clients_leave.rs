@@ -151,3 +151,26 @@ async fn a_stream_that_was_left_leaves_its_worker_well() {
         assert_eq!(app.client().chat(&chat("m")).await.status, 200);
     }
 }
+
+/// Who sends far more than its request during a call is taken for gone, since its leaving cannot be
+/// seen behind what is not read.
+#[tokio::test]
+async fn with_more_sent_than_was_asked_for() {
+    let upstream = Upstream::start(|exchange| exchange.until_left()).await;
+    let app = TestApp::start(&format!("[server]\nworkers = 1\n{}", upstream.channel("a", "")));
+    let next = "GET /health HTTP/1.1\r\nhost: t\r\n\r\n".repeat(8_000);
+    for (n, leaving) in ALL.into_iter().enumerate() {
+        let mut request = app.client().request("POST", "/v1/chat/completions", chat("m").as_bytes());
+        request.extend_from_slice(next.as_bytes());
+        let tcp = app.client().open(&request).await;
+        let _half = leaving.leave(tcp).await;
+        eventually(&format!("{leaving:?}: the connection ends"), || {
+            app.shared().metrics.client_connections.get() == 0
+        })
+        .await;
+        eventually(&format!("{leaving:?}: the permit returns"), || app.cell("a").gate.in_flight() == 0).await;
+        eventually(&format!("{leaving:?}: the upstream is left"), || upstream.left() == upstream.count())
+            .await;
+        assert!(upstream.count() <= n + 1);
+    }
+}

@@ -145,6 +145,34 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn what_is_sent_during_a_call_is_answered_after_it() {
+    let go = std::sync::Arc::new(tokio::sync::Notify::new());
+    let told = go.clone();
+    let upstream = Upstream::start(move |exchange| {
+        let told = told.clone();
+        async move {
+            told.notified().await;
+            exchange.answer_well("hi").await
+        }
+    })
+    .await;
+    let app = TestApp::start(&upstream.channel("a", ""));
+    let body = chat("m");
+    let mut tcp = app.client().open(call(&format!("content-length: {}", body.len()), &body).as_bytes()).await;
+    super::support::eventually("the upstream is asked", || upstream.count() == 1).await;
+    const MORE: usize = 1_500;
+    let next = "GET /health HTTP/1.1\r\nhost: t\r\n\r\n".repeat(MORE);
+    let last = "GET /health HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n";
+    tcp.write_all(next.as_bytes()).await.unwrap();
+    tcp.write_all(last.as_bytes()).await.unwrap();
+    go.notify_one();
+    let mut all = Vec::new();
+    timeout(SOON, tcp.read_to_end(&mut all)).await.expect("the connection is closed").unwrap();
+    let all = String::from_utf8(all).unwrap();
+    assert_eq!(all.matches("HTTP/1.1 200 OK").count(), MORE + 2);
+}
+
+#[tokio::test]
 async fn old_and_odd_but_valid_forms_are_served() {
     let (app, upstream) = start().await;
     let body = chat("m");
