@@ -98,7 +98,7 @@ pub(super) fn serve(
             .h1(map_config(app, |()| AppConfig::default()));
         fn_service(async |tcp: TcpStream| {
             let peer = tcp.peer_addr().ok();
-            Ok((ClientIo::new(tcp), peer))
+            Ok((ClientIo::new(tcp, KEEP_ALIVE + HEAD_TIMEOUT), peer))
         })
         .and_then(http)
     })?;

@@ -5,6 +5,8 @@
 //! behind what it has read. So what a client sends during its call is kept here until the call ends.
 //! One who closes its side, or sends much, has left: nothing more is written then, since actix would
 //! wait with the call in hand until all is taken.
+//!
+//! actix limits the time for a connection's first head only, so the others' is limited here.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,12 +14,14 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
 use tokio_util::io::poll_read_buf;
 
@@ -27,18 +31,55 @@ const TURN: usize = 64 << 10;
 const AHEAD: usize = 64 << 10;
 
 /// What the requests of one connection know of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connection {
+    handlers: Cell<u32>,
     calls: Cell<u32>,
+    /// When the last handler or call ended.
+    idle_since: Cell<Instant>,
     /// Wakes the connection when it may be read again.
     reader: RefCell<Option<Waker>>,
 }
 
 impl Connection {
+    fn new() -> Rc<Self> {
+        Rc::new(Self {
+            handlers: Cell::default(),
+            calls: Cell::default(),
+            idle_since: Cell::new(Instant::now()),
+            reader: RefCell::default(),
+        })
+    }
+
+    /// How long nobody has been at work for this connection.
+    fn idle_for(&self) -> Duration {
+        match self.handlers.get() + self.calls.get() {
+            0 => self.idle_since.get().elapsed(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Notes that a handler is at work, until what is given back is dropped.
+    pub(super) fn handle(self: &Rc<Self>) -> Handling {
+        self.handlers.set(self.handlers.get() + 1);
+        Handling(Rc::clone(self))
+    }
+
     /// Notes that a call has come in whole and runs, until what is given back is dropped.
     pub(super) fn run(self: &Rc<Self>) -> Running {
         self.calls.set(self.calls.get() + 1);
         Running(Rc::clone(self))
+    }
+}
+
+/// A handler is at work for a connection.
+#[derive(Debug)]
+pub(super) struct Handling(Rc<Connection>);
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        self.0.handlers.set(self.0.handlers.get() - 1);
+        self.0.idle_since.set(Instant::now());
     }
 }
 
@@ -49,6 +90,7 @@ pub(super) struct Running(Rc<Connection>);
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.calls.set(self.0.calls.get() - 1);
+        self.0.idle_since.set(Instant::now());
         if let Some(reader) = self.0.reader.take() {
             reader.wake();
         }
@@ -66,12 +108,24 @@ pub struct ClientIo {
     ahead: BytesMut,
     /// Whether the client left during a call.
     left: bool,
+    /// How long a client may take to ask again.
+    patience: Duration,
+    /// Fires when that has passed; set again where it fires early.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl ClientIo {
-    /// Takes an accepted connection.
-    pub fn new(tcp: TcpStream) -> Self {
-        Self { tcp, connection: Rc::default(), taken: 0, ahead: BytesMut::new(), left: false }
+    /// Takes an accepted connection, which ends where no request has come in whole for `patience`.
+    pub fn new(tcp: TcpStream, patience: Duration) -> Self {
+        Self {
+            tcp,
+            connection: Connection::new(),
+            taken: 0,
+            ahead: BytesMut::new(),
+            left: false,
+            patience,
+            timer: None,
+        }
     }
 
     /// The socket.
@@ -82,6 +136,19 @@ impl ClientIo {
     /// What its requests know of it.
     pub(super) fn connection(&self) -> &Rc<Connection> {
         &self.connection
+    }
+
+    /// Whether the client has taken too long to ask again; otherwise arranges to be woken then.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let rest = self.patience.saturating_sub(self.connection.idle_for());
+            if rest.is_zero() {
+                return Poll::Ready(());
+            }
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(rest)));
+            ready!(timer.as_mut().poll(cx));
+            self.timer = None;
+        }
     }
 
     /// Keeps what comes; ends the reading when the client leaves or sends too much.
@@ -122,7 +189,12 @@ impl AsyncRead for ClientIo {
         let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
         match polled {
             Poll::Ready(_) => self.taken += buf.filled().len() - before,
-            Poll::Pending => self.taken = 0,
+            Poll::Pending => {
+                self.taken = 0;
+                // Read as the end of the bytes.
+                ready!(self.poll_overdue(cx));
+                return Poll::Ready(Ok(()));
+            }
         }
         polled
     }
@@ -142,5 +214,59 @@ impl AsyncWrite for ClientIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        time::timeout,
+    };
+
+    use super::*;
+
+    async fn pair(patience: Duration) -> (TcpStream, ClientIo) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        (client, ClientIo::new(listener.accept().await.expect("accepted").0, patience))
+    }
+
+    async fn read(io: &mut ClientIo) -> Option<usize> {
+        timeout(Duration::from_millis(200), io.read(&mut [0; 8])).await.ok().map(|r| r.expect("readable"))
+    }
+
+    #[actix_web::test]
+    async fn half_a_head_does_not_hold_a_connection() {
+        let (mut client, mut io) = pair(Duration::from_millis(50)).await;
+        client.write_all(b"GET /").await.expect("written");
+        assert_eq!(read(&mut io).await, Some(5));
+        assert_eq!(read(&mut io).await, Some(0), "ended by us");
+    }
+
+    #[actix_web::test]
+    async fn a_handler_at_work_is_waited_for() {
+        let (mut client, mut io) = pair(Duration::from_millis(50)).await;
+        let handling = io.connection().handle();
+        assert_eq!(read(&mut io).await, None);
+        client.write_all(b"rest").await.expect("written");
+        assert_eq!(read(&mut io).await, Some(4));
+        drop(handling);
+        assert_eq!(read(&mut io).await, Some(0));
+    }
+
+    #[actix_web::test]
+    async fn what_comes_during_a_call_is_read_after_it() {
+        let (mut client, mut io) = pair(Duration::from_secs(60)).await;
+        let running = io.connection().run();
+        client.write_all(b"next").await.expect("written");
+        assert_eq!(read(&mut io).await, None);
+        drop(running);
+        assert_eq!(read(&mut io).await, Some(4));
+        let _running = io.connection().run();
+        client.write_all(&vec![0; AHEAD]).await.expect("written");
+        assert_eq!(read(&mut io).await, Some(0), "who sends so much is taken for gone");
+        assert!(io.write(b"x").await.is_err());
     }
 }

@@ -73,6 +73,7 @@ fn handle(
 }
 
 async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
+    let _handling = request.conn_data::<Rc<Connection>>().map(Connection::handle);
     let mut buffer = uuid::Uuid::encode_buffer();
     let id: Rc<str> = Rc::from(&*uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer));
     let face = Dialect::OpenAi;

@@ -174,3 +174,20 @@ async fn with_more_sent_than_was_asked_for() {
         assert!(upstream.count() <= n + 1);
     }
 }
+
+#[tokio::test]
+async fn while_its_large_body_goes_to_an_upstream_that_does_not_read() {
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", deaf.local_addr().unwrap());
+    let app = TestApp::start(&super::support::upstream::channel("a", &url, ""));
+    let body = format!(r#"{{"model":"m","messages":["{}"]}}"#, "x".repeat(20 << 20));
+    let request = app.client().request("POST", "/v1/chat/completions", body.as_bytes());
+    for leaving in ALL {
+        let tcp = app.client().open(&request).await;
+        eventually("the call runs", || app.cell("a").gate.in_flight() == 1).await;
+        let _half = leaving.leave(tcp).await;
+        eventually(&format!("{leaving:?}: the permit returns"), || app.cell("a").gate.in_flight() == 0).await;
+        eventually("the upstream connection ends", || app.cell("a").connections.count() == 0).await;
+        eventually("the body is let go", || app.shared().relay.bytes.used() == 0).await;
+    }
+}
