@@ -61,6 +61,24 @@ async fn a_connection_that_closes_as_the_request_arrives_is_tried_once_more_on_a
 }
 
 #[tokio::test]
+async fn a_kept_connection_that_closes_late_is_not_tried_again() {
+    let upstream = Upstream::start(|exchange: Exchange| async move {
+        if exchange.nth == 0 {
+            return exchange.answer_well("hello").await;
+        }
+        // By then the provider has worked on the request, and may bill it.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        After::Close
+    })
+    .await;
+    let app = app(1, &upstream.channel("up", ""));
+    assert_eq!(app.client().chat(&chat("m")).await.status, 200);
+    let answer = app.client().chat(&chat("m")).await;
+    assert_eq!((answer.status, answer.error_code().as_str()), (502, "upstream_closed"));
+    assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test]
 async fn a_new_connection_that_closes_is_not_tried_again() {
     let upstream = Upstream::start(|exchange: Exchange| async move {
         let served = String::from_utf8_lossy(&exchange.body).contains("well");
