@@ -211,3 +211,21 @@ async fn a_new_address_drains_the_old_connections_and_cuts_no_stream() {
     eventually("no connection to the old address is left", || old.connections() == 0).await;
     assert_eq!(old.count(), 2);
 }
+
+#[tokio::test]
+async fn a_channel_that_is_removed_keeps_no_connection() {
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let old = Upstream::start(gated(&gate)).await;
+    let new = Upstream::start(|exchange| exchange.answer_well("new")).await;
+    let app = app(2, &old.channel("up", ""));
+    let client = app.client();
+    assert_eq!(client.chat(&chat("m")).await.status, 200);
+    let streaming = client.clone();
+    let stream = tokio::spawn(async move { streaming.chat(&chat_stream("m")).await });
+    eventually("the stream has begun", || old.count() == 2).await;
+    app.reload(&format!("[server]\nworkers = 2\n{}", new.channel("other", ""))).await.unwrap();
+    eventually("the idle connection is closed", || old.connections() == 1).await;
+    gate.add_permits(1);
+    assert!(stream.await.unwrap().body.ends_with("data: [DONE]\n\n"));
+    eventually("the stream's connection is closed", || old.connections() == 0).await;
+}
