@@ -67,15 +67,15 @@ pub(super) async fn receive(
             Some(decoder) => {
                 for piece in chunk.chunks(INFLATE) {
                     decoder.write_all(piece).map_err(|_| not_gzip())?;
-                    let inflated = std::mem::take(decoder.get_mut());
-                    sink.push(inflated.into()).await?;
+                    sink.push_slice(decoder.get_ref()).await?;
+                    decoder.get_mut().clear();
                 }
             }
         }
     }
     if let Some(decoder) = inflate {
         let rest = decoder.finish().map_err(|_| not_gzip())?;
-        sink.push(rest.into()).await?;
+        sink.push_slice(&rest).await?;
     }
     sink.finish().await
 }
@@ -90,12 +90,21 @@ struct Sink {
 
 impl Sink {
     async fn push(&mut self, chunk: Bytes) -> Result<(), Failure> {
-        self.len += chunk.len() as u64;
+        self.check(&chunk)?;
+        self.writer.push(chunk).await.map_err(not_spooled)
+    }
+
+    async fn push_slice(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.check(bytes)?;
+        self.writer.push_slice(bytes).await.map_err(not_spooled)
+    }
+
+    fn check(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.len += bytes.len() as u64;
         if self.len > self.cap {
             return Err(admit::too_large(self.cap));
         }
-        self.scanner.push(&chunk).map_err(not_json)?;
-        if chunk.is_empty() { Ok(()) } else { self.writer.push(chunk).await.map_err(not_spooled) }
+        self.scanner.push(bytes).map_err(not_json)
     }
 
     async fn finish(self) -> Result<Received, Failure> {

@@ -104,6 +104,15 @@ impl Flow {
         Poll::Ready(())
     }
 
+    /// Takes silence for the end; true where the answer is whole as it stands.
+    pub(super) fn end_here(&mut self) -> bool {
+        self.source = None;
+        let finished = self.reader.finish(&mut self.events);
+        self.digest();
+        self.ended |= finished.is_ok() && self.failed.is_none();
+        self.ended
+    }
+
     fn digest(&mut self) {
         for event in self.events.drain(..) {
             match event {

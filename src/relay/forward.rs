@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix_web::body::{BodySize, MessageBody};
@@ -74,19 +74,19 @@ struct Watch {
 
 impl Watch {
     /// The deadline that has passed, if one has; otherwise arranges to be woken at the next.
-    fn poll_missed(&mut self, cx: &mut Context<'_>) -> Option<Failure> {
-        if let Some(failure) = self.poll_cut(cx) {
-            return Some(failure);
+    fn poll_missed(&mut self, cx: &mut Context<'_>) -> Option<Missed> {
+        if self.is_cut(cx) {
+            return Some(Missed::Cut);
         }
         loop {
             let now = Instant::now();
             let total = self.timeouts.total.saturating_sub(now - self.started);
             let idle = self.timeouts.idle.saturating_sub(now - self.last_read);
             if total.is_zero() {
-                return Some(fault::of_deadline(Deadline::Total, self.timeouts.total));
+                return Some(Missed::Deadline(Deadline::Total, self.timeouts.total));
             }
             if idle.is_zero() {
-                return Some(fault::of_deadline(Deadline::Idle, self.timeouts.idle));
+                return Some(Missed::Deadline(Deadline::Idle, self.timeouts.idle));
             }
             // The timer stays as it is while bytes come; when it fires early it is set again.
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(total.min(idle))));
@@ -98,11 +98,32 @@ impl Watch {
     }
 }
 
+/// Why an answer is not waited for any longer.
+#[derive(Clone, Copy)]
+enum Missed {
+    Deadline(Deadline, Duration),
+    /// The gateway ends.
+    Cut,
+}
+
+impl Missed {
+    fn is_silence(self) -> bool {
+        matches!(self, Self::Deadline(Deadline::Idle, _))
+    }
+
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::Deadline(deadline, after) => fault::of_deadline(deadline, after),
+            Self::Cut => admit::shutting_down(),
+        }
+    }
+}
+
 impl Watch {
-    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Option<Failure> {
+    fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
         let cut = &self.cut;
         let when_cut = self.when_cut.get_or_insert_with(|| Box::pin(cut.clone().cancelled_owned()));
-        when_cut.as_mut().poll(cx).is_ready().then(admit::shutting_down)
+        when_cut.as_mut().poll(cx).is_ready()
     }
 
     /// Notes that bytes came; true where the answer has lasted too long all the same.
@@ -184,10 +205,12 @@ impl AnswerBody {
                 }
                 Poll::Ready(()) => {}
                 Poll::Pending => {
-                    return match self.watch.poll_missed(cx) {
-                        Some(failure) => Poll::Ready(self.break_off(failure)),
-                        None => Poll::Pending,
-                    };
+                    match self.watch.poll_missed(cx) {
+                        // Some providers leave `[DONE]` out and the connection open.
+                        Some(missed) if missed.is_silence() && self.flow.end_here() => {}
+                        Some(missed) => return Poll::Ready(self.break_off(missed.into_failure())),
+                        None => return Poll::Pending,
+                    }
                 }
             }
         }

@@ -66,10 +66,25 @@ impl SpoolWriter {
             self.single = Some(chunk);
             return Ok(());
         }
+        self.copy(&chunk).await
+    }
+
+    /// Appends the next bytes from a buffer that is used again.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; the body cannot be finished then.
+    pub async fn push_slice(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        if !self.held.grow(bytes.len() as u64) {
+            return Err(SpoolError::Full);
+        }
+        self.copy(bytes).await
+    }
+
+    async fn copy(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         if let Some(first) = self.single.take() {
             self.memory.extend_from_slice(&first);
         }
-        self.memory.extend_from_slice(&chunk);
+        self.memory.extend_from_slice(bytes);
         if self.memory.len() > MEMORY {
             self.flush().await?;
         }

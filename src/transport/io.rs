@@ -11,6 +11,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use actix_rt::net::{ActixStream, Ready};
@@ -23,6 +24,10 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 use super::head::{self, Afterwards, Start};
+
+/// A kept connection that ends later than this after its request was not closed for being idle: the
+/// provider may have worked on the request, and asking again may be billed again.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What an end of the bytes means. Travels inside [`io::Error`] through awc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +87,8 @@ struct Exchange {
     served: u32,
     /// Bytes of this request written.
     written: u64,
+    /// When the first of them was.
+    began: Option<Instant>,
     /// How much of the answer came.
     answer: Progress,
     /// The request's rest is thrown away: the answer came early, or the peer takes no more.
@@ -100,7 +107,7 @@ enum Progress {
 
 impl Exchange {
     fn after(served: u32) -> Self {
-        Self { served, written: 0, answer: Progress::Nothing, swallow: false }
+        Self { served, written: 0, began: None, answer: Progress::Nothing, swallow: false }
     }
 }
 
@@ -158,7 +165,8 @@ impl GuardedIo {
     }
 
     fn end_before_answer(&self) -> Ended {
-        if self.exchange.served > 0 { Ended::Stale } else { Ended::NoAnswer }
+        let soon = self.exchange.began.is_none_or(|began| began.elapsed() < STALE_WITHIN);
+        if self.exchange.served > 0 && soon { Ended::Stale } else { Ended::NoAnswer }
     }
 }
 
@@ -197,6 +205,7 @@ impl AsyncWrite for GuardedIo {
         match self.poll_socket_write(cx, buf) {
             Poll::Ready(Ok(n)) => {
                 self.exchange.written += n as u64;
+                self.exchange.began.get_or_insert_with(Instant::now);
                 Poll::Ready(Ok(n))
             }
             // What the peer sent before it closed can still be read; reading tells the rest.

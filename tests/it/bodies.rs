@@ -225,7 +225,7 @@ async fn a_gzip_bomb_is_refused_in_little_memory() {
     let answer = client.post("/v1/chat/completions", &bomb).await;
     assert_eq!((answer.status, answer.error_code().as_str()), (413, "request_too_large"));
     let grown = process.peak_memory() - before;
-    assert!(grown < 32 << 20, "{grown} bytes, of 70 MiB");
+    assert!(grown < 16 << 20, "{grown} bytes, of 70 MiB");
 }
 
 #[tokio::test]

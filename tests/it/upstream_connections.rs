@@ -61,6 +61,24 @@ async fn a_connection_that_closes_as_the_request_arrives_is_tried_once_more_on_a
 }
 
 #[tokio::test]
+async fn a_kept_connection_that_closes_late_is_not_tried_again() {
+    let upstream = Upstream::start(|exchange: Exchange| async move {
+        if exchange.nth == 0 {
+            return exchange.answer_well("hello").await;
+        }
+        // By then the provider has worked on the request, and may bill it.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        After::Close
+    })
+    .await;
+    let app = app(1, &upstream.channel("up", ""));
+    assert_eq!(app.client().chat(&chat("m")).await.status, 200);
+    let answer = app.client().chat(&chat("m")).await;
+    assert_eq!((answer.status, answer.error_code().as_str()), (502, "upstream_closed"));
+    assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test]
 async fn a_new_connection_that_closes_is_not_tried_again() {
     let upstream = Upstream::start(|exchange: Exchange| async move {
         let served = String::from_utf8_lossy(&exchange.body).contains("well");
@@ -110,12 +128,12 @@ async fn through_one_connection(workers: usize) {
         })
         .collect();
     eventually("all but one wait", || app.cell("up").connections.waiting() == 7).await;
-    assert_eq!(upstream.connections(), 1);
+    eventually("one has the connection", || upstream.connections() == 1).await;
     gate.add_permits(8);
     for call in calls {
         let answer = call.await.unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
-        assert!(upstream.connections() <= 1);
+        assert!(app.cell("up").connections.count() <= 1);
     }
 }
 
@@ -192,4 +210,22 @@ async fn a_new_address_drains_the_old_connections_and_cuts_no_stream() {
     assert!(answer.complete && answer.body.ends_with("data: [DONE]\n\n"), "{answer:?}");
     eventually("no connection to the old address is left", || old.connections() == 0).await;
     assert_eq!(old.count(), 2);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_removed_keeps_no_connection() {
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let old = Upstream::start(gated(&gate)).await;
+    let new = Upstream::start(|exchange| exchange.answer_well("new")).await;
+    let app = app(2, &old.channel("up", ""));
+    let client = app.client();
+    assert_eq!(client.chat(&chat("m")).await.status, 200);
+    let streaming = client.clone();
+    let stream = tokio::spawn(async move { streaming.chat(&chat_stream("m")).await });
+    eventually("the stream has begun", || old.count() == 2).await;
+    app.reload(&format!("[server]\nworkers = 2\n{}", new.channel("other", ""))).await.unwrap();
+    eventually("the idle connection is closed", || old.connections() == 1).await;
+    gate.add_permits(1);
+    assert!(stream.await.unwrap().body.ends_with("data: [DONE]\n\n"));
+    eventually("the stream's connection is closed", || old.connections() == 0).await;
 }

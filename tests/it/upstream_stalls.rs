@@ -3,7 +3,7 @@
 use super::support::{
     Exchange, TestApp, Upstream, chat, chat_stream, eventually,
     fault::{CHUNKED, Sees, check_address, check_with, chunk, json_head, stream_head},
-    upstream::{After, event},
+    upstream::{After, STREAM_END, completion, event},
 };
 
 const FIRST_BYTE: &str = "[channel.timeouts]\nfirst_byte = \"150ms\"\nfirst_byte_stream = \"150ms\"\n";
@@ -48,6 +48,23 @@ async fn silence_between_events_ends_at_the_idle_timeout() {
     };
     let broken = Sees::Broken("upstream_idle_timeout");
     check_with(IDLE, script, broken, broken).await;
+}
+
+#[tokio::test]
+async fn silence_after_the_finish_reason_is_an_end() {
+    let script = |mut exchange: Exchange| async move {
+        let end = STREAM_END.replace("data: [DONE]\n\n", "");
+        let whole = completion("hello", "m");
+        let whole = json_head(whole.len()) + &whole;
+        let stream = stream_head(CHUNKED) + &chunk(&event("hello")) + &chunk(&end);
+        if !exchange.wants_stream() {
+            exchange.write(whole).await;
+            return After::Keep(exchange);
+        }
+        exchange.write(stream).await;
+        exchange.until_left().await
+    };
+    check_with(IDLE, script, Sees::Well, Sees::Well).await;
 }
 
 #[tokio::test]

@@ -117,6 +117,11 @@ impl ChannelCell {
         }
     }
 
+    /// Has kept connections closed: the channel is no longer wanted. For the roster alone.
+    pub(super) fn retire_connections(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
     pub(super) fn publish_health(&self, report: HealthReport) {
         self.success_rate.store(report.success_rate.to_bits(), Ordering::Relaxed);
         self.first_byte_us.store(report.first_byte.as_micros() as u64, Ordering::Relaxed);

@@ -59,6 +59,7 @@ impl Roster {
                 if old.supervisor.try_send(Retire).is_err() {
                     tracing::warn!(channel = %name, "channel supervisor was gone before it was retired");
                 }
+                old.cell.retire_connections();
                 self.removed.insert(name, Arc::downgrade(&old.cell));
             }
         }
