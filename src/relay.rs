@@ -6,6 +6,7 @@
 pub mod admit;
 mod attempt;
 pub mod budget;
+pub mod deadline;
 mod fault;
 mod flow;
 pub mod forward;
@@ -13,10 +14,11 @@ mod link;
 pub mod settle;
 pub mod spool;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
 use penstock_actors::{
+    channel::SlotMap,
     domain::ChannelName,
     router::{Pinned, Plan, RouteTable, TableHandle, Unroutable},
 };
@@ -54,7 +56,7 @@ pub struct RelayShared {
 pub struct Relay {
     shared: Arc<RelayShared>,
     transport: Rc<dyn Transport>,
-    links: RefCell<HashMap<u32, Rc<Link>>>,
+    links: RefCell<SlotMap<Rc<Link>>>,
     /// The shared one's child, so that workers do not contend for its lock.
     cut: CancellationToken,
 }

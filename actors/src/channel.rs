@@ -5,8 +5,10 @@ pub mod connections;
 pub mod gate;
 pub mod health;
 pub mod roster;
+pub mod slot;
 pub mod supervisor;
 
 pub use cell::ChannelCell;
 pub use connections::{ConnectionSlot, Connections};
 pub use gate::{Gate, Permit};
+pub use slot::SlotMap;

@@ -6,13 +6,13 @@ use actix_web::{HttpRequest, http::header, web};
 use bytes::Bytes;
 use flate2::write::GzDecoder;
 use futures_core::Stream as _;
-use tokio::time::timeout;
 
 use crate::{
     provider::Failure,
     relay::{
         admit,
         budget::Held,
+        deadline::within,
         spool::{Spool, SpoolError, SpoolWriter},
     },
     wire::json::{JsonError, Scanner, TopLevel, Watch},
@@ -50,7 +50,7 @@ pub(super) async fn receive(
     let mut payload = std::pin::Pin::new(payload);
     loop {
         let next = std::future::poll_fn(|cx| payload.as_mut().poll_next(cx));
-        let chunk = match timeout(STALLED, next).await {
+        let chunk = match within(STALLED, next).await {
             Ok(Some(Ok(chunk))) => chunk,
             Ok(Some(Err(error))) => {
                 return Err(Failure::invalid_request(

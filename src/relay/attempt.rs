@@ -14,10 +14,10 @@ use penstock_actors::{
     domain::{Delivery, Fault, Timeouts},
     router::Route,
 };
-use tokio::time::timeout;
 
 use super::{
     Call, Relay,
+    deadline::within,
     fault::{self, Deadline},
     flow::Flow,
     link::Link,
@@ -57,7 +57,7 @@ impl Relay {
     ) -> Result<Begun, Failure> {
         let started = Instant::now();
         let deadline = route.spec.timeouts.first_byte_for(call.facts.delivery);
-        let begun = match timeout(deadline, self.begin(call, route, link)).await {
+        let begun = match within(deadline, self.begin(call, route, link)).await {
             Ok(begun) => begun,
             Err(_) => Err(fault::of_deadline(Deadline::FirstByte, deadline)),
         };
@@ -239,7 +239,7 @@ async fn read_error(mut incoming: Incoming, idle: Duration) -> BytesMut {
     let mut body = BytesMut::new();
     while body.len() < ERROR_BODY {
         let next = poll_fn(|cx| incoming.body.as_mut().poll_next(cx));
-        match timeout(idle.min(Duration::from_secs(5)), next).await {
+        match within(idle.min(Duration::from_secs(5)), next).await {
             Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY - body.len())]),
             _ => break,
         }

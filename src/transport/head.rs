@@ -48,6 +48,22 @@ pub(super) enum Afterwards {
     Close,
 }
 
+/// Whether these bytes begin with a whole head that awc reads rightly: final, of HTTP/1.1, the body framed.
+///
+/// Nearly every answer is so, and needs no second parser.
+pub(super) fn is_usual(bytes: &[u8]) -> bool {
+    let is_final = |status: &[u8]| matches!(status.first(), Some(b'2'..=b'5'));
+    if !bytes.strip_prefix(b"HTTP/1.1 ").is_some_and(is_final) {
+        return false;
+    }
+    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return false };
+    let frames = |line: &[u8]| {
+        let named = |name: &[u8]| line.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name));
+        named(b"content-length:") || named(b"transfer-encoding:")
+    };
+    bytes[..end].split(|b| *b == b'\n').skip(1).any(frames)
+}
+
 /// Reads the start of an answer.
 pub(super) fn read(bytes: &[u8]) -> Start {
     let mut lines = [httparse::EMPTY_HEADER; MOST_LINES];
@@ -116,6 +132,21 @@ mod tests {
             "HTTP/1.1 304 Not Modified\r\netag: x\r\n\r\n",
         ] {
             assert_eq!(corrected(head, Afterwards::Keep), head);
+        }
+    }
+
+    #[test]
+    fn usual_heads_are_known_at_sight_and_no_others() {
+        for (head, wanted) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", true),
+            ("HTTP/1.1 500 X\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", false),
+            ("HTTP/1.1 200 OK\r\na: b\r\n\r\ncontent-length: 5\r\n", false),
+            ("HTTP/1.1 103 X\r\ncontent-length: 5\r\n\r\n", false),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\n", false),
+            ("\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", false),
+        ] {
+            assert_eq!(is_usual(head.as_bytes()), wanted, "{head}");
         }
     }
 

@@ -135,6 +135,26 @@ impl GuardedIo {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads the start of an answer straight into awc's buffer, if it is a whole head that awc reads rightly;
+    /// otherwise it is held. True where awc may read it.
+    fn poll_usual(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        let before = buf.filled().len();
+        let read = ready!(self.poll_socket_read(cx, buf));
+        let came = &buf.filled()[before..];
+        if read.is_err() || came.is_empty() {
+            return Poll::Ready(Err(self.end_before_answer().into_io()));
+        }
+        if head::is_usual(came) {
+            self.exchange.answer = Progress::Body;
+            return Poll::Ready(Ok(true));
+        }
+        self.held.extend_from_slice(came);
+        buf.set_filled(before);
+        self.exchange.answer = Progress::Head;
+        self.look_for_head(Afterwards::Keep);
+        Poll::Ready(Ok(false))
+    }
+
     fn look_for_head(&mut self, afterwards: Afterwards) {
         loop {
             match head::read(&self.held) {
@@ -176,6 +196,12 @@ impl AsyncRead for GuardedIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.exchange.answer == Progress::Nothing
+            && !self.exchange.swallow
+            && ready!(self.poll_usual(cx, buf))?
+        {
+            return Poll::Ready(Ok(()));
+        }
         if self.exchange.answer != Progress::Body {
             let afterwards = if self.exchange.swallow { Afterwards::Close } else { Afterwards::Keep };
             ready!(self.poll_head(cx, afterwards))?;

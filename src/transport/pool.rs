@@ -6,7 +6,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -25,7 +24,7 @@ use awc::{
 };
 use bytes::Bytes;
 use futures_core::{Stream, future::LocalBoxFuture};
-use penstock_actors::channel::ChannelCell;
+use penstock_actors::channel::{ChannelCell, SlotMap};
 
 use super::{
     Incoming, Outgoing, OutgoingBody, SharedTransport, Transport, TransportError, Via,
@@ -40,7 +39,7 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// The transport of one worker.
 pub struct AwcTransport {
     shared: Arc<SharedTransport>,
-    kept: Rc<RefCell<HashMap<u32, Kept>>>,
+    kept: Rc<RefCell<SlotMap<Kept>>>,
 }
 
 /// A channel's connections that no request uses, the last used at the end.
@@ -62,7 +61,7 @@ struct Line {
 impl AwcTransport {
     /// Makes the transport of the calling worker, and the task that sweeps it.
     pub fn new(shared: Arc<SharedTransport>) -> Self {
-        let kept: Rc<RefCell<HashMap<u32, Kept>>> = Rc::default();
+        let kept: Rc<RefCell<SlotMap<Kept>>> = Rc::default();
         let mut evict = shared.evictions();
         let weak = Rc::downgrade(&kept);
         actix_rt::spawn(async move {
@@ -232,7 +231,7 @@ struct Body {
     answer: Answer,
     close_delimited: bool,
     line: Option<(Line, Arc<ChannelCell>)>,
-    kept: Rc<RefCell<HashMap<u32, Kept>>>,
+    kept: Rc<RefCell<SlotMap<Kept>>>,
 }
 
 impl Body {
