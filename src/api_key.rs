@@ -179,14 +179,18 @@ impl KeyFile {
     ///
     /// # Errors
     /// Where the data directory cannot be written.
-    pub fn create(&mut self, data_dir: &Path, name: &str) -> io::Result<String> {
+    pub fn create(data_dir: &Path, name: &str) -> io::Result<String> {
+        std::fs::create_dir_all(data_dir)?;
+        // Two at once would each write the file without the other's key.
+        let lock = std::fs::File::create(data_dir.join("keys.lock"))?;
+        lock.lock()?;
+        let mut keys = Self::load(data_dir)?;
         let secret = generate();
         let sha256 = digest(&secret).iter().map(|b| format!("{b:02x}")).collect();
-        self.keys.push(StoredKey { name: name.to_owned(), sha256 });
-        std::fs::create_dir_all(data_dir)?;
+        keys.keys.push(StoredKey { name: name.to_owned(), sha256 });
         // Written beside and renamed, so that a crash leaves the old file or the new one.
         let mut file = tempfile::NamedTempFile::new_in(data_dir)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.write_all(&serde_json::to_vec_pretty(&keys)?)?;
         file.as_file().sync_all()?;
         file.persist(path(data_dir)).map_err(|e| e.error)?;
         Ok(secret)
@@ -204,7 +208,7 @@ mod tests {
     #[test]
     fn a_created_key_is_found_after_a_restart_and_its_secret_is_not_in_the_file() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let secret = KeyFile::default().create(dir.path(), "first").expect("written");
+        let secret = KeyFile::create(dir.path(), "first").expect("written");
         assert_eq!(secret.len(), 3 + 64);
         let stored = KeyFile::load(dir.path()).expect("readable");
         let table = KeyTable::build(&[], &stored);

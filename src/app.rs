@@ -6,7 +6,11 @@ mod listener;
 mod log;
 mod providers;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
@@ -24,6 +28,26 @@ pub struct Source {
     pub file: Option<PathBuf>,
     /// What flags set over it.
     pub overrides: Overrides,
+}
+
+/// The settings file that is looked for where Penstock runs.
+pub const USUAL_FILE: &str = "penstock.toml";
+
+impl Source {
+    /// Takes the usual file where none is named. Once it was there it is expected: its absence later is a
+    /// mistake, not a wish for the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the system does not say whether the file is there.
+    pub fn find(&mut self) -> Result<(), ConfigError> {
+        let usual = Path::new(USUAL_FILE);
+        let there =
+            usual.try_exists().map_err(|error| ConfigError::Unreadable { path: usual.into(), error })?;
+        if self.file.is_none() && there {
+            self.file = Some(usual.into());
+        }
+        Ok(())
+    }
 }
 
 /// When a key is made at the start.
@@ -47,20 +71,25 @@ pub fn load(source: &Source) -> Result<Settings, ConfigError> {
 ///
 /// # Errors
 /// A sentence, where the gateway cannot start.
-pub fn serve(source: Source, first_key: FirstKey) -> Result<(), String> {
+pub fn serve(mut source: Source, first_key: FirstKey) -> Result<(), String> {
+    source.find().map_err(|e| e.to_string())?;
     let settings = load(&source).map_err(|e| e.to_string())?;
     log::start(&settings.log)?;
     actix_web::rt::System::new().block_on(async move {
-        let secret = prepare_key(&settings, first_key)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
-        let gateway = Gateway::start(settings, Options::default()).await?;
+        let gateway = Gateway::start(settings.clone(), Options::default()).await?;
+        // After the port is ours: a key that nobody saw must not stay behind.
+        let secret = prepare_key(&settings, first_key)?;
+        if secret.is_some() {
+            gateway.apply(settings).await?;
+        }
         greet(&gateway, secret.as_deref());
         let ended = terminated();
         let mut ended = std::pin::pin!(ended);
         loop {
             tokio::select! {
                 () = &mut ended => break,
-                _ = hangup.recv() => reload(&gateway, &source).await,
+                _ = hangup.recv() => reload(&gateway, &mut source).await,
             }
         }
         gateway.stop().await;
@@ -85,8 +114,8 @@ pub async fn terminated() {
 }
 
 /// Reads the file again and puts the difference in force; an invalid file changes nothing.
-async fn reload(gateway: &Gateway, source: &Source) {
-    match load(source) {
+async fn reload(gateway: &Gateway, source: &mut Source) {
+    match source.find().and_then(|()| load(source)) {
         Ok(settings) => match gateway.apply(settings).await {
             Ok(differences) if differences.is_empty() => tracing::info!("settings read again: no difference"),
             Ok(differences) => {
@@ -105,9 +134,9 @@ fn prepare_key(settings: &Settings, first_key: FirstKey) -> Result<Option<String
     let data_dir = &settings.server.data_dir;
     let sentence =
         |e: std::io::Error| format!("the data directory {} cannot be used: {e}", data_dir.display());
-    let mut stored = KeyFile::load(data_dir).map_err(sentence)?;
-    let due = first_key == FirstKey::Fresh || (stored.is_empty() && settings.keys.is_empty());
-    due.then(|| stored.create(data_dir, "first").map_err(sentence)).transpose()
+    let none = settings.keys.is_empty() && KeyFile::load(data_dir).map_err(sentence)?.is_empty();
+    let due = first_key == FirstKey::Fresh || none;
+    due.then(|| KeyFile::create(data_dir, "first").map_err(sentence)).transpose()
 }
 
 /// Says where the gateway is and how to try it. The secret is shown here and nowhere else.

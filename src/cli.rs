@@ -8,7 +8,7 @@ use crate::{api_key::KeyFile, app, config::Overrides, mock};
 
 /// One address, one key, every model.
 #[derive(Debug, Parser)]
-#[command(name = "penstock", version, about)]
+#[command(name = "penstock", version, about, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -61,13 +61,16 @@ struct Settings {
 
 impl Settings {
     fn source(self) -> app::Source {
-        let file = self.config.or_else(|| {
-            let usual = PathBuf::from("penstock.toml");
-            usual.exists().then_some(usual)
-        });
         let every = |port| SocketAddr::from(([0, 0, 0, 0], port));
         let overrides = Overrides { listen: self.listen.or(self.port.map(every)), data_dir: self.data_dir };
-        app::Source { file, overrides }
+        app::Source { file: self.config, overrides }
+    }
+}
+
+impl Settings {
+    fn load(self) -> Result<crate::config::Settings, String> {
+        let mut source = self.source();
+        source.find().and_then(|()| app::load(&source)).map_err(|e| e.to_string())
     }
 }
 
@@ -105,15 +108,14 @@ impl Cli {
             }
             Command::Mock(mock) => run_mock(mock),
             Command::Check(settings) => {
-                let settings = app::load(&settings.source()).map_err(|e| e.to_string())?;
+                let settings = settings.load()?;
                 println!("settings are valid: {} channels", settings.catalog.channels.len());
                 Ok(())
             }
             Command::Key { command: KeyCommand::Create { name, settings } } => {
-                let data_dir = app::load(&settings.source()).map_err(|e| e.to_string())?.server.data_dir;
-                let secret = KeyFile::load(&data_dir)
-                    .and_then(|mut keys| keys.create(&data_dir, &name))
-                    .map_err(|e| format!("{}: {e}", data_dir.display()))?;
+                let data_dir = settings.load()?.server.data_dir;
+                let secret =
+                    KeyFile::create(&data_dir, &name).map_err(|e| format!("{}: {e}", data_dir.display()))?;
                 println!("{secret}");
                 Ok(())
             }

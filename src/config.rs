@@ -16,7 +16,7 @@ use std::{
 
 use penstock_actors::domain::{Catalog, ChannelSpec};
 
-pub use resolve::{ProviderDefaults, Providers};
+pub use resolve::{ProviderDefaults, Providers, RESERVED};
 
 use crate::api_key::KeySpec;
 
@@ -89,13 +89,17 @@ pub enum ConfigError {
         /// What the system said.
         error: std::io::Error,
     },
-    /// Not TOML, a misspelt key or a wrong type, with line and column.
-    #[error("{path}: {error}")]
+    /// Not TOML, a misspelt key or a wrong type. The line itself is not shown: it may hold a secret.
+    #[error("{path}, line {line}, column {column}: {problem}")]
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// What is wrong and where.
-        error: Box<toml::de::Error>,
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1, in characters.
+        column: usize,
+        /// What is wrong.
+        problem: String,
     },
     /// A value that cannot be, or two that contradict.
     #[error("{key}: {problem}")]
@@ -136,11 +140,24 @@ pub fn load(
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
-            toml::from_str(&text)
-                .map_err(|error| ConfigError::Malformed { path: path.into(), error: Box::new(error) })?
+            toml::from_str(&text).map_err(|error| malformed(path, &text, &error))?
         }
     };
     resolve::resolve(raw, overrides, providers)
+}
+
+fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = text.get(..error.span().map_or(0, |s| s.start)).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    // Of the line, what stands before the equals sign: a key, never a value.
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let key = line.split_once('=').map(|(key, _)| format!("{}: ", key.trim())).unwrap_or_default();
+    ConfigError::Malformed {
+        path: path.into(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        problem: format!("{key}{}", error.message()),
+    }
 }
 
 /// Says in words what differs between two catalogs, a line each.

@@ -19,7 +19,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 use http::{HeaderName, HeaderValue};
 use penstock_actors::{
     channel::SlotMap,
-    domain::ChannelName,
+    domain::{ChannelName, Fault},
     router::{Pinned, Plan, RouteTable, TableHandle, Unroutable},
 };
 
@@ -147,45 +147,79 @@ impl Relay {
         let model = table.resolve(&call.facts.model);
         let mut plan = Plan::new(&table, model, &call.caller.group, call.pin)
             .map_err(|reason| unroutable(reason, call))?;
-        let mut last = None;
+        let mut telling = Telling::default();
         let mut roll = rand::random::<u64>;
         while let Some(route) = plan.next(&mut roll) {
-            let Some(permit) = route.cell.gate.try_enter() else { continue };
             let link = match self.link(route) {
-                Ok(link) => link,
-                Err(failure) => {
-                    last = Some(failure);
+                Ok(link) if link.row.endpoints.contains(&call.endpoint) => link,
+                Ok(link) => {
+                    telling.add(not_spoken(call, &link));
                     continue;
                 }
+                Err(failure) => {
+                    telling.add(failure);
+                    continue;
+                }
+            };
+            let Some(permit) = route.cell.gate.try_enter() else {
+                telling.add(saturated(call));
+                continue;
             };
             record.attempt(&route.spec.name);
             match self.attempt(call, route, &link, permit).await {
                 Ok(begun) => return Ok((begun, route.spec.name.clone())),
                 Err(failure) => {
+                    // The provider's own words may quote the request, so they stay out of the log.
                     tracing::debug!(call = %call.id, channel = %route.spec.name, code = failure.code,
-                        status = failure.status, reason = failure.message, "attempt failed");
+                        status = failure.status, "attempt failed");
                     if failure.next == Next::Tell {
                         return Err(failure);
                     }
-                    last = Some(failure);
+                    telling.add(failure);
                 }
             }
         }
-        Err(last.unwrap_or_else(|| {
+        let failure = telling.0.unwrap_or_else(|| saturated(call));
+        if failure.code == SATURATED {
             self.shared.metrics.saturated.inc();
-            saturated(call)
-        }))
+        }
+        Err(failure)
     }
 }
+
+/// The failure that says most of all that were met: a provider's own before a full gate, and both before
+/// "this channel cannot", which tells nothing of those that can. Of equals, the last.
+#[derive(Default)]
+struct Telling(Option<Failure>);
+
+impl Telling {
+    fn add(&mut self, failure: Failure) {
+        let weight = |f: &Failure| match f.fault {
+            Fault::Upstream => 2,
+            Fault::Gateway => 1,
+            Fault::Client => 0,
+        };
+        if self.0.as_ref().is_none_or(|known| weight(&failure) >= weight(known)) {
+            self.0 = Some(failure);
+        }
+    }
+}
+
+fn not_spoken(call: &Call, link: &Link) -> Failure {
+    let message = format!("The provider {} has no endpoint {}.", link.row.id, call.endpoint.as_str());
+    Failure { next: Next::Failover, ..Failure::invalid_request("endpoint_not_supported", None, message) }
+}
+
+/// The code of a call that found every gate full.
+const SATURATED: &str = "channels_saturated";
 
 fn unroutable(reason: Unroutable, call: &Call) -> Failure {
     let model = &call.facts.model;
     match reason {
         Unroutable::ModelUnknown => admit::model_not_found(model),
-        Unroutable::NotForGroup => {
-            let message =
-                format!("No channel serves the model '{model}' to the group '{}'.", call.caller.group);
-            Failure::gateway(503, "no_channel_for_group", message)
+        Unroutable::NoneServes => {
+            let message = format!("No channel serves the model '{model}' to you at the moment.");
+            Failure::gateway(503, "no_channel", message)
         }
         Unroutable::PinUnknown => Failure::invalid_request(
             "invalid_channel_id",
@@ -204,7 +238,7 @@ fn unroutable(reason: Unroutable, call: &Call) -> Failure {
 
 fn saturated(call: &Call) -> Failure {
     let message = format!("Every channel for the model '{}' is full at the moment.", call.facts.model);
-    let mut failure = Failure::gateway(429, "channels_saturated", message);
+    let mut failure = Failure::gateway(429, SATURATED, message);
     failure.kind = "rate_limit_error".to_owned();
     failure.retry_after = Some(std::time::Duration::from_secs(1));
     failure

@@ -1,6 +1,6 @@
 //! A running gateway: its parts, how they start, how settings are applied, in what order they stop.
 
-use std::{cell::RefCell, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{cell::RefCell, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
@@ -40,6 +40,8 @@ pub struct Gateway {
     shared: Arc<HttpShared>,
     transport: Arc<SharedTransport>,
     settings: RefCell<Settings>,
+    /// What a reload cannot change.
+    in_force: (config::Server, config::Log),
     /// The built-in mock channel, where one was ever wanted.
     mock: RefCell<Option<BuiltInMock>>,
     server: ServerHandle,
@@ -67,7 +69,7 @@ impl Gateway {
         let metrics = Metrics::new().map_err(|e| e.to_string())?;
         let actors = Actors::start();
         let drain = Arc::new(Drain::default());
-        let keys = Arc::new(ArcSwap::from_pointee(key_table(&settings)?));
+        let keys = Arc::new(ArcSwap::from_pointee(key_table(&settings, &settings.server.data_dir)?));
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
         let shared = Arc::new(HttpShared {
             keys,
@@ -97,6 +99,7 @@ impl Gateway {
             shared,
             transport,
             settings: RefCell::new(settings.clone()),
+            in_force: (settings.server.clone(), settings.log.clone()),
             mock: RefCell::default(),
             server: handle,
             drain_for: server_settings.drain,
@@ -131,14 +134,14 @@ impl Gateway {
     /// # Errors
     /// A sentence; the old settings stay in force.
     pub async fn apply(&self, settings: Settings) -> Result<Vec<String>, String> {
-        let keys = key_table(&settings)?;
+        let keys = key_table(&settings, &self.in_force.0.data_dir)?;
         let differences = {
             let old = self.settings.borrow();
             let mut lines = config::differences(&old.catalog, &settings.catalog);
             if old.keys != settings.keys {
                 lines.push("keys: changed".to_owned());
             }
-            if old.server != settings.server || old.log != settings.log {
+            if self.in_force.0 != settings.server || self.in_force.1 != settings.log {
                 lines.push("server, log: changed; in force after a restart".to_owned());
             }
             lines
@@ -173,7 +176,7 @@ impl Gateway {
             }
         };
         Ok(ChannelSpec {
-            name: ChannelName("penstock-mock".into()),
+            name: ChannelName(config::RESERVED.into()),
             id: None,
             provider: "mock".into(),
             base_url: base_url.into(),
@@ -234,8 +237,7 @@ impl BuiltInMock {
     }
 }
 
-fn key_table(settings: &Settings) -> Result<KeyTable, String> {
-    let data_dir: &PathBuf = &settings.server.data_dir;
+fn key_table(settings: &Settings, data_dir: &Path) -> Result<KeyTable, String> {
     let stored = KeyFile::load(data_dir).map_err(|e| format!("keys in {}: {e}", data_dir.display()))?;
     Ok(KeyTable::build(&settings.keys, &stored))
 }

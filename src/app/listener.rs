@@ -85,7 +85,7 @@ pub(super) fn serve(
                 }
             });
         let app = app.into_factory().map_err(|e: actix_web::Error| e.error_response());
-        // A child of the shared token, so that workers do not contend for its lock.
+        // A child of the shared cancellation, so that workers do not contend for its lock.
         let (connections, begun) = (Arc::clone(&shared), shared.drain.begun.child_token());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || begun.clone().cancelled_owned())

@@ -37,6 +37,10 @@ pub trait Providers {
 }
 
 const DEFAULT_PORT: u16 = 3000;
+/// The channel that `[mock]` switches.
+pub const RESERVED: &str = "penstock-mock";
+/// Longer durations are mistakes, and clocks overflow at some.
+const LONGEST_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 const DEFAULT_GROUP: &str = "default";
 
 pub(super) fn resolve(
@@ -100,6 +104,9 @@ fn server(raw: raw::Server, overrides: &Overrides) -> Result<Server, ConfigError
     if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
         return Err(ConfigError::invalid(format!("server.{key}"), "must be more than 0"));
     }
+    if server.client_stall.max(server.drain) > LONGEST_DURATION {
+        return Err(ConfigError::invalid("server.client_stall, server.drain", "must be at most 30 days"));
+    }
     if server.workers > 1024 {
         return Err(ConfigError::invalid("server.workers", "must be at most 1024"));
     }
@@ -114,6 +121,9 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
     let name = raw.name.clone();
     let wrong = |field: &str, problem: String| ConfigError::invalid(at(index, &name, field), problem);
     let bad = |field: &str, problem: String| Err(wrong(field, problem));
+    if raw.name == RESERVED {
+        return bad("name", "is the name of the built-in mock channel".into());
+    }
     if !is_name(&raw.name) {
         return bad("name", "must be 1 to 64 letters, digits, dots, dashes or underscores".into());
     }
@@ -163,8 +173,11 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
     if raw.weight > 1_000_000 {
         return bad("weight", "must be at most 1000000".into());
     }
-    for (header, value) in &raw.headers {
-        header_allowed(header, value).map_err(|problem| wrong("headers", problem))?;
+    let mut headers = Vec::new();
+    for (header, written) in &raw.headers {
+        let value = secret::resolve(written).map_err(|problem| wrong("headers", problem))?;
+        header_allowed(header, &value).map_err(|problem| wrong("headers", problem))?;
+        headers.push((header.as_str().into(), value.into()));
     }
     let timeouts = timeouts(&raw.timeouts).map_err(|(field, problem)| wrong(field, problem))?;
     let pool = pool(&raw.pool).map_err(|(field, problem)| wrong(field, problem))?;
@@ -190,7 +203,7 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
         provider: raw.provider.into(),
         base_url: base_url.into(),
         credential,
-        headers: raw.headers.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
+        headers,
         quirks,
         groups: groups.into_iter().map(Arc::from).collect(),
         priority: raw.priority,
@@ -223,8 +236,8 @@ fn timeouts(raw: &raw::Timeouts) -> Result<Timeouts, FieldProblem> {
         ("timeouts.idle", timeouts.idle),
         ("timeouts.total", timeouts.total),
     ] {
-        if value.is_zero() {
-            return Err((field, "must be more than 0".into()));
+        if value.is_zero() || value > LONGEST_DURATION {
+            return Err((field, "must be more than 0 and at most 30 days".into()));
         }
         if value > total {
             return Err((field, format!("{value:?} is more than timeouts.total ({total:?})")));

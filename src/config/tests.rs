@@ -66,11 +66,20 @@ fn misspelt_keys_are_refused_with_their_place() {
 }
 
 #[test]
+fn a_refusal_does_not_show_the_line_which_may_hold_a_secret() {
+    let said = refusal(&CHANNEL.replace("credential = \"k\"", "credental = \"sk-live-secret\""));
+    assert!(said.contains("credental") && said.contains("line 4, column 1"), "{said}");
+    assert!(!said.contains("sk-live-secret"), "{said}");
+}
+
+#[test]
 fn contradictions_are_refused_with_the_keys_name() {
     for (text, words) in [
         (format!("{CHANNEL}{CHANNEL}"), "channel \"a\": name: another channel has this name"),
         (format!("{CHANNEL}[channel.timeouts]\nidle = \"2h\"\ntotal = \"1h\"\n"), "timeouts.idle"),
         (format!("{CHANNEL}[channel.timeouts]\nidle = 0\n"), "timeouts.idle: must be more than 0"),
+        (format!("{CHANNEL}[channel.timeouts]\ntotal = 9223372036854775807\n"), "at most 30 days"),
+        (CHANNEL.replace("\"a\"", "\"penstock-mock\""), "built-in mock channel"),
         (
             format!("{CHANNEL}concurrency = 9\n[channel.pool]\nmax_connections = 8\n"),
             "pool.max_connections (8)",

@@ -8,8 +8,10 @@ use super::Failure;
 /// What an [`AnswerReader`] found in the bytes it was pushed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnswerEvent {
-    /// Bytes for the client, in the client's dialect.
+    /// Content for the client, in the client's dialect.
     Bytes(Bytes),
+    /// What is no content: comments and events without data. Worth passing on only behind content.
+    Aside(Bytes),
     /// What the answer says it consumed; a later one replaces it.
     Usage(Usage),
     /// The provider reports an error inside a good status; nothing follows.

@@ -89,13 +89,15 @@ impl Failure {
         }
     }
 
-    /// Makes a failure fit to leave the building: the secret hidden wherever it stands, then no text too long.
-    pub fn cleanse(&mut self, secret: Option<&str>) {
+    /// Makes a failure fit to leave the building: secrets hidden wherever they stand, then no text too long.
+    pub fn cleanse<'s>(&mut self, secrets: impl Iterator<Item = &'s str> + Clone) {
         let words = [Some(&mut self.kind), Some(&mut self.code), self.param.as_mut()].into_iter().flatten();
         let words = words.map(|word| (word, LONGEST_WORD));
         for (text, longest) in words.chain([(&mut self.message, LONGEST_MESSAGE)]) {
-            if let Some(secret) = secret.filter(|s| text.contains(s)) {
-                *text = text.replace(secret, "***");
+            for secret in secrets.clone() {
+                if text.contains(secret) {
+                    *text = text.replace(secret, "***");
+                }
             }
             if text.len() > longest {
                 let end = (0..=longest).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
@@ -132,7 +134,7 @@ mod tests {
             failure.code = "code sk-secret".to_owned();
             failure.kind = "k".repeat(LONGEST_WORD + 1);
             failure.param = Some("sk-secret".to_owned());
-            failure.cleanse(Some("sk-secret"));
+            failure.cleanse(["sk-secret"].into_iter());
             assert!(!failure.message.contains('s'), "{before}: {}", failure.message);
             assert!(failure.message.len() <= LONGEST_MESSAGE + 4);
             assert_eq!((failure.code.as_str(), failure.param.as_deref()), ("code ***", Some("***")));

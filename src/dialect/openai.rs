@@ -188,6 +188,9 @@ pub(crate) fn failure_inside(raw: &[u8]) -> Failure {
     failure
 }
 
+/// More tokens than any answer has.
+const MOST_TOKENS: u64 = 1 << 40;
+
 /// OpenAI's usage object (`CompletionUsage`, `CreateEmbeddingResponse.usage`).
 #[derive(Deserialize)]
 struct WireUsage {
@@ -214,17 +217,15 @@ struct CompletionDetails {
 /// What follows the object is not looked at.
 pub(crate) fn usage(raw: &[u8]) -> Option<Usage> {
     let wire = WireUsage::deserialize(&mut serde_json::Deserializer::from_slice(raw)).ok()?;
-    let cached =
-        wire.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0).min(wire.prompt_tokens);
-    let reasoning = wire
-        .completion_tokens_details
-        .and_then(|d| d.reasoning_tokens)
-        .unwrap_or(0)
-        .min(wire.completion_tokens);
+    // No answer has more; a provider that lies must not overflow sums.
+    let (prompt, completion) = (wire.prompt_tokens.min(MOST_TOKENS), wire.completion_tokens.min(MOST_TOKENS));
+    let cached = wire.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0).min(prompt);
+    let reasoning =
+        wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0).min(completion);
     Some(Usage {
-        input: wire.prompt_tokens - cached,
+        input: prompt - cached,
         cached_read: cached,
-        output: wire.completion_tokens - reasoning,
+        output: completion - reasoning,
         reasoning,
         ..Usage::default()
     })

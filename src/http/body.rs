@@ -20,6 +20,8 @@ use crate::{
 
 /// A client that sends nothing of its body for this long is refused.
 const STALLED: Duration = Duration::from_secs(60);
+/// A body that has not come whole after this long is refused.
+const LONGEST: Duration = Duration::from_secs(900);
 /// Compressed bytes are inflated this many at a time; deflate swells them 1032-fold at most.
 const INFLATE: usize = 256;
 
@@ -45,6 +47,18 @@ pub(super) async fn receive(
     if announced.is_some_and(|len: u64| len > cap) {
         return Err(admit::too_large(cap));
     }
+    within(LONGEST, receive_all(request, payload, cap, held, watches))
+        .await
+        .unwrap_or_else(|_| Err(stalled()))
+}
+
+async fn receive_all(
+    request: &HttpRequest,
+    payload: &mut web::Payload,
+    cap: u64,
+    held: Held,
+    watches: &'static [Watch],
+) -> Result<Received, Failure> {
     let mut sink = Sink { scanner: Scanner::new(watches), writer: SpoolWriter::new(held), len: 0, cap };
     let mut inflate = encoding(request)?.map(|()| GzDecoder::new(Vec::new()));
     let mut payload = std::pin::Pin::new(payload);
@@ -145,23 +159,16 @@ fn not_gzip() -> Failure {
 }
 
 fn not_spooled(error: SpoolError) -> Failure {
-    let mut failure = match error {
-        SpoolError::Full => Failure::gateway(
-            503,
-            "gateway_overloaded",
-            "The gateway holds too many request bodies at the moment.",
-        ),
+    match error {
+        SpoolError::Full => admit::too_many_bytes(),
         SpoolError::File(error) => {
             tracing::error!(%error, "request body could not be spooled");
-            Failure::gateway(
-                503,
-                "gateway_overloaded",
-                "The gateway cannot hold the request body at the moment.",
-            )
+            let message = "The gateway cannot hold the request body at the moment.";
+            let mut failure = Failure::gateway(503, "gateway_overloaded", message);
+            failure.retry_after = Some(Duration::from_secs(1));
+            failure
         }
-    };
-    failure.retry_after = Some(Duration::from_secs(1));
-    failure
+    }
 }
 
 fn stalled() -> Failure {

@@ -48,6 +48,11 @@ impl Asker {
         }
     }
 
+    /// The same, for what no page of another origin may read.
+    pub(super) fn without_page(self) -> Self {
+        Self { is_page: false, ..self }
+    }
+
     /// Puts the call's id, the client's own and the cross-origin permission on an answer.
     pub(super) fn identify(self, headers: &mut HeaderMap, call_id: &str) {
         if let Ok(id) = HeaderValue::from_str(call_id) {

@@ -79,6 +79,11 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     let face = Dialect::OpenAi;
     let target = matched(request.method(), request.path());
     let is_call = matches!(target, Matched::Call(_));
+    let allowed = if let Matched::MethodNotAllowed(allowed) = target { Some(allowed) } else { None };
+    let mut asker = Asker::of(request.headers());
+    if target == Matched::Metrics {
+        asker = asker.without_page();
+    }
     let replied = match target {
         Matched::Call(endpoint) => call(&request, &mut payload, &worker, endpoint, &id).await,
         Matched::Models => authorize(&request, &worker)
@@ -94,19 +99,14 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Unknown => Err(unknown_path(&request)),
     };
     let is_relayed = is_call && replied.is_ok();
-    let mut response = replied.unwrap_or_else(|failure| {
-        let mut response = reply::failure(face, &failure, &id);
-        if let (405, Some(allowed)) = (failure.status, &failure.param)
-            && let Ok(allowed) = HeaderValue::from_str(allowed)
-        {
-            response.headers_mut().insert(header::ALLOW, allowed);
-        }
-        response
-    });
+    let mut response = replied.unwrap_or_else(|failure| reply::failure(face, &failure, &id));
+    if let Some(allowed) = allowed {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
     if worker.shared.drain.is_started() {
         response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
     }
-    Asker::of(request.headers()).identify(response.headers_mut(), &id);
+    asker.identify(response.headers_mut(), &id);
     if is_relayed { response } else { reply::with_unread(response, payload) }
 }
 
@@ -203,11 +203,16 @@ fn ready(worker: &Worker) -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({ "status": "ready", "revision": table.revision }))
 }
 
-/// Metrics are for who sits on the machine, or has a key.
+/// What a proxy adds to the requests it passes on.
+const FORWARDED: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+
+/// Metrics are for who sits on the machine, or has a key that may see routing.
 fn metrics(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failure> {
     let local = request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
-    if !local {
-        authorize(request, worker)?;
+    // Behind a proxy on this machine everyone comes from here.
+    let proxied = FORWARDED.iter().any(|name| request.headers().contains_key(*name));
+    if (!local || proxied) && !authorize(request, worker)?.caller.may_see_routing {
+        return Err(admit::forbidden("metrics_not_allowed", "This API key may not read the metrics."));
     }
     worker.shared.metrics.body_bytes.set(worker.shared.relay.bytes.used() as i64);
     let text = worker.shared.metrics.render(worker.relay.table().cells());
@@ -236,7 +241,6 @@ fn method_not_allowed(request: &HttpRequest, allowed: &str) -> Failure {
     let message = format!("Not allowed method: {} {} takes {allowed}.", request.method(), shown(request));
     let mut failure = Failure::invalid_request("method_not_allowed", None, message);
     failure.status = 405;
-    failure.param = Some(allowed.to_owned());
     failure
 }
 

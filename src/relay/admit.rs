@@ -77,6 +77,14 @@ pub fn shutting_down() -> Failure {
     failure
 }
 
+/// 503: too many bytes of request bodies are held.
+pub fn too_many_bytes() -> Failure {
+    let message = "The gateway holds too many request bodies at the moment.";
+    let mut failure = Failure::gateway(503, "gateway_overloaded", message);
+    failure.retry_after = Some(Duration::from_secs(1));
+    failure
+}
+
 /// 413: a body over a cap.
 pub fn too_large(cap: u64) -> Failure {
     let message = format!("The request body is larger than the {cap} bytes allowed.");

@@ -23,7 +23,7 @@ use super::{
     link::Link,
 };
 use crate::{
-    provider::{AnswerHead, Ask, AskBody, BodyNeed, Failure, UpstreamBody, UpstreamRequest},
+    provider::{AnswerHead, Ask, AskBody, BodyNeed, Failure, Next, UpstreamBody, UpstreamRequest},
     transport::{Incoming, Outgoing, OutgoingBody, TransportError, Via},
 };
 
@@ -57,13 +57,19 @@ impl Relay {
     ) -> Result<Begun, Failure> {
         let started = Instant::now();
         let deadline = route.spec.timeouts.first_byte_for(call.facts.delivery);
-        let begun = match within(deadline, self.begin(call, route, link)).await {
+        let mut begun = match within(deadline, self.begin(call, route, link)).await {
             Ok(begun) => begun,
             Err(_) => Err(fault::of_deadline(Deadline::FirstByte, deadline)),
         };
+        let first_byte = started.elapsed();
+        if let (Ok((flow, _)), Delivery::Whole) = (&mut begun, call.facts.delivery)
+            && let Err(failure) = check_whole(flow, &route.spec.timeouts, started).await
+        {
+            begun = Err(failure);
+        }
         match begun {
             Ok((flow, content_type)) => {
-                route.cell.succeeded(started.elapsed());
+                route.cell.succeeded(first_byte);
                 Ok(Begun {
                     flow,
                     content_type,
@@ -84,16 +90,13 @@ impl Relay {
         }
     }
 
-    /// Sends the request and waits for content.
+    /// Sends the request and waits for the first content of a stream, or for the first byte of a whole answer.
     async fn begin(
         &self,
         call: &Call,
         route: &Route,
         link: &Rc<Link>,
     ) -> Result<(Flow, HeaderValue), Failure> {
-        if !link.row.endpoints.contains(&call.endpoint) {
-            return Err(not_spoken(call, link));
-        }
         let ask = Ask {
             endpoint: call.endpoint,
             face: call.face,
@@ -121,8 +124,8 @@ impl Relay {
             let body = read_error(incoming, route.spec.timeouts.idle).await;
             let mut failure = link.row.adapter.failure(&head, &body);
             if head.status == 401 {
-                failure.message =
-                    format!("The provider refused the channel's credential: {}", failure.message);
+                // Providers show parts of the credential that they refuse.
+                failure.message = "The provider refused the channel's credential.".to_owned();
             }
             return Err(failure);
         }
@@ -130,7 +133,7 @@ impl Relay {
         let mut flow = Flow::new(incoming.body, reader);
         let enough = |flow: &Flow| match ask.delivery {
             Delivery::Stream => flow.has_content(),
-            Delivery::Whole => flow.ready_bytes() > CHECKED,
+            Delivery::Whole => flow.has_begun(),
         };
         while !enough(&flow) && !flow.is_ended() {
             poll_fn(|cx| flow.poll_pull(cx)).await;
@@ -149,19 +152,23 @@ impl Relay {
         Ok((flow, content_type))
     }
 
-    async fn request(
-        &self,
-        call: &Call,
-        ask: &Ask<'_>,
-        link: &Link,
-    ) -> Result<(UpstreamRequest, OutgoingBody), Failure> {
+    async fn request(&self, call: &Call, ask: &Ask<'_>, link: &Link) -> Result<UpstreamRequest, Failure> {
         let adapter = link.row.adapter;
-        let mut request = match adapter.body_need() {
+        let request = match adapter.body_need() {
             BodyNeed::Scan => adapter.request(ask, AskBody::Scan(&call.top))?,
             BodyNeed::Whole if call.body.len() > self.shared.max_whole_body => {
-                return Err(super::admit::too_large(self.shared.max_whole_body));
+                // A candidate of the client's own dialect may take it.
+                return Err(Failure {
+                    next: Next::Failover,
+                    ..super::admit::too_large(self.shared.max_whole_body)
+                });
             }
             BodyNeed::Whole => {
+                // The body, the conversation and what is written of it, all at once.
+                let mut held = self.shared.bytes.hold();
+                if !held.grow(call.body.len().saturating_mul(3)) {
+                    return Err(super::admit::too_many_bytes());
+                }
                 let body = call
                     .body
                     .whole()
@@ -170,11 +177,7 @@ impl Relay {
                 adapter.request(ask, AskBody::Whole(&body))?
             }
         };
-        let body = match std::mem::replace(&mut request.body, UpstreamBody::Edited(Vec::new())) {
-            UpstreamBody::Edited(edits) => call.body.edited(edits),
-            UpstreamBody::Whole(bytes) => OutgoingBody::Bytes(bytes),
-        };
-        Ok((request, body))
+        Ok(request)
     }
 
     /// Sends; once more on a new connection where a kept one turned out to be closed.
@@ -183,34 +186,28 @@ impl Relay {
         call: &Call,
         route: &Route,
         link: &Link,
-        (request, body): (UpstreamRequest, OutgoingBody),
+        request: UpstreamRequest,
     ) -> Result<Incoming, Failure> {
         let uri = link
             .uri(request.path)
             .map_err(|e| fault::of_transport(&TransportError::Resolve(e.to_string())))?;
-        let again = match &body {
-            OutgoingBody::Bytes(bytes) => Some(bytes.clone()),
-            OutgoingBody::Stream { .. } => None,
+        let outgoing = || Outgoing {
+            uri: uri.clone(),
+            headers: headers(call, link, &request),
+            body: match &request.body {
+                UpstreamBody::Edited(edits) => call.body.edited(edits),
+                UpstreamBody::Whole(bytes) => OutgoingBody::Bytes(bytes.clone()),
+            },
         };
-        let outgoing = Outgoing { uri: uri.clone(), headers: headers(call, link, &request), body };
-        let error = match self.transport.send(&route.cell, outgoing, Via::Pool).await {
-            Ok(incoming) => return Ok(incoming),
-            Err(error) => error,
-        };
-        let sent = if matches!(error, TransportError::Stale) {
+        let mut sent = self.transport.send(&route.cell, outgoing(), Via::Pool).await;
+        if matches!(sent, Err(TransportError::Stale)) {
             self.shared.metrics.stale_retries.inc();
-            let headers = headers(call, link, &request);
-            let body = match (again, request.body) {
-                (Some(bytes), _) => OutgoingBody::Bytes(bytes),
-                (None, UpstreamBody::Edited(edits)) => call.body.edited(edits),
-                (None, UpstreamBody::Whole(bytes)) => OutgoingBody::Bytes(bytes),
-            };
-            self.transport.send(&route.cell, Outgoing { uri, headers, body }, Via::Fresh).await
-        } else {
-            Err(error)
-        };
+            sent = self.transport.send(&route.cell, outgoing(), Via::Fresh).await;
+        }
         sent.map_err(|error| {
-            tracing::debug!(call = %call.id, channel = %route.spec.name, %error, "upstream request failed");
+            if route.cell.may_complain(SystemTime::now()) {
+                tracing::warn!(call = %call.id, channel = %route.spec.name, %error, "upstream request failed");
+            }
             fault::of_transport(&error)
         })
     }
@@ -221,6 +218,10 @@ fn headers(call: &Call, link: &Link, request: &UpstreamRequest) -> Vec<(HeaderNa
     headers.extend_from_slice(&call.headers);
     headers.extend_from_slice(&link.headers);
     for (name, value) in &request.headers {
+        // The operator's word stands.
+        if link.headers.iter().any(|(known, _)| known.as_str() == *name) {
+            continue;
+        }
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.push((HeaderName::from_static(name), value));
         }
@@ -234,6 +235,24 @@ fn headers(call: &Call, link: &Link, request: &UpstreamRequest) -> Vec<(HeaderNa
     headers
 }
 
+/// Pulls a whole answer to its end, or as far as it is checked before its first byte goes out.
+async fn check_whole(flow: &mut Flow, timeouts: &Timeouts, started: Instant) -> Result<(), Failure> {
+    while flow.ready_bytes() <= CHECKED && !flow.is_ended() {
+        let total = timeouts.total.saturating_sub(started.elapsed());
+        let pulled = within(timeouts.idle.min(total), poll_fn(|cx| flow.poll_pull(cx))).await;
+        if pulled.is_err() {
+            return Err(match total <= timeouts.idle {
+                true => fault::of_deadline(Deadline::Total, timeouts.total),
+                false => fault::of_deadline(Deadline::Idle, timeouts.idle),
+            });
+        }
+        if let Some(failure) = flow.take_failure() {
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
 /// Reads what explains a bad status; whatever came in time counts.
 async fn read_error(mut incoming: Incoming, idle: Duration) -> BytesMut {
     let mut body = BytesMut::new();
@@ -245,11 +264,4 @@ async fn read_error(mut incoming: Incoming, idle: Duration) -> BytesMut {
         }
     }
     body
-}
-
-fn not_spoken(call: &Call, link: &Link) -> Failure {
-    let message = format!("The provider {} has no endpoint {}.", link.row.id, call.endpoint.as_str());
-    let mut failure = Failure::invalid_request("endpoint_not_supported", None, message);
-    failure.next = crate::provider::Next::Failover;
-    failure
 }

@@ -35,6 +35,7 @@ pub(super) fn of_transport(error: &TransportError) -> Failure {
 
 fn no_place(error: &TransportError) -> Failure {
     let mut failure = Failure::gateway(429, "channels_saturated", sentence(error));
+    failure.kind = "rate_limit_error".to_owned();
     failure.next = Next::Failover;
     failure.retry_after = Some(Duration::from_secs(1));
     failure

@@ -27,6 +27,9 @@ pub(super) struct Flow {
     ready_bytes: usize,
     failed: Option<Failure>,
     ended: bool,
+    content: bool,
+    /// Bytes pulled from the provider.
+    pulled: u64,
     /// What the answer said it consumed.
     pub(super) usage: Option<Usage>,
 }
@@ -41,6 +44,8 @@ impl Flow {
             ready_bytes: 0,
             failed: None,
             ended: false,
+            content: false,
+            pulled: 0,
             usage: None,
         }
     }
@@ -57,9 +62,14 @@ impl Flow {
         self.ready_bytes
     }
 
-    /// Whether content is ready: comments of a stream are none.
+    /// Whether content came: comments of a stream are none.
     pub(super) fn has_content(&self) -> bool {
-        self.ready.iter().any(|b| b.first() != Some(&b':'))
+        self.content
+    }
+
+    /// Whether a byte of the answer's body came.
+    pub(super) fn has_begun(&self) -> bool {
+        self.pulled > 0
     }
 
     /// Whether nothing more comes after what is ready.
@@ -84,7 +94,10 @@ impl Flow {
             return Poll::Ready(());
         };
         let read = match ready!(source.as_mut().poll_next(cx)) {
-            Some(Ok(chunk)) => self.reader.push(chunk, &mut self.events),
+            Some(Ok(chunk)) => {
+                self.pulled += chunk.len() as u64;
+                self.reader.push(chunk, &mut self.events)
+            }
             Some(Err(error)) => {
                 tracing::debug!(%error, "upstream failed inside an answer");
                 self.fail(fault::of_transport(&error));
@@ -117,7 +130,14 @@ impl Flow {
         for event in self.events.drain(..) {
             match event {
                 AnswerEvent::Bytes(bytes) if bytes.is_empty() => {}
+                // Before content nobody waits for comments, and there may be any number of them.
+                AnswerEvent::Aside(_) if !self.content => {}
                 AnswerEvent::Bytes(bytes) => {
+                    self.content = true;
+                    self.ready_bytes += bytes.len();
+                    self.ready.push_back(bytes);
+                }
+                AnswerEvent::Aside(bytes) => {
                     self.ready_bytes += bytes.len();
                     self.ready.push_back(bytes);
                 }

@@ -1,10 +1,6 @@
 //! Settlement: a call's outcome is recorded exactly once, whatever way it ends. It never awaits.
 
-use std::{
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use penstock_actors::domain::{ChannelName, Fault, Outcome, Usage};
 
@@ -53,11 +49,6 @@ impl CallRecord {
     /// How many channels were tried.
     pub fn attempts(&self) -> u32 {
         self.attempts
-    }
-
-    /// How long the call has lasted.
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
     }
 
     /// Notes that the first byte goes out.

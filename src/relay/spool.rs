@@ -156,9 +156,9 @@ impl Spool {
     }
 
     /// The body with some places rewritten; edits are in order and disjoint.
-    pub fn edited(&self, edits: Vec<Edit>) -> OutgoingBody {
+    pub fn edited(&self, edits: &[Edit]) -> OutgoingBody {
         match &self.store {
-            Store::Memory(bytes) => OutgoingBody::Bytes(edit_memory(bytes, &edits)),
+            Store::Memory(bytes) => OutgoingBody::Bytes(edit_memory(bytes, edits)),
             Store::File { file, len } => {
                 let pieces = pieces(edits, *len);
                 let len = pieces.iter().map(Piece::len).sum();
@@ -200,12 +200,12 @@ impl Piece {
     }
 }
 
-fn pieces(edits: Vec<Edit>, len: u64) -> Vec<Piece> {
+fn pieces(edits: &[Edit], len: u64) -> Vec<Piece> {
     let mut pieces = Vec::with_capacity(edits.len() * 2 + 1);
     let mut at = 0;
     for edit in edits {
         pieces.push(Piece::File { start: at, end: edit.start });
-        pieces.push(Piece::Instead(edit.with));
+        pieces.push(Piece::Instead(edit.with.clone()));
         at = edit.end;
     }
     pieces.push(Piece::File { start: at, end: len });
@@ -215,23 +215,23 @@ fn pieces(edits: Vec<Edit>, len: u64) -> Vec<Piece> {
 
 /// Reads pieces in order, a little at a time, off the worker.
 fn read_pieces(file: Arc<File>, pieces: Vec<Piece>) -> Pin<Box<dyn Stream<Item = io::Result<Bytes>>>> {
-    let mut queue = std::collections::VecDeque::from(pieces);
+    let mut left = std::collections::VecDeque::from(pieces);
     let mut reading: Option<tokio::task::JoinHandle<io::Result<Bytes>>> = None;
     Box::pin(PollFn(move |cx: &mut std::task::Context<'_>| {
         use std::task::{Poll, ready};
         if reading.is_none() {
-            match queue.front_mut() {
+            match left.front_mut() {
                 None => return Poll::Ready(None),
                 Some(Piece::Instead(bytes)) => {
                     let bytes = std::mem::take(bytes);
-                    queue.pop_front();
+                    left.pop_front();
                     return Poll::Ready(Some(Ok(bytes)));
                 }
                 Some(Piece::File { start, end }) => {
                     let (from, to) = (*start, (*start + PIECE).min(*end));
                     *start = to;
                     if *start == *end {
-                        queue.pop_front();
+                        left.pop_front();
                     }
                     let file = Arc::clone(&file);
                     reading = Some(spawn_blocking(move || read(&file, from, to - from)));
@@ -314,10 +314,10 @@ mod tests {
             wanted.extend_from_slice(&body[4..size - 1]);
             wanted.extend_from_slice(b"LAST");
             for _ in 0..2 {
-                assert!(sent(spool.edited(edits())).await == wanted, "size {size}");
+                assert!(sent(spool.edited(&edits())).await == wanted, "size {size}");
             }
             assert!(spool.whole().await.expect("readable") == body);
-            assert!(sent(spool.edited(Vec::new())).await == body);
+            assert!(sent(spool.edited(&[])).await == body);
         }
     }
 

@@ -2,7 +2,10 @@
 //!
 //! What the call path touches is registered beforehand; what actors publish is read at each scrape.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use penstock_actors::{
     channel::{ChannelCell, gate::UNLIMITED},
@@ -39,6 +42,7 @@ pub struct Metrics {
     pub panics: IntCounter,
     tokens: [IntCounter; 6],
     channels: ChannelMetrics,
+    rendering: Mutex<()>,
 }
 
 /// What is read from the channels' cells at each scrape.
@@ -148,6 +152,7 @@ impl Metrics {
                 )),
             },
             registry,
+            rendering: Mutex::new(()),
         }))
     }
 
@@ -173,6 +178,8 @@ impl Metrics {
 
     /// Writes everything in Prometheus' text format.
     pub fn render(&self, cells: &[Arc<ChannelCell>]) -> Vec<u8> {
+        // One at a time: the channels' gauges are filled anew for each.
+        let _rendering = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.channels.read(cells);
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {

@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_service::Service;
@@ -92,8 +92,13 @@ impl ChannelConnector {
             .await
             .map_err(|e| TransportError::Resolve(e.to_string()))?;
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses.iter() {
-            match TcpStream::connect(address).await {
+        let deadline = Instant::now() + self.connect_timeout;
+        for (tried, address) in addresses.iter().enumerate() {
+            // Each address gets its share of what is left, so that a silent one does not use up the others'.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / (addresses.len() - tried) as u32;
+            let connected = timeout(share, TcpStream::connect(address)).await;
+            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(tcp) => {
                     tcp.set_nodelay(true).map_err(TransportError::Connect)?;
                     return if *tls { self.handshake(tcp).await } else { Ok(Socket::Plain(tcp)) };
@@ -102,7 +107,10 @@ impl ChannelConnector {
                 Err(error) => last = error,
             }
         }
-        Err(TransportError::Connect(last))
+        Err(match last.kind() {
+            io::ErrorKind::TimedOut => TransportError::ConnectTimeout,
+            _ => TransportError::Connect(last),
+        })
     }
 
     async fn handshake(&self, tcp: TcpStream) -> Result<Socket, TransportError> {
@@ -116,9 +124,9 @@ impl ChannelConnector {
     }
 }
 
-/// EMFILE and ENFILE (`errno.h`): this process, or the system, has no descriptor left.
+/// EMFILE, ENFILE and EADDRNOTAVAIL (`errno.h`): this machine has no descriptor or port left.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(24 | 23))
+    matches!(error.raw_os_error(), Some(24 | 23 | 99))
 }
 
 /// A [`TransportError`] on its way through awc.

@@ -182,7 +182,7 @@ async fn post(client: &Client, request: Outgoing) -> Result<Answer, TransportErr
         headers.insert(header::HOST, host);
     }
     for (name, value) in request.headers {
-        headers.insert(name, value);
+        headers.append(name, value);
     }
     let sent = match request.body {
         OutgoingBody::Bytes(bytes) => out.send_body(bytes).await,

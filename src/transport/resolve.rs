@@ -17,6 +17,12 @@ pub struct Resolver {
     known: Mutex<HashMap<(String, u16), Known>>,
 }
 
+enum Recalled {
+    Fresh(Arc<[SocketAddr]>),
+    Old(Arc<[SocketAddr]>),
+    Nothing,
+}
+
 #[derive(Clone, Debug)]
 struct Known {
     addresses: Arc<[SocketAddr]>,
@@ -24,33 +30,52 @@ struct Known {
 }
 
 impl Resolver {
-    /// The addresses of a host. An old answer serves on while the resolver fails.
+    /// The addresses of a host. An old answer serves on while the resolver is asked again, or fails.
     ///
     /// # Errors
     /// What the system's resolver says, where nothing is known.
-    pub async fn resolve(&self, host: &str, port: u16) -> io::Result<Arc<[SocketAddr]>> {
+    pub async fn resolve(self: &Arc<Self>, host: &str, port: u16) -> io::Result<Arc<[SocketAddr]>> {
         let literal = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(ip) = literal.parse() {
             return Ok(Arc::new([SocketAddr::new(ip, port)]));
         }
         let key = (host.to_owned(), port);
-        let old = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(known) = &old
-            && known.since.elapsed() < FRESH
-        {
-            return Ok(Arc::clone(&known.addresses));
-        }
-        let found: io::Result<Vec<_>> = tokio::net::lookup_host((host, port)).await.map(Iterator::collect);
-        match (found, old) {
-            (Ok(found), _) if !found.is_empty() => {
-                let known = Known { addresses: found.into(), since: Instant::now() };
-                let addresses = Arc::clone(&known.addresses);
-                self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, known);
+        match self.recall(&key) {
+            Recalled::Fresh(addresses) => Ok(addresses),
+            Recalled::Old(addresses) => {
+                let resolver = Arc::clone(self);
+                tokio::spawn(async move {
+                    if let Err(error) = resolver.ask(key).await {
+                        tracing::warn!(%error, "a name could not be resolved again; its old addresses serve on");
+                    }
+                });
                 Ok(addresses)
             }
-            (_, Some(old)) => Ok(old.addresses),
-            (Ok(_), None) => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-            (Err(error), None) => Err(error),
+            Recalled::Nothing => self.ask(key).await,
         }
+    }
+
+    /// What is known of a name. Whoever is given an old answer is to ask again; nobody else is for a while.
+    fn recall(&self, key: &(String, u16)) -> Recalled {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get_mut(key) {
+            None => Recalled::Nothing,
+            Some(known) if known.since.elapsed() < FRESH => Recalled::Fresh(Arc::clone(&known.addresses)),
+            Some(known) => {
+                known.since = Instant::now();
+                Recalled::Old(Arc::clone(&known.addresses))
+            }
+        }
+    }
+
+    async fn ask(&self, key: (String, u16)) -> io::Result<Arc<[SocketAddr]>> {
+        let found: Vec<_> = tokio::net::lookup_host((key.0.as_str(), key.1)).await?.collect();
+        if found.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        let addresses: Arc<[SocketAddr]> = found.into();
+        let known = Known { addresses: Arc::clone(&addresses), since: Instant::now() };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, known);
+        Ok(addresses)
     }
 }

@@ -10,7 +10,7 @@ use super::{Resolver, TlsRoots};
 #[derive(Debug)]
 pub struct SharedTransport {
     pub(super) tls: Arc<rustls::ClientConfig>,
-    pub(super) resolver: Resolver,
+    pub(super) resolver: Arc<Resolver>,
     evict: watch::Sender<()>,
 }
 
@@ -21,7 +21,7 @@ impl SharedTransport {
     /// Where a trusted certificate cannot be read.
     pub fn new(roots: TlsRoots) -> Result<Arc<Self>, rustls::Error> {
         let (evict, _) = watch::channel(());
-        Ok(Arc::new(Self { tls: roots.client_config()?, resolver: Resolver::default(), evict }))
+        Ok(Arc::new(Self { tls: roots.client_config()?, resolver: Arc::default(), evict }))
     }
 
     /// Has every worker close idle connections that are old or in others' way.

@@ -199,6 +199,21 @@ impl Scanner {
         self.top.field(name)
     }
 
+    /// Where the watched value that is being passed begins.
+    pub fn open_from(&self) -> Option<u64> {
+        self.open.as_ref().map(|(field, _)| field.start)
+    }
+
+    /// Bytes taken so far.
+    pub fn len(&self) -> u64 {
+        self.base
+    }
+
+    /// Whether no byte was taken.
+    pub fn is_empty(&self) -> bool {
+        self.base == 0
+    }
+
     /// Whether the top-level object is closed.
     pub fn is_complete(&self) -> bool {
         self.state == State::End

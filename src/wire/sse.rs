@@ -43,13 +43,13 @@ impl SseFramer {
                 match frame_end(&chunk, 0) {
                     Some(end) => each(chunk.split_to(end)),
                     None => {
-                        self.hold(&chunk)?;
-                        return Ok(());
+                        self.hold(&chunk);
+                        break;
                     }
                 }
             } else {
                 // The end may straddle the seam, so the search goes over the joined bytes.
-                self.hold(&chunk)?;
+                self.hold(&chunk);
                 chunk = Bytes::new();
                 while let Some(end) = frame_end(&self.pending, self.searched) {
                     each(self.pending.split_to(end).freeze());
@@ -58,7 +58,10 @@ impl SseFramer {
                 self.searched = self.pending.len().saturating_sub(LONGEST_END);
             }
         }
-        Ok(())
+        match self.pending.len() > self.cap {
+            true => Err(FrameTooLong { cap: self.cap }),
+            false => Ok(()),
+        }
     }
 
     /// What came after the last frame's end, once the stream is over. A reader of events must ignore it.
@@ -67,15 +70,11 @@ impl SseFramer {
         self.pending.split().freeze()
     }
 
-    fn hold(&mut self, chunk: &[u8]) -> Result<(), FrameTooLong> {
-        if self.pending.len() + chunk.len() > self.cap && frame_end(chunk, 0).is_none() {
-            return Err(FrameTooLong { cap: self.cap });
-        }
+    fn hold(&mut self, chunk: &[u8]) {
         if self.pending.is_empty() {
             self.searched = chunk.len().saturating_sub(LONGEST_END);
         }
         self.pending.extend_from_slice(chunk);
-        Ok(())
     }
 }
 

@@ -39,6 +39,28 @@ async fn a_kept_connection_that_was_closed_meanwhile_is_not_used() {
 }
 
 #[tokio::test]
+async fn a_spooled_body_is_retried_with_its_edits() {
+    let upstream = Upstream::start(|exchange: Exchange| async move {
+        match exchange.nth {
+            0 => exchange.answer_well("hello").await,
+            _ => After::Close,
+        }
+    })
+    .await;
+    let mapped = "models = [\"mine\"]\nmapping = { mine = \"theirs\" }\n";
+    let app = app(1, &upstream.channel("up", mapped));
+    let long = "x".repeat(400 << 10);
+    let body = format!(r#"{{"model":"mine","stream":true,"messages":["{long}"]}}"#);
+    for _ in 0..2 {
+        assert_eq!(app.client().chat(&body).await.status, 200);
+    }
+    assert_eq!(app.metric("penstock_stale_retries_total"), 1.0);
+    for seen in upstream.seen() {
+        assert!(seen.body.contains(r#""model":"theirs""#) && seen.body.contains("include_usage"));
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_closes_as_the_request_arrives_is_tried_once_more_on_a_new_one() {
     for reset in [false, true] {
         let upstream = Upstream::start(move |exchange: Exchange| async move {

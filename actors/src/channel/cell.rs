@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -37,6 +37,7 @@ pub struct ChannelCell {
     success_rate: AtomicU32,
     first_byte_us: AtomicU64,
     restarts: AtomicU64,
+    complained_secs: AtomicU64,
 }
 
 /// What the call path counts; totals since the channel was first seen.
@@ -60,6 +61,7 @@ impl ChannelCell {
             success_rate: AtomicU32::new(1.0_f32.to_bits()),
             first_byte_us: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            complained_secs: AtomicU64::new(0),
             spec: ArcSwap::new(spec),
         })
     }
@@ -96,6 +98,12 @@ impl ChannelCell {
     /// Counts an attempt that failed by the upstream's fault.
     pub fn failed(&self) {
         self.counters.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a failure may be logged at a loud level: one a second, so that a dead channel fills no disk.
+    pub fn may_complain(&self, now: SystemTime) -> bool {
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.complained_secs.swap(second, Ordering::Relaxed) != second
     }
 
     /// Totals of attempts since the channel was first seen.

@@ -53,7 +53,8 @@ impl Connections {
         let mut on_wait = Some(on_wait);
         loop {
             // Registered before looking, so that a place freed in between is not missed.
-            let freed = self.freed.notified();
+            let mut freed = std::pin::pin!(self.freed.notified());
+            freed.as_mut().enable();
             if let Some(slot) = self.try_open() {
                 return slot;
             }

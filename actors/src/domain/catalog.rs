@@ -90,7 +90,7 @@ pub struct PoolSettings {
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self { max_connections: 4096, idle: Duration::from_secs(30), lifetime: Duration::from_secs(600) }
+        Self { max_connections: 16_384, idle: Duration::from_secs(30), lifetime: Duration::from_secs(600) }
     }
 }
 

@@ -9,10 +9,10 @@ use crate::channel::{ChannelCell, gate::UNLIMITED};
 /// Why a call has no candidate at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unroutable {
-    /// No enabled channel serves the model.
+    /// No channel serves the model, enabled or not.
     ModelUnknown,
-    /// Channels serve it, but none to the caller's group.
-    NotForGroup,
+    /// Channels serve it, but none that is enabled to the caller's group.
+    NoneServes,
     /// The pinned channel does not exist.
     PinUnknown,
     /// The pinned channel is switched off.
@@ -57,7 +57,7 @@ impl<'t> Plan<'t> {
                 return Err(Unroutable::PinDoesNotServe);
             }
         } else if tiers.is_empty() {
-            return Err(if table.knows(model) { Unroutable::NotForGroup } else { Unroutable::ModelUnknown });
+            return Err(if table.knows(model) { Unroutable::NoneServes } else { Unroutable::ModelUnknown });
         }
         Ok(Self { tiers, pin, tried: Vec::new() })
     }
@@ -80,7 +80,11 @@ impl<'t> Plan<'t> {
 
     fn choose(&self, tier: &'t Tier, roll: &mut impl FnMut() -> u64) -> Option<&'t Route> {
         let first = self.draw(tier, roll)?;
-        if tier.routes.len() - 1 <= self.tried.len() {
+        if self.tried.is_empty() {
+            if tier.routes.len() == 1 {
+                return Some(first);
+            }
+        } else if tier.routes.iter().filter(|r| !self.tried.contains(&r.cell.slot)).count() == 1 {
             return Some(first);
         }
         let second = self.draw(tier, roll)?;
@@ -207,7 +211,7 @@ mod tests {
         let table = table(vec![spec("vip", 1, 0, 1, "vip"), off]);
         let refused = |model, group, pin| Plan::new(&table, model, group, pin).err();
         assert_eq!(refused("x", "default", None), Some(Unroutable::ModelUnknown));
-        assert_eq!(refused("m", "default", None), Some(Unroutable::NotForGroup));
+        assert_eq!(refused("m", "default", None), Some(Unroutable::NoneServes));
         assert_eq!(refused("m", "vip", None), None);
         assert_eq!(refused("m", "vip", Some(Pinned(7))), Some(Unroutable::PinUnknown));
         assert_eq!(refused("m", "vip", Some(Pinned(9))), Some(Unroutable::PinDisabled));

@@ -65,11 +65,12 @@ impl RouteTable {
             if let Some(id) = spec.id {
                 table.pins.insert(id, Arc::clone(spec));
             }
-            if !spec.enabled {
-                continue;
-            }
             for served in &spec.models {
+                // A model whose channels are all switched off is still known.
                 let routes = table.models.entry(served.model.clone()).or_default();
+                if !spec.enabled {
+                    continue;
+                }
                 for group in &spec.groups {
                     let route = Route {
                         cell: Arc::clone(cell),
@@ -93,7 +94,7 @@ impl RouteTable {
         self.models.get(model).and_then(|m| m.by_group.get(group)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether any enabled channel serves the model, to whatever group.
+    /// Whether any channel serves the model, to whatever group, enabled or not.
     pub fn knows(&self, model: &str) -> bool {
         self.models.contains_key(model)
     }

@@ -24,6 +24,9 @@ const EVENT: &[Watch] = &[
     Watch { name: "choices", keep: 0 },
 ];
 
+/// How much of the last event is remembered, in bytes.
+const LONGEST_LAST: usize = 64 << 10;
+
 /// See the module's sentence.
 pub struct StreamReader {
     framer: SseFramer,
@@ -33,8 +36,9 @@ pub struct StreamReader {
     hide_usage: bool,
     /// An event's bytes up to and with its model name, and where the name stands.
     opening: Option<Opening>,
-    /// The last event that held choices, to tell an end without `[DONE]` from a cut.
-    last: Bytes,
+    /// The last event that held choices, to tell an end without `[DONE]` from a cut. A copy: a slice of the
+    /// chunk would keep its buffer from being used again.
+    last: Vec<u8>,
     done: bool,
     finders: Finders,
 }
@@ -59,7 +63,7 @@ impl StreamReader {
             model: json_string(model),
             hide_usage: !usage_wanted,
             opening: None,
-            last: Bytes::new(),
+            last: Vec::new(),
             done: false,
             finders: Finders { error: Finder::new("\"error\""), usage: Finder::new("\"usage\"") },
         }
@@ -71,9 +75,8 @@ impl StreamReader {
             return;
         }
         let event = sse::parse(&frame);
-        let Some(data) = event.data else {
-            // Alone, so that whoever waits for content can tell comments from it.
-            out.push(AnswerEvent::Bytes(frame));
+        let Some(data) = event.data.filter(|d| !d.is_empty()) else {
+            out.push(AnswerEvent::Aside(frame));
             return;
         };
         if &data[..] == b"[DONE]" {
@@ -105,16 +108,23 @@ impl StreamReader {
                 c.kind == Kind::Array
                     && data[c.start as usize + 1..c.end as usize - 1].iter().all(u8::is_ascii_whitespace)
             });
-            if no_choices && self.hide_usage {
+            if !no_choices {
+                self.remember(&data);
+            } else if self.hide_usage {
                 return;
             }
         } else {
-            self.last = frame.clone();
+            self.remember(&data);
         }
         match self.renamed(&frame, &data) {
             None => out.pass(&frame),
             Some(renamed) => out.push(AnswerEvent::Bytes(renamed)),
         }
+    }
+
+    fn remember(&mut self, data: &[u8]) {
+        self.last.clear();
+        self.last.extend_from_slice(&data[..data.len().min(LONGEST_LAST)]);
     }
 
     /// The frame with the client's model name; `None` where it has it already.
@@ -280,7 +290,9 @@ mod tests {
         let mut rest = Vec::new();
         for event in out {
             match event {
-                AnswerEvent::Bytes(b) => text.push_str(std::str::from_utf8(&b).expect("text")),
+                AnswerEvent::Bytes(b) | AnswerEvent::Aside(b) => {
+                    text.push_str(std::str::from_utf8(&b).expect("text"));
+                }
                 other => rest.push(other),
             }
         }
@@ -326,6 +338,27 @@ mod tests {
         let (text, rest, ended) = read(&[&STREAM.as_bytes()[..until_done]], true);
         assert!(ended.is_ok() && text.ends_with("data: [DONE]\n\n"));
         assert_eq!(rest.last(), Some(&AnswerEvent::Done));
+    }
+
+    #[test]
+    fn usage_beside_the_last_choice_ends_the_stream_all_the_same() {
+        let stream = "data: {\"model\":\"up\",\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n";
+        let (text, rest, ended) = read(&[stream.as_bytes()], false);
+        assert!(
+            ended.is_ok() && text.contains("finish_reason") && text.ends_with("data: [DONE]\n\n"),
+            "{text}"
+        );
+        assert_eq!(rest.len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_content_is_told_apart() {
+        let mut reader = StreamReader::new("m", 1 << 20, true);
+        let mut out = Vec::new();
+        reader
+            .push(Bytes::from_static(b": c\n\nretry: 3000\n\n\n\ndata:\n\nid: 1\n\n"), &mut out)
+            .expect("frames");
+        assert!(!out.is_empty() && out.iter().all(|e| matches!(e, AnswerEvent::Aside(_))), "{out:?}");
     }
 
     #[test]

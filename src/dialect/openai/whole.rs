@@ -1,6 +1,6 @@
 //! Reads an OpenAI answer that is one JSON body and passes it through, its model name replaced.
 
-use std::{collections::VecDeque, ops::Range};
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -14,7 +14,7 @@ use crate::{
 
 const ANSWER: &[Watch] = &[Watch { name: "model", keep: 1024 }, Watch { name: "error", keep: 16384 }];
 
-/// The model name stands near an answer's start; after this many bytes it is not waited for.
+/// The model name stands near an answer's start, but for embeddings; beyond this, bytes in front of it pass.
 const LONGEST_WAIT: usize = 64 << 10;
 /// Bytes scanned at a time until the model name is found.
 const PIECE: usize = 64;
@@ -26,13 +26,13 @@ pub struct WholeReader {
     /// The client's name for the model, as a JSON string.
     model: Bytes,
     state: State,
-    /// The last chunks, at least [`TAIL`] bytes of them once there are so many.
-    tail: VecDeque<Bytes>,
+    /// The answer's last bytes, at least [`TAIL`] of them once there are so many.
+    tail: Vec<u8>,
 }
 
 enum State {
-    /// The model name is not found yet; nothing has been let through.
-    Looking { scanner: Box<Scanner>, held: BytesMut },
+    /// The model name is not found yet. What is held begins at byte `from` of the answer.
+    Looking { scanner: Box<Scanner>, held: BytesMut, from: u64 },
     /// It is; what follows passes unread but for the answer's end.
     Passing(Skim),
     /// An error was found; nothing is let through.
@@ -44,41 +44,28 @@ enum Found {
     Nothing,
     Error(Failure),
     /// Where the model's value stands, if it is not ours already.
-    Model(Option<Range<usize>>),
+    Model(Option<Range<u64>>),
 }
 
 impl WholeReader {
     /// Makes a reader whose answers name `model`.
     pub fn new(model: &str) -> Self {
-        let state = State::Looking { scanner: Box::new(Scanner::new(ANSWER)), held: BytesMut::new() };
-        Self { model: json_string(model), state, tail: VecDeque::new() }
+        let scanner = Box::new(Scanner::new(ANSWER));
+        let state = State::Looking { scanner, held: BytesMut::new(), from: 0 };
+        Self { model: json_string(model), state, tail: Vec::new() }
     }
 
-    /// Keeps the last bytes, as the chunks they came in.
-    fn keep_tail(&mut self, chunk: &Bytes) {
-        self.tail.push_back(chunk.clone());
-        let mut len: usize = self.tail.iter().map(Bytes::len).sum();
-        while let Some(first) = self.tail.front()
-            && len - first.len() >= TAIL
-        {
-            len -= first.len();
-            self.tail.pop_front();
+    fn keep_tail(&mut self, chunk: &[u8]) {
+        if self.tail.len() > TAIL {
+            self.tail.drain(..self.tail.len() - TAIL);
         }
+        self.tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
     }
 
     /// The last `usage` object of the answer.
     fn usage(&self) -> Option<Usage> {
-        let joined: Vec<u8>;
-        let tail: &[u8] = match self.tail.len() {
-            0 => return None,
-            1 => &self.tail[0],
-            _ => {
-                joined = self.tail.iter().flat_map(|b| b.iter().copied()).collect();
-                &joined
-            }
-        };
-        let at = memmem::rfind(tail, b"\"usage\"")?;
-        usage(tail[at + 7..].trim_ascii_start().strip_prefix(b":")?)
+        let at = memmem::rfind(&self.tail, b"\"usage\"")?;
+        usage(self.tail[at + 7..].trim_ascii_start().strip_prefix(b":")?)
     }
 }
 
@@ -95,7 +82,7 @@ fn look(scanner: &mut Scanner, chunk: &[u8], wanted: &[u8]) -> Result<(Found, us
         }
         if let Some(field) = scanner.field("model") {
             let other = field.kind == Kind::String && field.raw != wanted;
-            return Ok((Found::Model(other.then_some(field.start as usize..field.end as usize)), read));
+            return Ok((Found::Model(other.then_some(field.start..field.end)), read));
         }
     }
     Ok((Found::Nothing, read))
@@ -109,14 +96,14 @@ pub(super) fn json_string(text: &str) -> Bytes {
 impl AnswerReader for WholeReader {
     fn push(&mut self, chunk: Bytes, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
         self.keep_tail(&chunk);
-        let (scanner, held) = match &mut self.state {
+        let (scanner, held, from) = match &mut self.state {
             State::Failed => return Ok(()),
             State::Passing(skim) => {
                 skim.push(&chunk);
                 out.push(AnswerEvent::Bytes(chunk));
                 return Ok(());
             }
-            State::Looking { scanner, held } => (scanner, held),
+            State::Looking { scanner, held, from } => (scanner, held, from),
         };
         let (found, read) = look(scanner, &chunk, &self.model)
             .map_err(|error| Garbage(format!("The provider's answer is not JSON: {error}.")))?;
@@ -130,14 +117,20 @@ impl AnswerReader for WholeReader {
             }
             Found::Model(Some(place)) => {
                 held.extend_from_slice(&chunk);
-                let edited = [&held[..place.start], &self.model, &held[place.end..]].concat();
+                let (start, end) = ((place.start - *from) as usize, (place.end - *from) as usize);
+                let edited = [&held[..start], &self.model, &held[end..]].concat();
                 out.push(AnswerEvent::Bytes(edited.into()));
             }
-            Found::Nothing if held.len() + chunk.len() <= LONGEST_WAIT => {
+            Found::Nothing => {
                 held.extend_from_slice(&chunk);
+                if held.len() > LONGEST_WAIT {
+                    let passes = scanner.open_from().unwrap_or(scanner.len()) - *from;
+                    *from += passes;
+                    out.push(AnswerEvent::Bytes(held.split_to(passes as usize).freeze()));
+                }
                 return Ok(());
             }
-            Found::Model(None) | Found::Nothing => {
+            Found::Model(None) => {
                 if !held.is_empty() {
                     out.push(AnswerEvent::Bytes(std::mem::take(held).freeze()));
                 }
@@ -152,7 +145,7 @@ impl AnswerReader for WholeReader {
         let complete = match &mut self.state {
             State::Failed => return Ok(()),
             State::Passing(skim) => skim.is_complete(),
-            State::Looking { scanner, held } => {
+            State::Looking { scanner, held, .. } => {
                 out.extend((!held.is_empty()).then(|| AnswerEvent::Bytes(std::mem::take(held).freeze())));
                 scanner.is_complete()
             }
@@ -256,6 +249,22 @@ mod tests {
             matches!(&out[..], [AnswerEvent::Failed(f)] if f.status == 429 && f.message == "no"),
             "{out:?}"
         );
+    }
+
+    #[test]
+    fn a_model_name_behind_much_data_is_replaced_wherever_the_answer_is_cut() {
+        let data = "0.25,".repeat(40_000);
+        let answer =
+            format!("{{\"data\":[{data}1],\"model\":\"up-2024\",\"usage\":{{\"prompt_tokens\":3}}}}");
+        let wanted = answer.replace("up-2024", "mine");
+        let at = answer.find("up-2024").expect("there");
+        for cut in (at - 12..at + 12).chain([10, 70_000]) {
+            let (left, right) = answer.as_bytes().split_at(cut);
+            let parts: Vec<&[u8]> = left.chunks(8192).chain(right.chunks(8192)).collect();
+            let (text, rest) = read(&parts, "mine").expect("an answer");
+            assert!(text == wanted, "cut at {cut}");
+            assert_eq!(rest.len(), 2, "usage and the end");
+        }
     }
 
     #[test]

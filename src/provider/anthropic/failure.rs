@@ -23,8 +23,17 @@ pub(super) fn of_status(head: &AnswerHead<'_>, body: &[u8]) -> Failure {
             (kind.to_owned(), code.to_owned(), format!("The model's provider answered with status {status}."))
         }
     };
-    let (fault, next) = class(status, &message);
-    Failure { status, fault, next, kind, code, param: None, message, retry_after: head.retry_after }
+    Failure { kind, code, retry_after: head.retry_after, ..of(status, message) }
+}
+
+/// The class of a status, with Anthropic's exceptions.
+fn of(status: u16, message: String) -> Failure {
+    let lower = message.to_ascii_lowercase();
+    let mut failure = Failure::upstream_status(status, message);
+    if status == 400 && ABOUT_THE_ACCOUNT.iter().any(|words| lower.starts_with(words)) {
+        (failure.fault, failure.next) = (Fault::Upstream, Next::Failover);
+    }
+    failure
 }
 
 /// Explains an error that the provider reports inside a good status.
@@ -33,12 +42,12 @@ pub(super) fn of_status(head: &AnswerHead<'_>, body: &[u8]) -> Failure {
 pub(super) fn of_event(error: ErrorBody, begun: Begun) -> Failure {
     let status = error.status();
     let (kind, code, message) = words(error);
-    let (fault, next) = class(status, &message);
-    let next = match (next, begun) {
+    let failure = of(status, message);
+    let next = match (failure.next, begun) {
         (Next::Failover, Begun::Yes) => Next::FailoverUncertain,
         (next, _) => next,
     };
-    Failure { status, fault, next, kind, code, param: None, message, retry_after: None }
+    Failure { kind, code, next, ..failure }
 }
 
 /// Whether the answer has begun.
@@ -60,18 +69,6 @@ pub(super) fn wrong_type(head: &AnswerHead<'_>, wanted: &str) -> Failure {
         param: None,
         message: format!("The model's provider answered with '{media}' instead of {wanted}."),
         retry_after: head.retry_after,
-    }
-}
-
-/// Whose doing a status is, and what to do next.
-fn class(status: u16, message: &str) -> (Fault, Next) {
-    let lower = message.to_ascii_lowercase();
-    if status == 400 && ABOUT_THE_ACCOUNT.iter().any(|words| lower.starts_with(words)) {
-        return (Fault::Upstream, Next::Failover);
-    }
-    match status {
-        400 | 413 | 422 => (Fault::Client, Next::Tell),
-        _ => (Fault::Upstream, Next::Failover),
     }
 }
 

@@ -68,7 +68,7 @@ fn read<'a>(delivery: Delivery, parts: impl IntoIterator<Item = &'a [u8]>) -> Re
     for event in out {
         assert!(!read.done && read.failed.is_none(), "something follows the end: {event:?}");
         match event {
-            AnswerEvent::Bytes(more) => bytes.extend_from_slice(&more),
+            AnswerEvent::Bytes(more) | AnswerEvent::Aside(more) => bytes.extend_from_slice(&more),
             AnswerEvent::Usage(usage) => read.usage = usage,
             AnswerEvent::Failed(failure) => read.failed = Some(failure),
             AnswerEvent::Done => read.done = true,
