@@ -44,22 +44,20 @@ pub(super) async fn receive(
     watches: &'static [Watch],
 ) -> Result<Received, Failure> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|len: u64| len > cap) {
+    let announced: u64 = announced.unwrap_or(0);
+    if announced > cap {
         return Err(admit::too_large(cap));
     }
-    within(LONGEST, receive_all(request, payload, cap, held, watches))
-        .await
-        .unwrap_or_else(|_| Err(stalled()))
+    let writer = SpoolWriter::new(held, announced);
+    let sink = Sink { scanner: Scanner::new(watches), writer, len: 0, cap };
+    within(LONGEST, receive_all(request, payload, sink)).await.unwrap_or_else(|_| Err(stalled()))
 }
 
 async fn receive_all(
     request: &HttpRequest,
     payload: &mut web::Payload,
-    cap: u64,
-    held: Held,
-    watches: &'static [Watch],
+    mut sink: Sink,
 ) -> Result<Received, Failure> {
-    let mut sink = Sink { scanner: Scanner::new(watches), writer: SpoolWriter::new(held), len: 0, cap };
     let mut inflate = encoding(request)?.map(|()| GzDecoder::new(Vec::new()));
     let mut payload = std::pin::Pin::new(payload);
     loop {

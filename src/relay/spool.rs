@@ -35,6 +35,7 @@ pub struct SpoolWriter {
     single: Option<Bytes>,
     file: Option<(Arc<File>, u64)>,
     held: Held,
+    announced: u64,
 }
 
 /// Why a body cannot be taken.
@@ -49,9 +50,9 @@ pub enum SpoolError {
 }
 
 impl SpoolWriter {
-    /// Starts an empty body.
-    pub fn new(held: Held) -> Self {
-        Self { memory: BytesMut::new(), single: None, file: None, held }
+    /// Starts an empty body of which `announced` bytes are expected.
+    pub fn new(held: Held, announced: u64) -> Self {
+        Self { memory: BytesMut::new(), single: None, file: None, held, announced }
     }
 
     /// Appends the next bytes.
@@ -82,6 +83,7 @@ impl SpoolWriter {
 
     async fn copy(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         if let Some(first) = self.single.take() {
+            self.memory.reserve(self.announced.min(MEMORY as u64) as usize);
             self.memory.extend_from_slice(&first);
         }
         self.memory.extend_from_slice(bytes);
@@ -274,7 +276,7 @@ mod tests {
     use crate::relay::budget::ByteBudget;
 
     async fn spool(parts: &[&[u8]]) -> Spool {
-        let mut writer = SpoolWriter::new(ByteBudget::new(u64::MAX).hold());
+        let mut writer = SpoolWriter::new(ByteBudget::new(u64::MAX).hold(), 0);
         for part in parts {
             writer.push(Bytes::copy_from_slice(part)).await.expect("room");
         }
@@ -324,7 +326,7 @@ mod tests {
     #[actix_web::test]
     async fn a_body_over_the_budget_is_refused_and_gives_everything_back() {
         let budget = ByteBudget::new(100);
-        let mut writer = SpoolWriter::new(budget.hold());
+        let mut writer = SpoolWriter::new(budget.hold(), 0);
         writer.push(Bytes::from(vec![0; 60])).await.expect("room");
         assert!(matches!(writer.push(Bytes::from(vec![0; 60])).await, Err(SpoolError::Full)));
         drop(writer);

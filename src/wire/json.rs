@@ -261,7 +261,8 @@ impl Scanner {
     fn in_string(&mut self, role: Role, chunk: &[u8], at: usize) -> Result<usize, JsonError> {
         let rest = &chunk[at..];
         let stop = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-        if let Some(control) = rest[..stop].iter().position(|b| *b < 0x20) {
+        if has_control(&rest[..stop]) {
+            let control = rest.iter().position(|b| *b < 0x20).unwrap_or(0);
             return Err(self.syntax(at + control));
         }
         let Some(&byte) = rest.get(stop) else { return Ok(chunk.len()) };
@@ -431,6 +432,11 @@ impl Scanner {
     fn syntax(&self, at: usize) -> JsonError {
         JsonError::Syntax(self.base + at as u64)
     }
+}
+
+/// Whether a control character is among the bytes. Without an early exit, so that it becomes vector code.
+fn has_control(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, b| found | (*b < 0x20))
 }
 
 /// A key as it is meant: `mod\u0065l` is `model`.
