@@ -22,7 +22,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The body of a refusal, in this dialect; `call_id` ends its message.
+    /// The body of a refusal; `call_id` ends its message. Every client face so far speaks OpenAI's dialect.
     pub fn error_body(self, failure: &Failure, call_id: &str) -> Bytes {
         match self {
             Self::OpenAi | Self::AnthropicMessages => openai::error_body(failure, call_id),
