@@ -1,4 +1,4 @@
-//! The route table, as data, and the matching of paths. Clients write base URLs in many ways.
+//! The paths that are served, as data, and their matching. Clients write base URLs in many ways.
 
 use actix_web::http::Method;
 

@@ -30,13 +30,13 @@ use crate::{dialect::Dialect, provider::Failure};
 pub struct AnswerBody {
     flow: Flow,
     record: CallRecord,
-    watch: Watch,
+    patience: Patience,
     call: CallFacts,
     size: BodySize,
     state: State,
     /// Held until the answer ends; given back at once then, not when the client has read it.
     permit: Option<Permit>,
-    origin: Origin,
+    behind: Behind,
 }
 
 struct CallFacts {
@@ -46,7 +46,7 @@ struct CallFacts {
 }
 
 /// Whom a late failure concerns.
-struct Origin {
+struct Behind {
     cell: std::sync::Arc<penstock_actors::channel::ChannelCell>,
     link: Rc<super::link::Link>,
 }
@@ -62,7 +62,7 @@ enum State {
 }
 
 /// Idle and total deadlines, checked lazily: a timer is set when the flow first falls silent.
-struct Watch {
+struct Patience {
     started: Instant,
     last_read: Instant,
     timeouts: penstock_actors::domain::Timeouts,
@@ -72,7 +72,7 @@ struct Watch {
     when_cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-impl Watch {
+impl Patience {
     /// The deadline that has passed, if one has; otherwise arranges to be woken at the next.
     fn poll_missed(&mut self, cx: &mut Context<'_>) -> Option<Missed> {
         if self.is_cut(cx) {
@@ -119,7 +119,7 @@ impl Missed {
     }
 }
 
-impl Watch {
+impl Patience {
     fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
         let cut = &self.cut;
         let when_cut = self.when_cut.get_or_insert_with(|| Box::pin(cut.clone().cancelled_owned()));
@@ -142,12 +142,19 @@ impl AnswerBody {
         };
         let permit = Some(permit).filter(|_| !flow.is_ended());
         Self {
-            watch: Watch { started, last_read: Instant::now(), timeouts, timer: None, cut, when_cut: None },
+            patience: Patience {
+                started,
+                last_read: Instant::now(),
+                timeouts,
+                timer: None,
+                cut,
+                when_cut: None,
+            },
             call: CallFacts { id: Rc::clone(&call.id), face: call.face, delivery: call.facts.delivery },
             size,
             state: State::Fresh,
             permit,
-            origin: Origin { cell, link },
+            behind: Behind { cell, link },
             flow,
             record,
         }
@@ -163,9 +170,9 @@ impl AnswerBody {
     /// Ends an answer that cannot go on: an error event in a stream, a cut connection otherwise.
     fn break_off(&mut self, mut failure: Failure) -> Option<Result<Bytes, io::Error>> {
         self.permit = None;
-        self.origin.link.cleanse(&mut failure);
+        self.behind.link.cleanse(&mut failure);
         if failure.fault == Fault::Upstream {
-            self.origin.cell.failed();
+            self.behind.cell.failed();
         }
         self.record.consumed(self.flow.usage);
         self.record.broken(&failure);
@@ -199,13 +206,13 @@ impl AnswerBody {
                 return Poll::Ready(None);
             }
             match self.flow.poll_pull(cx) {
-                Poll::Ready(()) if self.watch.bytes_came() && !self.flow.is_ended() => {
-                    let failure = fault::of_deadline(Deadline::Total, self.watch.timeouts.total);
+                Poll::Ready(()) if self.patience.bytes_came() && !self.flow.is_ended() => {
+                    let failure = fault::of_deadline(Deadline::Total, self.patience.timeouts.total);
                     return Poll::Ready(self.break_off(failure));
                 }
                 Poll::Ready(()) => {}
                 Poll::Pending => {
-                    match self.watch.poll_missed(cx) {
+                    match self.patience.poll_missed(cx) {
                         // Some providers leave `[DONE]` out and the connection open.
                         Some(missed) if missed.is_silence() && self.flow.end_here() => {}
                         Some(missed) => return Poll::Ready(self.break_off(missed.into_failure())),
