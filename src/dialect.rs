@@ -9,7 +9,7 @@ pub mod openai_chat;
 
 use bytes::Bytes;
 
-pub use answer::{AnswerEvent, AnswerReader, Garbage};
+pub use answer::{AnswerEvent, AnswerReader, Framing, Garbage};
 pub use failure::{Failure, Next};
 
 /// A client-facing or upstream wire format.

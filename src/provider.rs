@@ -14,7 +14,7 @@ use penstock_actors::domain::Delivery;
 
 use crate::dialect::Dialect;
 
-pub use crate::dialect::{AnswerEvent, AnswerReader, Failure, Garbage, Next};
+pub use crate::dialect::{AnswerEvent, AnswerReader, Failure, Framing, Garbage, Next};
 pub use penstock_actors::domain::Endpoint;
 pub use quirk::Quirk;
 
@@ -90,6 +90,8 @@ pub struct AnswerHead<'a> {
     pub content_type: &'a str,
     /// The `retry-after-ms` or `retry-after` header, resolved.
     pub retry_after: Option<Duration>,
+    /// What tells the body's end.
+    pub framing: Framing,
 }
 
 /// What a provider that cannot be described by its row alone must say.

@@ -60,6 +60,8 @@ impl std::fmt::Debug for OutgoingBody {
 pub struct Incoming {
     /// HTTP status.
     pub status: u16,
+    /// Whether the body lasts until the connection ends, for want of a length or chunks.
+    pub until_close: bool,
     /// The `content-type` header.
     pub content_type: String,
     /// The `retry-after-ms` and `retry-after` headers, as sent.

@@ -20,6 +20,15 @@ pub enum AnswerEvent {
     Done,
 }
 
+/// What tells the end of an answer's body (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// A length or chunks: the transport knows a cut.
+    Framed,
+    /// The end of the connection, which may come too early unseen: the reader must look.
+    UntilClose,
+}
+
 /// Reads one answer, chunk by chunk.
 ///
 /// It holds at most one frame of the answer, whatever the answer's length.

@@ -54,7 +54,7 @@ impl Adapter for OpenAi {
                 let hide = !ask.usage_wanted && ask.quirks.contains(&Quirk::RequestStreamUsage);
                 Ok(Box::new(StreamReader::new(ask.model, ask.max_event, !hide)))
             }
-            (Delivery::Whole, false) => Ok(Box::new(WholeReader::new(ask.model))),
+            (Delivery::Whole, false) => Ok(Box::new(WholeReader::new(ask.model, head.framing))),
             (Delivery::Stream, false) => {
                 let failure = unexpected("a stream was asked for, and something else came");
                 match content_type.starts_with("application/json") {

@@ -23,7 +23,7 @@ use super::{
     link::Link,
 };
 use crate::{
-    provider::{AnswerHead, Ask, AskBody, BodyNeed, Failure, Next, UpstreamBody, UpstreamRequest},
+    provider::{AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest},
     transport::{Incoming, Outgoing, OutgoingBody, TransportError, Via},
 };
 
@@ -112,6 +112,7 @@ impl Relay {
         let mut incoming = self.send(call, route, link, request).await?;
         let content_type = std::mem::take(&mut incoming.content_type);
         let head = AnswerHead {
+            framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
             status: incoming.status,
             content_type: &content_type,
             retry_after: fault::retry_after(

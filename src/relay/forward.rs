@@ -183,6 +183,11 @@ impl AnswerBody {
         }
     }
 
+    /// Whether silence may be the end: only a stream says in its content that it is finished.
+    fn may_end_here(&self, missed: Missed) -> bool {
+        self.call.delivery == Delivery::Stream && missed.is_silence()
+    }
+
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
         loop {
             if matches!(self.state, State::Broken | State::Ended) {
@@ -214,7 +219,7 @@ impl AnswerBody {
                 Poll::Pending => {
                     match self.patience.poll_missed(cx) {
                         // Some providers leave `[DONE]` out and the connection open.
-                        Some(missed) if missed.is_silence() && self.flow.end_here() => {}
+                        Some(missed) if self.may_end_here(missed) && self.flow.end_here() => {}
                         Some(missed) => return Poll::Ready(self.break_off(missed.into_failure())),
                         None => return Poll::Pending,
                     }

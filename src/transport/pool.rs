@@ -153,6 +153,7 @@ impl Transport for AwcTransport {
             };
             Ok(Incoming {
                 status: answer.status().as_u16(),
+                until_close: is_close_delimited(answer.headers()),
                 content_type: text(&header::CONTENT_TYPE).unwrap_or_default(),
                 retry_after_ms: text(&RETRY_AFTER_MS),
                 retry_after: text(&header::RETRY_AFTER),

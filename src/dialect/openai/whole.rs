@@ -1,16 +1,18 @@
 //! Reads an OpenAI answer that is one JSON body and passes it through, its model name replaced.
 
-use std::ops::Range;
+use std::{ops::Range, sync::LazyLock};
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem;
+use memchr::memmem::FinderRev;
 use penstock_actors::domain::Usage;
 
 use super::{failure_inside, usage};
 use crate::{
-    dialect::{AnswerEvent, AnswerReader, Failure, Garbage},
+    dialect::{AnswerEvent, AnswerReader, Failure, Framing, Garbage},
     wire::json::{JsonError, Kind, Scanner, Skim, Watch},
 };
+
+static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new("\"usage\""));
 
 const ANSWER: &[Watch] = &[Watch { name: "model", keep: 1024 }, Watch { name: "error", keep: 16384 }];
 
@@ -25,6 +27,7 @@ const TAIL: usize = 4 << 10;
 pub struct WholeReader {
     /// The client's name for the model, as a JSON string.
     model: Bytes,
+    framing: Framing,
     state: State,
     /// The answer's last bytes, at least [`TAIL`] of them once there are so many.
     tail: Vec<u8>,
@@ -33,8 +36,8 @@ pub struct WholeReader {
 enum State {
     /// The model name is not found yet. What is held begins at byte `from` of the answer.
     Looking { scanner: Box<Scanner>, held: BytesMut, from: u64 },
-    /// It is; what follows passes unread but for the answer's end.
-    Passing(Skim),
+    /// It is; what follows passes unread, but for the answer's end where the framing does not tell it.
+    Passing(Option<Skim>),
     /// An error was found; nothing is let through.
     Failed,
 }
@@ -49,10 +52,10 @@ enum Found {
 
 impl WholeReader {
     /// Makes a reader whose answers name `model`.
-    pub fn new(model: &str) -> Self {
+    pub fn new(model: &str, framing: Framing) -> Self {
         let scanner = Box::new(Scanner::new(ANSWER));
         let state = State::Looking { scanner, held: BytesMut::new(), from: 0 };
-        Self { model: json_string(model), state, tail: Vec::new() }
+        Self { model: json_string(model), framing, state, tail: Vec::new() }
     }
 
     fn keep_tail(&mut self, chunk: &[u8]) {
@@ -64,7 +67,7 @@ impl WholeReader {
 
     /// The last `usage` object of the answer.
     fn usage(&self) -> Option<Usage> {
-        let at = memmem::rfind(&self.tail, b"\"usage\"")?;
+        let at = USAGE.rfind(&self.tail)?;
         usage(self.tail[at + 7..].trim_ascii_start().strip_prefix(b":")?)
     }
 }
@@ -99,7 +102,9 @@ impl AnswerReader for WholeReader {
         let (scanner, held, from) = match &mut self.state {
             State::Failed => return Ok(()),
             State::Passing(skim) => {
-                skim.push(&chunk);
+                if let Some(skim) = skim {
+                    skim.push(&chunk);
+                }
                 out.push(AnswerEvent::Bytes(chunk));
                 return Ok(());
             }
@@ -107,8 +112,11 @@ impl AnswerReader for WholeReader {
         };
         let (found, read) = look(scanner, &chunk, &self.model)
             .map_err(|error| Garbage(format!("The provider's answer is not JSON: {error}.")))?;
-        let mut skim = scanner.skim();
-        skim.push(&chunk[read..]);
+        let skim = (self.framing == Framing::UntilClose).then(|| {
+            let mut skim = scanner.skim();
+            skim.push(&chunk[read..]);
+            skim
+        });
         match found {
             Found::Error(failure) => {
                 self.state = State::Failed;
@@ -144,7 +152,7 @@ impl AnswerReader for WholeReader {
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
         let complete = match &mut self.state {
             State::Failed => return Ok(()),
-            State::Passing(skim) => skim.is_complete(),
+            State::Passing(skim) => skim.as_ref().is_none_or(Skim::is_complete),
             State::Looking { scanner, held, .. } => {
                 out.extend((!held.is_empty()).then(|| AnswerEvent::Bytes(std::mem::take(held).freeze())));
                 scanner.is_complete()
@@ -206,7 +214,7 @@ mod tests {
     const ANSWER: &str = "{\"id\":\"x\",\"model\":\"up-2024\",\"choices\":[{\"message\":{\"model\":\"no\"}}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2},\"extra\":[1]}";
 
     fn read(parts: &[&[u8]], model: &str) -> Result<(String, Vec<AnswerEvent>), Garbage> {
-        let mut reader = WholeReader::new(model);
+        let mut reader = WholeReader::new(model, Framing::UntilClose);
         let mut out = Vec::new();
         for part in parts {
             reader.push(Bytes::copy_from_slice(part), &mut out)?;
@@ -241,7 +249,7 @@ mod tests {
     #[test]
     fn an_error_inside_a_good_status_is_a_failure() {
         let mut out = Vec::new();
-        let mut reader = WholeReader::new("m");
+        let mut reader = WholeReader::new("m", Framing::Framed);
         reader
             .push(Bytes::from_static(b"{\"error\":{\"message\":\"no\",\"code\":429}}"), &mut out)
             .expect("json");

@@ -101,7 +101,15 @@ mod tests {
 
     fn check(status: u16, body: &str) -> Failure {
         let retry_after = Some(Duration::from_secs(3));
-        of_status(&AnswerHead { status, content_type: "application/json", retry_after }, body.as_bytes())
+        of_status(
+            &AnswerHead {
+                status,
+                content_type: "application/json",
+                retry_after,
+                framing: crate::provider::Framing::Framed,
+            },
+            body.as_bytes(),
+        )
     }
 
     fn said(kind: &str, message: &str) -> String {
@@ -162,7 +170,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_it_panic(status in any::<u16>(), body in proptest::collection::vec(any::<u8>(), 0..128)) {
-            let head = AnswerHead { status, content_type: "", retry_after: None };
+            let head = AnswerHead { status, content_type: "", retry_after: None, framing: crate::provider::Framing::Framed };
             let _ = of_status(&head, &body);
         }
     }

@@ -35,7 +35,7 @@ fn ask(delivery: Delivery) -> Ask<'static> {
 }
 
 fn head(content_type: &str) -> AnswerHead<'_> {
-    AnswerHead { status: 200, content_type, retry_after: None }
+    AnswerHead { status: 200, content_type, retry_after: None, framing: crate::provider::Framing::Framed }
 }
 
 /// What a reader made of an answer, however it was cut.
