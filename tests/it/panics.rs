@@ -7,10 +7,7 @@ use penstock::app::Options;
 use penstock_actors::{channel::roster::SupervisorOf, domain::ChannelName, testing::PanicDrill};
 use tokio::io::AsyncReadExt as _;
 
-use super::support::{
-    TestApp, Upstream, chat, chat_stream, eventually, read_answer,
-    upstream::{After, STREAM_END, event},
-};
+use super::support::{TestApp, Upstream, chat, chat_stream, eventually, read_answer};
 
 struct Bomb;
 
@@ -48,30 +45,9 @@ async fn with_stream(upstream: &Upstream) -> (TestApp, tokio::net::TcpStream) {
     (app, tcp)
 }
 
-async fn held() -> (Upstream, std::sync::Arc<tokio::sync::Notify>) {
-    let go = std::sync::Arc::new(tokio::sync::Notify::new());
-    let told = go.clone();
-    let upstream = Upstream::start(move |mut exchange| {
-        let go = told.clone();
-        async move {
-            if !exchange.wants_stream() {
-                return exchange.answer_well("hi").await;
-            }
-            exchange.begin_stream().await;
-            exchange.chunk(&event("begun")).await;
-            go.notified().await;
-            exchange.chunk(STREAM_END).await;
-            exchange.end_stream().await;
-            After::Keep(exchange)
-        }
-    })
-    .await;
-    (upstream, go)
-}
-
 #[tokio::test]
 async fn a_panicking_handler_is_answered_and_harms_no_other_call() {
-    let (upstream, go) = held().await;
+    let (upstream, go) = Upstream::held().await;
     let (app, mut stream) = with_stream(&upstream).await;
     let client = app.client().with_header("origin: http://page").with_header("x-request-id: own");
     for n in 1..=3 {
@@ -89,7 +65,7 @@ async fn a_panicking_handler_is_answered_and_harms_no_other_call() {
 
 #[tokio::test]
 async fn a_panicking_answer_ends_its_connection_only() {
-    let (upstream, go) = held().await;
+    let (upstream, go) = Upstream::held().await;
     let (app, mut stream) = with_stream(&upstream).await;
     for _ in 0..3 {
         let mut tcp = app.client().open(&app.client().request("GET", "/panic-body", b"")).await;
@@ -106,7 +82,7 @@ async fn a_panicking_answer_ends_its_connection_only() {
 
 #[tokio::test]
 async fn panicking_actors_come_back_and_calls_go_on() {
-    let (upstream, go) = held().await;
+    let (upstream, go) = Upstream::held().await;
     let (app, mut stream) = with_stream(&upstream).await;
     for round in 1..=2u32 {
         app.run(|gateway| {

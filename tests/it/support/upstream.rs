@@ -100,6 +100,28 @@ impl Upstream {
         Self::listen(script, None, usize::MAX).await
     }
 
+    /// Starts an upstream whose streams end when they are told to, and which answers other calls at once.
+    pub async fn held() -> (Self, Arc<tokio::sync::Notify>) {
+        let go = Arc::new(tokio::sync::Notify::new());
+        let told = go.clone();
+        let upstream = Self::start(move |mut exchange| {
+            let go = told.clone();
+            async move {
+                if !exchange.wants_stream() {
+                    return exchange.answer_well("hi").await;
+                }
+                exchange.begin_stream().await;
+                exchange.chunk(&event("begun")).await;
+                go.notified().await;
+                exchange.chunk(STREAM_END).await;
+                exchange.end_stream().await;
+                After::Keep(exchange)
+            }
+        })
+        .await;
+        (upstream, go)
+    }
+
     /// Starts an upstream whose script is asked before a body of several megabytes has come.
     pub async fn start_unread<F, R>(script: F) -> Self
     where
