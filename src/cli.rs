@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{api_key::KeyFile, app, config::Overrides, mock};
+use crate::{api_key::KeyFile, app, bench, config::Overrides, mock};
 
 /// One address, one key, every model.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Command {
     Serve(Serve),
     /// Answers as OpenAI and as Anthropic would, for trials, tests and benches.
     Mock(Mock),
+    /// Loads an OpenAI-compatible API, Penstock or not, and tells its latencies.
+    Bench(Box<bench::BenchOptions>),
     /// Reads the settings, says what is wrong with them, and ends.
     Check(Settings),
     /// API keys kept in the data directory.
@@ -107,6 +109,7 @@ impl Cli {
                 app::serve(serve.settings.source(), key)
             }
             Command::Mock(mock) => run_mock(mock),
+            Command::Bench(options) => bench::run(&options),
             Command::Check(settings) => {
                 let settings = settings.load()?;
                 println!("settings are valid: {} channels", settings.catalog.channels.len());
