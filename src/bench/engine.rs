@@ -140,6 +140,7 @@ impl Thread {
         match self.job.pattern {
             Pattern::Open { rate, spacing } => self.open_loop(rate, spacing).await?,
             Pattern::Closed => {
+                tokio::time::sleep_until(self.part.start.into()).await;
                 for _ in 0..self.part.connections {
                     self.open.set(self.open.get() + 1);
                     let now = Instant::now();

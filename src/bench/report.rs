@@ -293,7 +293,11 @@ impl fmt::Display for Report {
         for (kind, count) in &self.failures {
             write!(f, "{count:>9}  {kind}")?;
             match self.examples.get(kind) {
-                Some(example) => writeln!(f, "; for example: {}", example.trim().escape_debug())?,
+                Some(example) => writeln!(
+                    f,
+                    "; for example: {}",
+                    example.split_whitespace().collect::<Vec<_>>().join(" ")
+                )?,
                 None => writeln!(f)?,
             }
         }
