@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what `make bench` measures beside Penstock, as far as it can, and says what it could not: nginx and
 # HAProxy from Debian, as root; the peers of benches/peers.txt into target/bench, with pip and npm.
-# The bench leaves out what is missing. BENCH_PEERS=0 installs no peers.
+# The bench leaves out what is missing. BENCH_PEERS=0 installs no peers; nor does a quick run, unless BENCH_PEERS=1.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -22,7 +22,8 @@ debian haproxy haproxy
 command -v taskset >/dev/null 2>&1 ||
     echo "bench: taskset (util-linux) is missing; nothing is pinned to a core, figures vary more" >&2
 
-if [ "${BENCH_PEERS:-1}" = 0 ]; then exit 0; fi
+if [ "${BENCH_QUICK:-0}" = 0 ]; then peers=${BENCH_PEERS:-1}; else peers=${BENCH_PEERS:-0}; fi
+if [ "$peers" = 0 ]; then exit 0; fi
 mkdir -p target/bench
 while read -r name version; do
     place="target/bench/$name-$version"

@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod gateway;
+mod health;
 mod listener;
 mod log;
 mod providers;
@@ -15,6 +16,7 @@ use std::{
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
 pub use gateway::{Gateway, Options};
+pub use health::health;
 
 use crate::{
     api_key::KeyFile,

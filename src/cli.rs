@@ -26,6 +26,8 @@ enum Command {
     Bench(Box<bench::BenchOptions>),
     /// Reads the settings, says what is wrong with them, and ends.
     Check(Settings),
+    /// Asks the running server whether it is alive; for health checks. With --listen or --port no settings are read.
+    Health(Settings),
     /// API keys kept in the data directory.
     Key {
         #[command(subcommand)]
@@ -63,10 +65,14 @@ struct Settings {
 
 impl Settings {
     fn source(self) -> app::Source {
-        let every = |port| SocketAddr::from(([0, 0, 0, 0], port));
         let overrides = Overrides { listen: self.listen.or(self.port.map(every)), data_dir: self.data_dir };
         app::Source { file: self.config, overrides }
     }
+}
+
+/// The port on every address.
+fn every(port: u16) -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], port))
 }
 
 impl Settings {
@@ -114,6 +120,13 @@ impl Cli {
                 let settings = settings.load()?;
                 println!("settings are valid: {} channels", settings.catalog.channels.len());
                 Ok(())
+            }
+            Command::Health(settings) => {
+                let listen = match settings.listen.or(settings.port.map(every)) {
+                    Some(listen) => listen,
+                    None => settings.load()?.server.listen,
+                };
+                app::health(listen)
             }
             Command::Key { command: KeyCommand::Create { name, settings } } => {
                 let data_dir = settings.load()?.server.data_dir;

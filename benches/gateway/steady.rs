@@ -83,7 +83,7 @@ pub fn measure(
         .args(["bench", "--url", &format!("http://{}{path}", target.address), "--key", target.bearer])
         .args(["--rate", &rate.to_string(), "--connections", "256", "--seed", "7"])
         .args(["--duration", &format!("{}ms", seconds.as_millis())])
-        .args(["--warm-up", &format!("{}ms", WARM_UP.as_millis()), "--max-late", "2ms"])
+        .args(["--warm-up", &format!("{}ms", WARM_UP.as_millis()), "--max-late", "5ms"])
         .args(more)
         .arg("--json")
         .arg(&file);
