@@ -4,6 +4,7 @@
 //! deadlines are the relay's; the connect deadline is kept here, where connecting happens.
 
 mod connector;
+mod control;
 mod head;
 mod io;
 mod pool;
@@ -18,6 +19,7 @@ use futures_core::{Stream, future::LocalBoxFuture};
 use http::{HeaderName, HeaderValue, Uri};
 use penstock_actors::channel::ChannelCell;
 
+pub use control::{ControlAnswer, ControlClient, ControlLimits};
 pub use pool::AwcTransport;
 pub use resolve::Resolver;
 pub use shared::SharedTransport;
@@ -117,6 +119,12 @@ pub enum TransportError {
     /// The answer ended before its framing said so.
     #[error("the provider's answer was cut off")]
     Truncated,
+    /// A request of the gateway's own was not answered in time.
+    #[error("the provider did not answer in time")]
+    TimedOut,
+    /// The answer to a request of the gateway's own is longer than allowed.
+    #[error("the provider's answer is longer than {0} bytes")]
+    TooLong(usize),
     /// The request's own body could not be read again.
     #[error("the request body could not be read: {0}")]
     Body(String),

@@ -97,18 +97,24 @@ impl AwcTransport {
             shared: Arc::clone(&self.shared),
             open: Rc::clone(&open),
         };
-        let connector = Connector::new()
-            .connector(connector)
-            .limit(0)
-            // Waiting for a place and connecting have the connect timeout each; this one never fires.
-            .timeout(spec.timeouts.connect * 2 + Duration::from_secs(60))
-            .conn_keep_alive(spec.pool.idle)
-            .conn_lifetime(spec.pool.lifetime);
-        let builder = Client::builder().connector(connector);
-        let client = builder.no_default_headers().disable_redirects().disable_timeout().finish();
+        let client = client(connector, spec.pool.idle, spec.pool.lifetime);
         let origin = Origin(uri.scheme().cloned(), uri.authority().cloned());
         Some(Line { client, origin, generation: cell.generation(), last_used: Instant::now(), open })
     }
+}
+
+/// An awc client on a short lead; see the module's sentences.
+pub(super) fn client(connector: ChannelConnector, idle: Duration, lifetime: Duration) -> Client {
+    // Waiting for a place and connecting have the connect timeout each; this one never fires.
+    let never = connector.connect_timeout * 2 + Duration::from_secs(60);
+    let connector = Connector::new()
+        .connector(connector)
+        .limit(0)
+        .timeout(never)
+        .conn_keep_alive(idle)
+        .conn_lifetime(lifetime);
+    let builder = Client::builder().connector(connector);
+    builder.no_default_headers().disable_redirects().disable_timeout().finish()
 }
 
 /// Scheme, host and port.
@@ -147,7 +153,7 @@ impl Transport for AwcTransport {
         Box::pin(async move {
             let no_host = || TransportError::Resolve("the base URL names no host".to_owned());
             let line = self.line(cell, &request.uri, via).ok_or_else(no_host)?;
-            let answer = post(&line.client, request).await?;
+            let answer = ask(&line.client, Method::POST, request).await?;
             let text = |name: &HeaderName| {
                 answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
             };
@@ -161,8 +167,7 @@ impl Transport for AwcTransport {
                     // RFC 9110, section 6.4.1: these have no body, whatever their head says.
                     204 | 304 => Box::pin(Nothing),
                     _ => Box::pin(Body {
-                        close_delimited: is_close_delimited(answer.headers()),
-                        answer,
+                        bytes: AnswerBytes::of(answer),
                         line: Some((line, Arc::clone(cell))),
                         kept: Rc::clone(&self.kept),
                     }),
@@ -172,12 +177,18 @@ impl Transport for AwcTransport {
     }
 }
 
-type Answer = awc::ClientResponse<Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>>;
+/// An answer as awc gives it.
+pub(super) type Answer = awc::ClientResponse<Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>>;
 
-async fn post(client: &Client, request: Outgoing) -> Result<Answer, TransportError> {
+/// Sends a request; ends when the answer's head has come.
+pub(super) async fn ask(
+    client: &Client,
+    method: Method,
+    request: Outgoing,
+) -> Result<Answer, TransportError> {
     // The connector speaks TLS itself, so that its guard sits above it: awc sees plain HTTP always.
     let host = request.uri.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
-    let mut out = client.request(Method::POST, as_plain(request.uri));
+    let mut out = client.request(method, as_plain(request.uri));
     let headers = out.headers_mut();
     if let Ok(host) = header::HeaderValue::from_str(&host) {
         headers.insert(header::HOST, host);
@@ -186,6 +197,7 @@ async fn post(client: &Client, request: Outgoing) -> Result<Answer, TransportErr
         headers.append(name, value);
     }
     let sent = match request.body {
+        OutgoingBody::Bytes(bytes) if bytes.is_empty() => out.send().await,
         OutgoingBody::Bytes(bytes) => out.send_body(bytes).await,
         OutgoingBody::Stream { len, chunks } => out.send_body(SizedStream::new(len, chunks)).await,
     };
@@ -228,9 +240,36 @@ fn explain(error: SendRequestError) -> TransportError {
 }
 
 /// An answer's bytes, whose end is believed only where the framing says so.
-struct Body {
+pub(super) struct AnswerBytes {
     answer: Answer,
     close_delimited: bool,
+}
+
+impl AnswerBytes {
+    pub(super) fn of(answer: Answer) -> Self {
+        Self { close_delimited: is_close_delimited(answer.headers()), answer }
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, TransportError>>> {
+        Pin::new(&mut self.answer).poll_next(cx).map(|next| match next {
+            None => None,
+            Some(Ok(bytes)) => Some(Ok(bytes)),
+            Some(Err(PayloadError::Io(e) | PayloadError::Incomplete(Some(e))))
+                if self.close_delimited && Ended::of(&e) == Some(Ended::Closed) =>
+            {
+                None
+            }
+            Some(Err(PayloadError::Io(_) | PayloadError::Incomplete(_))) => {
+                Some(Err(TransportError::Truncated))
+            }
+            Some(Err(other)) => Some(Err(TransportError::Protocol(other.to_string()))),
+        })
+    }
+}
+
+/// The bytes of a kept connection's answer.
+struct Body {
+    bytes: AnswerBytes,
     line: Option<(Line, Arc<ChannelCell>)>,
     kept: Rc<RefCell<SlotMap<Kept>>>,
 }
@@ -252,23 +291,12 @@ impl Stream for Body {
     type Item = Result<Bytes, TransportError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let polled = Pin::new(&mut self.answer).poll_next(cx);
-        polled.map(|next| match next {
-            None => {
-                self.keep();
-                None
-            }
-            Some(Ok(bytes)) => Some(Ok(bytes)),
-            Some(Err(PayloadError::Io(e) | PayloadError::Incomplete(Some(e))))
-                if self.close_delimited && Ended::of(&e) == Some(Ended::Closed) =>
-            {
-                None
-            }
-            Some(Err(PayloadError::Io(_) | PayloadError::Incomplete(_))) => {
-                Some(Err(TransportError::Truncated))
-            }
-            Some(Err(other)) => Some(Err(TransportError::Protocol(other.to_string()))),
-        })
+        let next = std::task::ready!(self.bytes.poll_next(cx));
+        // A close-delimited answer ends with its connection, which is not open any more.
+        if next.is_none() {
+            self.keep();
+        }
+        Poll::Ready(next)
     }
 }
 
