@@ -190,7 +190,20 @@ fn changed_fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
             fields.push(format!("{} {:?} -> {:?}", stringify!($field), old.$field, new.$field));
         })* };
     }
-    compare!(id, provider, base_url, quirks, groups, priority, weight, concurrency, enabled, timeouts, pool);
+    compare!(
+        id,
+        provider,
+        base_url,
+        quirks,
+        groups,
+        priority,
+        weight,
+        concurrency,
+        enabled,
+        timeouts,
+        pool,
+        transport
+    );
     macro_rules! name_only {
         ($($field:ident),*) => { $(if old.$field != new.$field {
             fields.push(concat!(stringify!($field), " changed").to_owned());

@@ -5,7 +5,7 @@ use std::{cell::RefCell, net::SocketAddr, path::Path, sync::Arc, time::Duration}
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::{
-    domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts},
+    domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
     router::RouteTable,
     system::Actors,
 };
@@ -191,6 +191,7 @@ impl Gateway {
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
+            transport: TransportKind::default(),
         })
     }
 

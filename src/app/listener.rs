@@ -18,7 +18,7 @@ use crate::{
     config,
     http::{self, Asker, ClientIo, HttpShared, Panicked, Worker},
     relay::Relay,
-    transport::{AwcTransport, SharedTransport},
+    transport::{SharedTransport, Transports},
 };
 
 /// How long a connection may rest between two requests of a client.
@@ -67,7 +67,7 @@ pub(super) fn serve(
         .disable_signals();
     let server = server.listen("clients", listener, move || {
         name_thread("http-worker");
-        let relay = Relay::new(Arc::clone(&shared.relay), Rc::new(AwcTransport::new(Arc::clone(&transport))));
+        let relay = Relay::new(Arc::clone(&shared.relay), Rc::new(Transports::new(Arc::clone(&transport))));
         let panics = shared.metrics.panics.clone();
         let app = App::new()
             .app_data(web::Data::new(Worker::new(Arc::clone(&shared), relay)))

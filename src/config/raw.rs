@@ -75,6 +75,16 @@ pub(super) struct Channel {
     pub(super) timeouts: Timeouts,
     #[serde(default)]
     pub(super) pool: Pool,
+    #[serde(default)]
+    pub(super) transport: Transport,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Transport {
+    #[default]
+    Http1,
+    Awc,
 }
 
 fn one() -> u32 {

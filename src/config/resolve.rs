@@ -9,7 +9,7 @@ use std::{
 };
 
 use penstock_actors::domain::{
-    Catalog, ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts,
+    Catalog, ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts, TransportKind,
 };
 
 use super::{ConfigError, Log, Overrides, Server, Settings, raw, secret, units::Span};
@@ -212,6 +212,10 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
         enabled: raw.enabled,
         timeouts,
         pool,
+        transport: match raw.transport {
+            raw::Transport::Http1 => TransportKind::Http1,
+            raw::Transport::Awc => TransportKind::Awc,
+        },
     })
 }
 
