@@ -20,6 +20,7 @@ mod reload;
 mod shutdown;
 mod slow_readers;
 mod support;
+mod tls_listener;
 mod upstream_answers;
 mod upstream_connections;
 mod upstream_cuts;
