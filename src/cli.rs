@@ -118,6 +118,7 @@ impl Cli {
             Command::Bench(options) => bench::run(&options),
             Command::Check(settings) => {
                 let settings = settings.load()?;
+                app::check(&settings)?;
                 println!("settings are valid: {} channels", settings.catalog.channels.len());
                 Ok(())
             }

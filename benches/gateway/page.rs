@@ -47,6 +47,8 @@ installed is left out and named above.
 - Nothing of several cores: each gateway has one. None of how a gateway spreads load over many.
 - Nothing absolute: another processor or kernel moves all of them. Read ratios, and only within one run; the ranges say how
   far a run's own rounds lie apart.
+- With one connection (`-1`) everyone sleeps and wakes for each call; on a virtual machine that costs more than the call
+  itself, and varies with the neighbours.
 - Throughput and latency at full load tell of driver and upstream as much as of the gateway wherever `busy` is far below 100.
 - Peers do other things too, and were set up by people who know them less well than their makers.
 ";

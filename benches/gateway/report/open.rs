@@ -64,7 +64,7 @@ fn table(
         let own: Vec<&Steady> = all.iter().filter(|one| one.target == target && one.load == load).collect();
         let Some(first) = own.first() else { continue };
         let got = Spread::of(own.iter().map(|one| one.rate[1]));
-        write!(f, "| {label} | {} | {:.0} |", first.rate[0], got)?;
+        write!(f, "| {label} | {} | {:.1} |", first.rate[0], got)?;
         for (_, place) in columns {
             write!(f, " {:.2} |", Spread::of(own.iter().map(|one| one.figure(place))))?;
         }
