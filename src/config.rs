@@ -9,6 +9,7 @@ mod secret;
 mod units;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -18,7 +19,7 @@ use penstock_actors::domain::{Catalog, ChannelSpec};
 
 pub use resolve::{ProviderDefaults, Providers, RESERVED};
 
-use crate::api_key::KeySpec;
+use crate::{api_key::KeySpec, known_models::ModelFacts};
 
 /// Everything an operator can set, resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,8 @@ pub struct Settings {
     pub catalog: Catalog,
     /// Keys declared in the file.
     pub keys: Vec<KeySpec>,
+    /// What the operator says of models, by name.
+    pub models: BTreeMap<String, ModelFacts>,
 }
 
 /// The listener and its caps.

@@ -18,6 +18,7 @@ use crate::{
     api_key::{KeyFile, KeyTable},
     config::{self, Settings},
     http::{Drain, HttpShared},
+    known_models::KnownModels,
     mock,
     relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
@@ -73,6 +74,7 @@ impl Gateway {
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
         let shared = Arc::new(HttpShared {
             keys,
+            models: ArcSwap::from_pointee(KnownModels::with(settings.models.clone())),
             metrics: Arc::clone(&metrics),
             relay: Arc::new(RelayShared {
                 table: Arc::clone(&actors.table),
@@ -141,6 +143,9 @@ impl Gateway {
             if old.keys != settings.keys {
                 lines.push("keys: changed".to_owned());
             }
+            if old.models != settings.models {
+                lines.push("models: changed".to_owned());
+            }
             if self.in_force.0 != settings.server || self.in_force.1 != settings.log {
                 lines.push("server, log: changed; in force after a restart".to_owned());
             }
@@ -148,6 +153,7 @@ impl Gateway {
         };
         self.publish(&settings).await?;
         self.shared.keys.store(Arc::new(keys));
+        self.shared.models.store(Arc::new(KnownModels::with(settings.models.clone())));
         self.transport.ask_to_evict();
         *self.settings.borrow_mut() = settings;
         Ok(differences)

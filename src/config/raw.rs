@@ -8,6 +8,7 @@ use super::{
     LogFormat,
     units::{Size, Span},
 };
+use crate::known_models::ModelFacts;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,6 +19,9 @@ pub(super) struct File {
     #[serde(rename = "channel")]
     pub(super) channels: Vec<Channel>,
     pub(super) aliases: BTreeMap<String, String>,
+    /// Their fields are in `known_models`.
+    #[serde(rename = "model")]
+    pub(super) models: BTreeMap<String, ModelFacts>,
     #[serde(rename = "key")]
     pub(super) keys: Vec<Key>,
 }

@@ -69,7 +69,8 @@ pub(super) fn resolve(
     let mock = raw.mock.enabled.unwrap_or(channels.is_empty());
     let aliases = aliases(raw.aliases, &channels)?;
     let keys = keys(raw.keys)?;
-    Ok(Settings { server, log, mock, catalog: Catalog { revision: 0, channels, aliases }, keys })
+    let models = raw.models;
+    Ok(Settings { server, log, mock, catalog: Catalog { revision: 0, channels, aliases }, keys, models })
 }
 
 fn at(index: usize, name: &str, field: &str) -> String {
