@@ -1,5 +1,7 @@
 //! The commands: what each takes, and which part of the library it calls.
 
+mod docs;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -24,6 +26,11 @@ enum Command {
     Mock(Mock),
     /// Reads the settings, says what is wrong with them, and ends.
     Check(Settings),
+    /// Prints a page of documentation in Markdown.
+    Docs {
+        #[command(subcommand)]
+        page: docs::Page,
+    },
     /// API keys kept in the data directory.
     Key {
         #[command(subcommand)]
@@ -110,6 +117,10 @@ impl Cli {
             Command::Check(settings) => {
                 let settings = settings.load()?;
                 println!("settings are valid: {} channels", settings.catalog.channels.len());
+                Ok(())
+            }
+            Command::Docs { page } => {
+                page.print();
                 Ok(())
             }
             Command::Key { command: KeyCommand::Create { name, settings } } => {

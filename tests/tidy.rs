@@ -11,11 +11,12 @@ use std::{
 /// What each top-level module may import of the others.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "api_key", "config", "mock"]),
+    ("cli", &["app", "api_key", "config", "docs", "mock"]),
     (
         "app",
         &["api_key", "config", "http", "known_models", "mock", "provider", "relay", "telemetry", "transport"],
     ),
+    ("docs", &["dialect", "provider"]),
     ("http", &["api_key", "dialect", "known_models", "provider", "relay", "telemetry", "wire"]),
     ("relay", &["api_key", "dialect", "provider", "telemetry", "transport", "wire"]),
     ("mock", &["dialect", "wire"]),

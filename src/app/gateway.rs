@@ -5,7 +5,7 @@ use std::{cell::RefCell, net::SocketAddr, path::Path, sync::Arc, time::Duration}
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::{
-    domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts},
+    domain::{Attached, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts},
     router::RouteTable,
     system::Actors,
 };
@@ -20,6 +20,7 @@ use crate::{
     http::{Drain, HttpShared},
     known_models::KnownModels,
     mock,
+    provider::{Registry, row},
     relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
@@ -184,8 +185,10 @@ impl Gateway {
         Ok(ChannelSpec {
             name: ChannelName(config::RESERVED.into()),
             id: None,
-            provider: "mock".into(),
+            provider: row::MOCK.into(),
+            row: Registry::builtin().row(row::MOCK).map(|r| Attached::new(Arc::clone(r))).unwrap_or_default(),
             base_url: base_url.into(),
+            params: Vec::new(),
             credential: Some(penstock_actors::domain::Credential::new("mock")),
             headers: Vec::new(),
             quirks: vec!["request-stream-usage".into()],

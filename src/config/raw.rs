@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     LogFormat,
@@ -16,6 +16,9 @@ pub(super) struct File {
     pub(super) server: Server,
     pub(super) log: Log,
     pub(super) mock: Mock,
+    /// Read by whoever knows the providers.
+    #[serde(rename = "provider")]
+    pub(super) providers: Vec<IgnoredAny>,
     #[serde(rename = "channel")]
     pub(super) channels: Vec<Channel>,
     pub(super) aliases: BTreeMap<String, String>,
@@ -60,7 +63,11 @@ pub(super) struct Channel {
     pub(super) id: Option<u64>,
     pub(super) provider: String,
     pub(super) base_url: Option<String>,
+    #[serde(default)]
+    pub(super) params: BTreeMap<String, String>,
     pub(super) credential: Option<String>,
+    pub(super) organisation: Option<String>,
+    pub(super) project: Option<String>,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
     pub(super) quirks: Option<Vec<String>>,

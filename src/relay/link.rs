@@ -1,64 +1,77 @@
 //! What a worker prepares once for a channel: its row, quirks, headers and addresses.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Uri, header};
-use penstock_actors::{domain::ChannelSpec, router::Route};
+use penstock_actors::{
+    domain::{ChannelSpec, ModelName},
+    router::Route,
+};
 
 use super::Relay;
 use crate::provider::{
-    Failure, Next, Quirk,
-    row::{self, Auth, Row},
+    Adapter, Endpoint, Failure, Next, Quirk,
+    row::{self, Auth, Row, Template},
 };
 
 /// Prepared for one channel's settings.
 pub(super) struct Link {
     pub(super) spec: Arc<ChannelSpec>,
-    pub(super) row: &'static Row,
+    pub(super) row: Arc<Row>,
     pub(super) quirks: Vec<Quirk>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    uris: RefCell<Vec<(&'static str, Uri)>>,
+    /// What the provider can be asked.
+    targets: Vec<Target>,
+}
+
+/// How and where one endpoint of a channel is called.
+pub(super) struct Target {
+    endpoint: Endpoint,
+    pub(super) adapter: &'static dyn Adapter,
+    address: Address,
+}
+
+enum Address {
+    /// The same for every model.
+    Fixed(Uri),
+    /// A template, and what was made of it: one address a model that the channel serves.
+    ByModel { base: String, path: Template, made: RefCell<HashMap<ModelName, Uri>> },
 }
 
 impl Link {
     fn new(spec: &Arc<ChannelSpec>) -> Result<Self, String> {
-        let row = row::by_id(&spec.provider).ok_or_else(|| format!("no provider {}", spec.provider))?;
+        let row: Arc<Row> = spec.row.downcast().ok_or("its provider has no row")?;
         let mut headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (header::USER_AGENT, HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION")))),
         ];
         if let Some(credential) = &spec.credential {
-            let (name, value) = match row.auth {
-                Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {}", credential.expose())),
-                Auth::Header(name) => (HeaderName::from_static(name), credential.expose().to_owned()),
+            let shown = match &row.auth {
+                Auth::Bearer => Some((header::AUTHORIZATION, format!("Bearer {}", credential.expose()))),
+                Auth::Header(name) => Some((header_name(name)?, credential.expose().to_owned())),
+                Auth::None => None,
             };
-            let mut value = HeaderValue::try_from(value).map_err(|_| "the credential fits no header")?;
-            value.set_sensitive(true);
-            headers.push((name, value));
+            if let Some((name, value)) = shown {
+                let mut value = HeaderValue::try_from(value).map_err(|_| "the credential fits no header")?;
+                value.set_sensitive(true);
+                headers.push((name, value));
+            }
         }
         for (name, value) in &spec.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?;
+            let name = header_name(name)?;
             let mut value = HeaderValue::from_str(value).map_err(|e| e.to_string())?;
             value.set_sensitive(true);
             headers.push((name, value));
         }
         let quirks = spec.quirks.iter().filter_map(|name| Quirk::by_name(name)).collect();
-        Ok(Self { spec: Arc::clone(spec), row, quirks, headers, uris: RefCell::default() })
+        let targets = row.speaks.iter().map(|speech| Target::new(speech, &row, spec));
+        let targets = targets.collect::<Result<_, _>>()?;
+        Ok(Self { spec: Arc::clone(spec), row, quirks, headers, targets })
     }
 
-    /// The full address of a path below the base URL.
-    pub(super) fn uri(&self, path: &'static str) -> Result<Uri, http::uri::InvalidUri> {
-        if let Some((_, uri)) = self.uris.borrow().iter().find(|(known, _)| *known == path) {
-            return Ok(uri.clone());
-        }
-        // A base that names a version of its own (`.../api/v3`) gets no second one.
-        let below = match has_version(&self.spec.base_url) {
-            true => path.strip_prefix("/v1").unwrap_or(path),
-            false => path,
-        };
-        let uri: Uri = format!("{}{below}", self.spec.base_url).parse()?;
-        self.uris.borrow_mut().push((path, uri.clone()));
-        Ok(uri)
+    /// How an endpoint is called; `None` where the provider has it not.
+    pub(super) fn target(&self, endpoint: Endpoint) -> Option<&Target> {
+        self.targets.iter().find(|t| t.endpoint == endpoint)
     }
 
     /// Makes a failure fit to leave the building.
@@ -71,12 +84,47 @@ impl Link {
     }
 }
 
-/// Whether a part of an address' path is a version: `v3`, `v1beta`.
-fn has_version(base_url: &str) -> bool {
-    let is_version = |part: &str| {
-        part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    base_url.split('/').skip(3).any(is_version)
+/// What a client is told of a channel that cannot be used as it is; another may serve.
+pub(super) fn misconfigured() -> Failure {
+    let message = "A channel for this model is set up wrongly.";
+    Failure { next: Next::Failover, ..Failure::gateway(500, "channel_misconfigured", message) }
+}
+
+fn header_name(name: &str) -> Result<HeaderName, String> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())
+}
+
+impl Target {
+    fn new(speech: &row::Speech, row: &Row, spec: &ChannelSpec) -> Result<Self, String> {
+        let base = format!("{}{}", spec.base_url, row.prefix_for(&spec.base_url));
+        let address = match speech.path.names_model() {
+            true => Address::ByModel { base, path: speech.path.clone(), made: RefCell::default() },
+            false => Address::Fixed(address(&base, &speech.path, spec, "")?),
+        };
+        Ok(Self { endpoint: speech.endpoint, adapter: row::adapter(speech.dialect), address })
+    }
+
+    /// The full address for a model.
+    pub(super) fn uri(&self, spec: &ChannelSpec, model: &ModelName) -> Result<Uri, String> {
+        match &self.address {
+            Address::Fixed(uri) => Ok(uri.clone()),
+            Address::ByModel { base, path, made } => {
+                if let Some(uri) = made.borrow().get(model) {
+                    return Ok(uri.clone());
+                }
+                let uri = address(base, path, spec, model)?;
+                made.borrow_mut().insert(Arc::clone(model), uri.clone());
+                Ok(uri)
+            }
+        }
+    }
+}
+
+fn address(base: &str, path: &Template, spec: &ChannelSpec, model: &str) -> Result<Uri, String> {
+    let param =
+        |name: &str| spec.params.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value);
+    let path = path.fill(param, model).ok_or_else(|| format!("{path} cannot be filled for \"{model}\""))?;
+    format!("{base}{path}").parse().map_err(|e| format!("{base}{path}: {e}"))
 }
 
 impl Relay {
@@ -90,8 +138,7 @@ impl Relay {
         }
         let link = Link::new(&route.spec).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "channel cannot be used");
-            let message = "A channel for this model is set up wrongly.";
-            Failure { next: Next::Failover, ..Failure::gateway(500, "channel_misconfigured", message) }
+            misconfigured()
         })?;
         let link = Rc::new(link);
         // Links of channels that are gone are dropped when a new one is made.
@@ -103,19 +150,91 @@ impl Relay {
 
 #[cfg(test)]
 mod tests {
+    use penstock_actors::domain::{Attached, ChannelName, PoolSettings, Timeouts};
+
     use super::*;
+    use crate::provider::Registry;
+
+    fn link(provider: &str, base_url: &str, params: &[(&str, &str)]) -> Link {
+        let row = Registry::builtin().row(provider).expect(provider);
+        let spec = ChannelSpec {
+            name: ChannelName("a".into()),
+            id: None,
+            provider: provider.into(),
+            row: Attached::new(Arc::clone(row)),
+            base_url: base_url.into(),
+            params: params.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            credential: None,
+            headers: Vec::new(),
+            quirks: Vec::new(),
+            models: Vec::new(),
+            groups: Vec::new(),
+            priority: 0,
+            weight: 1,
+            concurrency: None,
+            enabled: true,
+            timeouts: Timeouts::default(),
+            pool: PoolSettings::default(),
+        };
+        Link::new(&Arc::new(spec)).expect("a link")
+    }
+
+    fn address(link: &Link, endpoint: Endpoint, model: &str) -> Option<String> {
+        link.target(endpoint)?.uri(&link.spec, &model.into()).ok().map(|uri| uri.to_string())
+    }
 
     #[test]
-    fn versions_in_a_base_url_are_seen() {
-        for (base, wanted) in [
-            ("https://api.openai.com", false),
-            ("http://v1.example.com:8000", false),
-            ("https://host/api/paas/v4", true),
-            ("https://host/v1beta/openai", true),
-            ("https://host/openai", false),
-            ("https://host/video", false),
+    fn addresses_are_put_together_of_base_prefix_and_path() {
+        for (provider, base, wanted) in [
+            ("openai", "https://h", "https://h/v1/chat/completions"),
+            ("openai", "https://h/v1", "https://h/v1/chat/completions"),
+            ("openai-compatible", "https://h/api/v3", "https://h/api/v3/chat/completions"),
+            ("anthropic", "https://h", "https://h/v1/messages"),
+            ("anthropic", "https://h/anthropic/v1", "https://h/anthropic/v1/messages"),
+            ("perplexity", "https://h", "https://h/chat/completions"),
+            ("perplexity", "https://h/v1", "https://h/v1/chat/completions"),
+            ("groq", "https://h/openai", "https://h/openai/v1/chat/completions"),
+            ("zhipu", "https://h", "https://h/api/paas/v4/chat/completions"),
+            ("gemini-openai", "https://h/v1beta/openai", "https://h/v1beta/openai/chat/completions"),
         ] {
-            assert_eq!(has_version(base), wanted, "{base}");
+            let link = link(provider, base, &[]);
+            let got = address(&link, Endpoint::ChatCompletions, "m");
+            assert_eq!(got.as_deref(), Some(wanted), "{provider} at {base}");
+        }
+        assert_eq!(address(&link("anthropic", "https://h", &[]), Endpoint::Embeddings, "m"), None);
+    }
+
+    #[test]
+    fn a_models_name_in_a_path_stays_one_segment() {
+        let link = link("azure", "https://h", &[("api_version", "2024-10-21")]);
+        let wanted = |encoded: &str| {
+            format!("https://h/openai/deployments/{encoded}/chat/completions?api-version=2024-10-21")
+        };
+        for (model, encoded) in [
+            ("gpt-4.1", Some("gpt-4.1")),
+            ("../../admin", Some("..%2F..%2Fadmin")),
+            ("m?api-version=1#", Some("m%3Fapi-version%3D1%23")),
+            ("a b", Some("a%20b")),
+            ("模", Some("%E6%A8%A1")),
+            ("..", None),
+        ] {
+            for _ in ["made", "remembered"] {
+                let got = address(&link, Endpoint::ChatCompletions, model);
+                assert_eq!(got, encoded.map(wanted), "{model}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_built_in_address_can_be_parsed() {
+        for row in Registry::builtin().rows() {
+            let params: Vec<_> =
+                row.params.iter().map(|p| (&*p.name, p.default.as_deref().unwrap_or("x"))).collect();
+            let base = row.base_url.as_ref().and_then(|b| b.fill(|_| Some("x"), ""));
+            let link = link(&row.id, base.as_deref().unwrap_or("https://host"), &params);
+            for speech in &row.speaks {
+                assert!(address(&link, speech.endpoint, "m").is_some(), "{}", row.id);
+            }
         }
     }
 }
