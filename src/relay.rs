@@ -157,7 +157,7 @@ impl Relay {
                     continue;
                 }
             };
-            let Some(target) = link.target(call.endpoint) else {
+            let Some(at) = link.endpoint(call.endpoint) else {
                 telling.add(not_spoken(call, &link));
                 continue;
             };
@@ -166,7 +166,7 @@ impl Relay {
                 continue;
             };
             record.attempt(&route.spec.name);
-            match self.attempt(call, route, &link, target, permit).await {
+            match self.attempt(call, route, &link, at, permit).await {
                 Ok(begun) => return Ok((begun, route.spec.name.clone())),
                 Err(failure) => {
                     // The provider's own words may quote the request, so they stay out of the log.

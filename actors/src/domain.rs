@@ -9,6 +9,7 @@ pub mod usage;
 pub use attached::Attached;
 pub use catalog::{
     Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Served, Timeouts,
+    TransportKind,
 };
 pub use endpoint::Endpoint;
 pub use outcome::{Fault, Outcome};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue};
 use penstock_actors::{
     channel::{ChannelCell, Permit},
     domain::{Delivery, Fault, Timeouts},
@@ -20,14 +20,14 @@ use super::{
     deadline::within,
     fault::{self, Deadline},
     flow::Flow,
-    link::{Link, Target, misconfigured},
+    link::{EndpointLink, Link, misconfigured},
 };
 use crate::{
     provider::{
         Adapter, AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest,
         row,
     },
-    transport::{Incoming, Outgoing, OutgoingBody, TransportError, Via},
+    transport::{Incoming, Outgoing, OutgoingBody, Target, TransportError, Via},
 };
 
 /// A whole answer up to this long is checked before its first byte goes out, in bytes.
@@ -56,12 +56,12 @@ impl Relay {
         call: &Call,
         route: &Route,
         link: &Rc<Link>,
-        target: &Target,
+        at: &EndpointLink,
         permit: Permit,
     ) -> Result<Begun, Failure> {
         let started = Instant::now();
         let deadline = route.spec.timeouts.first_byte_for(call.facts.delivery);
-        let mut begun = match within(deadline, self.begin(call, route, link, target)).await {
+        let mut begun = match within(deadline, self.begin(call, route, link, at)).await {
             Ok(begun) => begun,
             Err(_) => Err(fault::of_deadline(Deadline::FirstByte, deadline)),
         };
@@ -100,7 +100,7 @@ impl Relay {
         call: &Call,
         route: &Route,
         link: &Link,
-        target: &Target,
+        at: &EndpointLink,
     ) -> Result<(Flow, HeaderValue), Failure> {
         let ask = Ask {
             endpoint: call.endpoint,
@@ -113,12 +113,12 @@ impl Relay {
             max_event: self.shared.max_event,
             created: call.created,
         };
-        let request = self.request(call, &ask, target.adapter).await?;
-        let uri = target.uri(&route.spec, &route.upstream_model).map_err(|problem| {
+        let request = self.request(call, &ask, at.adapter).await?;
+        let target = link.target(at, &route.upstream_model).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
-        let mut incoming = self.send(call, route, link, uri, request).await?;
+        let mut incoming = self.send(call, route, link, target, request).await?;
         let content_type = std::mem::take(&mut incoming.content_type);
         let head = AnswerHead {
             framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
@@ -132,14 +132,14 @@ impl Relay {
         };
         if !(200..300).contains(&head.status) {
             let body = read_error(incoming, route.spec.timeouts.idle).await;
-            let mut failure = target.adapter.failure(&head, &body);
+            let mut failure = at.adapter.failure(&head, &body);
             if head.status == 401 {
                 // Providers show parts of the credential that they refuse.
                 failure.message = "The provider refused the channel's credential.".to_owned();
             }
             return Err(failure);
         }
-        let reader = target.adapter.reader(&ask, &head)?;
+        let reader = at.adapter.reader(&ask, &head)?;
         let mut flow = Flow::new(incoming.body, reader);
         let enough = |flow: &Flow| match ask.delivery {
             Delivery::Stream => flow.has_content(),
@@ -200,12 +200,12 @@ impl Relay {
         call: &Call,
         route: &Route,
         link: &Link,
-        uri: Uri,
+        target: Rc<Target>,
         request: UpstreamRequest,
     ) -> Result<Incoming, Failure> {
         let outgoing = || Outgoing {
-            uri: uri.clone(),
-            headers: headers(call, link, &request),
+            headers: headers(call, link, &target, &request),
+            target: Rc::clone(&target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),
                 UpstreamBody::Whole(bytes) => OutgoingBody::Bytes(bytes.clone()),
@@ -225,13 +225,17 @@ impl Relay {
     }
 }
 
-fn headers(call: &Call, link: &Link, request: &UpstreamRequest) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::with_capacity(link.headers.len() + call.headers.len() + request.headers.len() + 1);
-    headers.extend_from_slice(&call.headers);
-    headers.extend_from_slice(&link.headers);
+/// The headers of this request alone.
+fn headers(
+    call: &Call,
+    link: &Link,
+    target: &Target,
+    request: &UpstreamRequest,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = call.headers.clone();
     for (name, value) in &request.headers {
         // The operator's word stands.
-        if link.headers.iter().any(|(known, _)| known.as_str() == *name) {
+        if target.headers().iter().any(|(known, _)| known.as_str() == *name) {
             continue;
         }
         if let Ok(value) = HeaderValue::from_str(value) {

@@ -9,9 +9,12 @@ use penstock_actors::{
 };
 
 use super::Relay;
-use crate::provider::{
-    Adapter, Endpoint, Failure, Next, Quirk,
-    row::{self, Auth, Row, Template},
+use crate::{
+    provider::{
+        Adapter, Endpoint, Failure, Next, Quirk,
+        row::{self, Auth, Row, Template},
+    },
+    transport::Target,
 };
 
 /// Prepared for one channel's settings.
@@ -19,13 +22,13 @@ pub(super) struct Link {
     pub(super) spec: Arc<ChannelSpec>,
     pub(super) row: Arc<Row>,
     pub(super) quirks: Vec<Quirk>,
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// What the provider can be asked.
-    targets: Vec<Target>,
+    endpoints: Vec<EndpointLink>,
 }
 
 /// How and where one endpoint of a channel is called.
-pub(super) struct Target {
+pub(super) struct EndpointLink {
     endpoint: Endpoint,
     pub(super) adapter: &'static dyn Adapter,
     address: Address,
@@ -33,9 +36,9 @@ pub(super) struct Target {
 
 enum Address {
     /// The same for every model.
-    Fixed(Uri),
-    /// A template, and what was made of it: one address a model that the channel serves.
-    ByModel { base: String, path: Template, made: RefCell<HashMap<ModelName, Uri>> },
+    Fixed(Rc<Target>),
+    /// A template, and what was made of it: one target a model that the channel serves.
+    ByModel { path: Template, made: RefCell<HashMap<ModelName, Rc<Target>>> },
 }
 
 impl Link {
@@ -64,14 +67,48 @@ impl Link {
             headers.push((name, value));
         }
         let quirks = spec.quirks.iter().filter_map(|name| Quirk::by_name(name)).collect();
-        let targets = row.speaks.iter().map(|speech| Target::new(speech, &row, spec));
-        let targets = targets.collect::<Result<_, _>>()?;
-        Ok(Self { spec: Arc::clone(spec), row, quirks, headers, targets })
+        let mut link = Self { spec: Arc::clone(spec), row, quirks, headers, endpoints: Vec::new() };
+        let row = Arc::clone(&link.row);
+        for speech in &row.speaks {
+            let address = match speech.path.names_model() {
+                true => Address::ByModel { path: speech.path.clone(), made: RefCell::default() },
+                false => Address::Fixed(link.make(&speech.path, "")?),
+            };
+            let adapter = row::adapter(speech.dialect);
+            link.endpoints.push(EndpointLink { endpoint: speech.endpoint, adapter, address });
+        }
+        Ok(link)
     }
 
     /// How an endpoint is called; `None` where the provider has it not.
-    pub(super) fn target(&self, endpoint: Endpoint) -> Option<&Target> {
-        self.targets.iter().find(|t| t.endpoint == endpoint)
+    pub(super) fn endpoint(&self, endpoint: Endpoint) -> Option<&EndpointLink> {
+        self.endpoints.iter().find(|e| e.endpoint == endpoint)
+    }
+
+    /// Where requests to an endpoint for a model go, with the channel's own headers.
+    pub(super) fn target(&self, at: &EndpointLink, model: &ModelName) -> Result<Rc<Target>, String> {
+        match &at.address {
+            Address::Fixed(target) => Ok(Rc::clone(target)),
+            Address::ByModel { path, made } => {
+                if let Some(target) = made.borrow().get(model) {
+                    return Ok(Rc::clone(target));
+                }
+                let target = self.make(path, model)?;
+                made.borrow_mut().insert(Arc::clone(model), Rc::clone(&target));
+                Ok(target)
+            }
+        }
+    }
+
+    fn make(&self, path: &Template, model: &str) -> Result<Rc<Target>, String> {
+        let spec = &self.spec;
+        let param =
+            |name: &str| spec.params.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value);
+        let filled =
+            path.fill(param, model).ok_or_else(|| format!("{path} cannot be filled for \"{model}\""))?;
+        let uri = format!("{}{}{filled}", spec.base_url, self.row.prefix_for(&spec.base_url));
+        let uri: Uri = uri.parse().map_err(|e| format!("{uri}: {e}"))?;
+        Ok(Rc::new(Target::new(uri, self.headers.clone())))
     }
 
     /// Makes a failure fit to leave the building.
@@ -92,39 +129,6 @@ pub(super) fn misconfigured() -> Failure {
 
 fn header_name(name: &str) -> Result<HeaderName, String> {
     HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())
-}
-
-impl Target {
-    fn new(speech: &row::Speech, row: &Row, spec: &ChannelSpec) -> Result<Self, String> {
-        let base = format!("{}{}", spec.base_url, row.prefix_for(&spec.base_url));
-        let address = match speech.path.names_model() {
-            true => Address::ByModel { base, path: speech.path.clone(), made: RefCell::default() },
-            false => Address::Fixed(address(&base, &speech.path, spec, "")?),
-        };
-        Ok(Self { endpoint: speech.endpoint, adapter: row::adapter(speech.dialect), address })
-    }
-
-    /// The full address for a model.
-    pub(super) fn uri(&self, spec: &ChannelSpec, model: &ModelName) -> Result<Uri, String> {
-        match &self.address {
-            Address::Fixed(uri) => Ok(uri.clone()),
-            Address::ByModel { base, path, made } => {
-                if let Some(uri) = made.borrow().get(model) {
-                    return Ok(uri.clone());
-                }
-                let uri = address(base, path, spec, model)?;
-                made.borrow_mut().insert(Arc::clone(model), uri.clone());
-                Ok(uri)
-            }
-        }
-    }
-}
-
-fn address(base: &str, path: &Template, spec: &ChannelSpec, model: &str) -> Result<Uri, String> {
-    let param =
-        |name: &str| spec.params.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value);
-    let path = path.fill(param, model).ok_or_else(|| format!("{path} cannot be filled for \"{model}\""))?;
-    format!("{base}{path}").parse().map_err(|e| format!("{base}{path}: {e}"))
 }
 
 impl Relay {
@@ -150,7 +154,7 @@ impl Relay {
 
 #[cfg(test)]
 mod tests {
-    use penstock_actors::domain::{Attached, ChannelName, PoolSettings, Timeouts};
+    use penstock_actors::domain::{Attached, ChannelName, PoolSettings, Timeouts, TransportKind};
 
     use super::*;
     use crate::provider::Registry;
@@ -175,12 +179,14 @@ mod tests {
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
+            transport: TransportKind::default(),
         };
         Link::new(&Arc::new(spec)).expect("a link")
     }
 
     fn address(link: &Link, endpoint: Endpoint, model: &str) -> Option<String> {
-        link.target(endpoint)?.uri(&link.spec, &model.into()).ok().map(|uri| uri.to_string())
+        let target = link.target(link.endpoint(endpoint)?, &model.into()).ok()?;
+        Some(target.uri().to_string())
     }
 
     #[test]
