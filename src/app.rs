@@ -3,6 +3,7 @@
 mod certificate;
 mod descriptors;
 mod gateway;
+mod health;
 mod listener;
 mod log;
 mod providers;
@@ -16,6 +17,7 @@ use std::{
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
 pub use gateway::{Gateway, Options};
+pub use health::health;
 
 use crate::{
     api_key::KeyFile,
