@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod conversation;
 pub mod dialect;
+pub mod docs;
 pub mod http;
 pub mod mock;
 pub mod provider;

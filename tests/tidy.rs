@@ -11,7 +11,8 @@ use std::{
 /// What each top-level module may import of the others.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "api_key", "config", "mock"]),
+    ("cli", &["app", "api_key", "config", "docs", "mock"]),
+    ("docs", &["config"]),
     ("app", &["api_key", "config", "http", "mock", "provider", "relay", "telemetry", "transport"]),
     ("http", &["api_key", "dialect", "provider", "relay", "telemetry", "wire"]),
     ("relay", &["api_key", "dialect", "provider", "telemetry", "transport", "wire"]),

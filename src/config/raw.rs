@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
-    LogFormat,
+    LogFormat, Rotation,
     units::{Size, Span},
 };
 
@@ -15,6 +15,8 @@ pub(super) struct File {
     pub(super) server: Server,
     pub(super) log: Log,
     pub(super) mock: Mock,
+    pub(super) defaults: Defaults,
+    pub(super) discover: Discover,
     #[serde(rename = "channel")]
     pub(super) channels: Vec<Channel>,
     pub(super) aliases: BTreeMap<String, String>,
@@ -34,6 +36,7 @@ pub(super) struct Server {
     pub(super) max_event: Option<Size>,
     pub(super) client_stall: Option<Span>,
     pub(super) drain: Option<Span>,
+    pub(super) watch: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -41,12 +44,27 @@ pub(super) struct Server {
 pub(super) struct Log {
     pub(super) filter: Option<String>,
     pub(super) format: LogFormat,
+    pub(super) dir: Option<PathBuf>,
+    pub(super) rotation: Rotation,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Mock {
     pub(super) enabled: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Defaults {
+    pub(super) timeouts: Timeouts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Discover {
+    pub(super) local: Vec<String>,
+    pub(super) refresh: Option<Span>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,7 +78,7 @@ pub(super) struct Channel {
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
     pub(super) quirks: Option<Vec<String>>,
-    pub(super) models: Vec<String>,
+    pub(super) models: Models,
     #[serde(default)]
     pub(super) mapping: BTreeMap<String, String>,
     pub(super) groups: Option<Vec<String>>,
@@ -77,6 +95,30 @@ pub(super) struct Channel {
     pub(super) pool: Pool,
 }
 
+/// What a channel serves: what is written, or what the provider says that it has.
+#[derive(Debug)]
+pub(super) enum Models {
+    Listed(Vec<String>),
+    Discovered,
+}
+
+impl<'de> Deserialize<'de> for Models {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Word(String),
+            List(Vec<String>),
+        }
+        const FORM: &str = "models is a list of names, or \"discover\" for those the provider says it has";
+        match Written::deserialize(from) {
+            Ok(Written::List(names)) => Ok(Self::Listed(names)),
+            Ok(Written::Word(word)) if word == "discover" => Ok(Self::Discovered),
+            _ => Err(D::Error::custom(FORM)),
+        }
+    }
+}
+
 fn one() -> u32 {
     1
 }
@@ -85,7 +127,7 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Timeouts {
     pub(super) connect: Option<Span>,
@@ -95,7 +137,7 @@ pub(super) struct Timeouts {
     pub(super) total: Option<Span>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Pool {
     pub(super) max_connections: Option<u32>,

@@ -79,3 +79,40 @@ pub const ROWS: &[Row] = &[
 pub fn by_id(id: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.id == id)
 }
+
+/// The address of a path below a base URL. A base that names a version of its own (`.../api/v3`) gets no
+/// second one.
+pub fn address(base_url: &str, path: &str) -> String {
+    let below = match has_version(base_url) {
+        true => path.strip_prefix("/v1").unwrap_or(path),
+        false => path,
+    };
+    format!("{base_url}{below}")
+}
+
+/// Whether a part of an address' path is a version: `v3`, `v1beta`.
+fn has_version(base_url: &str) -> bool {
+    let is_version = |part: &str| {
+        part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    base_url.split('/').skip(3).any(is_version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_in_a_base_url_are_seen() {
+        for (base, wanted) in [
+            ("https://api.openai.com", false),
+            ("http://v1.example.com:8000", false),
+            ("https://host/api/paas/v4", true),
+            ("https://host/v1beta/openai", true),
+            ("https://host/openai", false),
+            ("https://host/video", false),
+        ] {
+            assert_eq!(has_version(base), wanted, "{base}");
+        }
+    }
+}

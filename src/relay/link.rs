@@ -51,12 +51,7 @@ impl Link {
         if let Some((_, uri)) = self.uris.borrow().iter().find(|(known, _)| *known == path) {
             return Ok(uri.clone());
         }
-        // A base that names a version of its own (`.../api/v3`) gets no second one.
-        let below = match has_version(&self.spec.base_url) {
-            true => path.strip_prefix("/v1").unwrap_or(path),
-            false => path,
-        };
-        let uri: Uri = format!("{}{below}", self.spec.base_url).parse()?;
+        let uri: Uri = row::address(&self.spec.base_url, path).parse()?;
         self.uris.borrow_mut().push((path, uri.clone()));
         Ok(uri)
     }
@@ -69,14 +64,6 @@ impl Link {
             headers.filter(|v| v.len() >= 8).chain(self.spec.credential.as_ref().map(|c| c.expose()));
         failure.cleanse(secrets);
     }
-}
-
-/// Whether a part of an address' path is a version: `v3`, `v1beta`.
-fn has_version(base_url: &str) -> bool {
-    let is_version = |part: &str| {
-        part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    base_url.split('/').skip(3).any(is_version)
 }
 
 impl Relay {
@@ -98,24 +85,5 @@ impl Relay {
         links.retain(|_, l| Arc::strong_count(&l.spec) > 1);
         links.insert(route.cell.slot, Rc::clone(&link));
         Ok(link)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_in_a_base_url_are_seen() {
-        for (base, wanted) in [
-            ("https://api.openai.com", false),
-            ("http://v1.example.com:8000", false),
-            ("https://host/api/paas/v4", true),
-            ("https://host/v1beta/openai", true),
-            ("https://host/openai", false),
-            ("https://host/video", false),
-        ] {
-            assert_eq!(has_version(base), wanted, "{base}");
-        }
     }
 }
