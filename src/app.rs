@@ -125,7 +125,7 @@ async fn reload(gateway: &Gateway, source: &mut Source, watch: &mut Watch) {
         Ok(settings) => settings,
         Err(error) => {
             for problem in error.to_string().lines() {
-                tracing::error!(problem, "settings are invalid; the old ones stay in force");
+                tracing::error!(%problem, "settings are invalid; the old ones stay in force");
             }
             return;
         }
@@ -138,7 +138,7 @@ async fn reload(gateway: &Gateway, source: &mut Source, watch: &mut Watch) {
         Ok(differences) if differences.is_empty() => tracing::info!("settings read again: no difference"),
         Ok(differences) => {
             for difference in differences {
-                tracing::info!(difference, "settings changed");
+                tracing::info!(%difference, "settings changed");
             }
         }
         Err(problem) => return tracing::error!(problem, "settings were not applied"),

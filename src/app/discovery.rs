@@ -114,13 +114,12 @@ async fn take(
     match schedule.answered(&channel, number, models, Instant::now()) {
         Answered::New(models) => {
             let count = models.len();
-            if count == 0 {
+            if let Err(problem) = publisher.discovered(channel.clone(), models).await {
+                tracing::error!(problem, "discovered models were not put in force");
+            } else if count == 0 {
                 tracing::warn!(%channel, "the provider says that it has no models");
             } else {
                 tracing::info!(%channel, models = count, left_out, "models discovered");
-            }
-            if let Err(problem) = publisher.discovered(channel, models).await {
-                tracing::error!(problem, "discovered models were not put in force");
             }
         }
         Answered::Failed { problem, again, known: 0 } => tracing::warn!(

@@ -230,7 +230,7 @@ fn bare(name: &str, provider: &str) -> raw::Channel {
         credential: None,
         headers: Default::default(),
         quirks: None,
-        models: raw::Models::Discovered,
+        models: Some(raw::Models::Discovered),
         mapping: Default::default(),
         groups: None,
         priority: 0,

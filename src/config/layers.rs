@@ -54,6 +54,9 @@ pub(super) struct Checked {
 
 type Way = Vec<Step>;
 
+/// Without these a channel or a key cannot be read at all.
+const REQUIRED: [&str; 2] = ["name", "provider"];
+
 impl<'a> Document<'a> {
     /// Reads a file's text; no file is an empty text.
     ///
@@ -71,7 +74,7 @@ impl<'a> Document<'a> {
             let (place, key) = (document.place_of(start), document.key_in_line(start));
             // One slip makes the parser stumble more than once on its line.
             if problems.iter().all(|p| p.place != place) {
-                problems.push(Problem { place, key, problem: error.message().to_owned() });
+                problems.push(Problem { place, key, problem: words::of_syntax(error.message()) });
             }
         }
         Err(problems)
@@ -172,19 +175,11 @@ impl<'a> Document<'a> {
                 break raw::File::default();
             }
             match way.as_slice() {
-                // A whole channel or key: those behind it move up.
-                [Step::Key(table), Step::Item(removed)] => {
-                    self.remove(&way);
-                    for other in &mut wrong {
-                        if let [Step::Key(t), Step::Item(index), ..] = other.as_mut_slice()
-                            && t == table
-                            && *index > *removed
-                        {
-                            *index -= 1;
-                        }
-                    }
-                    wrong.push(vec![Step::Key(table.clone()), Step::Item(usize::MAX)]);
+                // A whole channel or key, or what it cannot be without: those behind it move up.
+                [item @ .., Step::Key(field)] if item.len() == 2 && REQUIRED.contains(&field.as_str()) => {
+                    self.remove_item(&item.to_vec(), &mut wrong);
                 }
+                [Step::Key(_), Step::Item(_)] => self.remove_item(&way, &mut wrong),
                 _ => {
                     self.remove(&way);
                     wrong.push(way);
@@ -258,7 +253,7 @@ impl<'a> Document<'a> {
         let name = item.and_then(|item| item.get("name")).and_then(|name| name.get_ref().as_str());
         let item = match name {
             Some(name) => format!("{table} \"{name}\""),
-            None => format!("{table}[{index}]"),
+            None => format!("a {table}"),
         };
         match keys(rest) {
             rest if rest.is_empty() => item,
@@ -333,6 +328,22 @@ impl<'a> Document<'a> {
                 _ => return way,
             }
         }
+    }
+
+    /// Takes out a whole channel or key; mistakes in those behind it move up with them.
+    fn remove_item(&mut self, way: &Way, wrong: &mut Vec<Way>) {
+        self.remove(way);
+        let [Step::Key(table), Step::Item(removed)] = way.as_slice() else { return };
+        for other in wrong.iter_mut() {
+            if let [Step::Key(t), Step::Item(index), ..] = other.as_mut_slice()
+                && t == table
+                && *index >= *removed
+            {
+                // One in the item itself leads nowhere from now on.
+                *index = if *index == *removed { usize::MAX } else { *index - 1 };
+            }
+        }
+        wrong.push(vec![Step::Key(table.clone()), Step::Item(usize::MAX)]);
     }
 
     fn remove(&mut self, way: &[Step]) {

@@ -120,13 +120,13 @@ impl At {
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut item = |table: &str, index: usize, name: &str, field: &str| match name {
-            "" => write!(f, "{table}[{index}].{field}"),
+        let mut item = |table: &str, name: &str, field: &str| match name {
+            "" => write!(f, "a {table}: {field}"),
             _ => write!(f, "{table} \"{name}\": {field}"),
         };
         match self {
-            Self::Channel(index, name, field) => item("channel", *index, name, field),
-            Self::Key(index, name, field) => item("key", *index, name, field),
+            Self::Channel(_, name, field) => item("channel", name, field),
+            Self::Key(_, name, field) => item("key", name, field),
             Self::Setting(name) => f.write_str(name),
             Self::Alias(name) => write!(f, "aliases.\"{name}\""),
         }

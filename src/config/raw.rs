@@ -78,7 +78,7 @@ pub(super) struct Channel {
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
     pub(super) quirks: Option<Vec<String>>,
-    pub(super) models: Models,
+    pub(super) models: Option<Models>,
     #[serde(default)]
     pub(super) mapping: BTreeMap<String, String>,
     pub(super) groups: Option<Vec<String>>,
@@ -95,6 +95,10 @@ pub(super) struct Channel {
     pub(super) pool: Pool,
 }
 
+/// What may be written for models.
+pub(super) const MODELS_FORM: &str =
+    "write a list of names, or \"discover\" for those the provider says it has";
+
 /// What a channel serves: what is written, or what the provider says that it has.
 #[derive(Debug)]
 pub(super) enum Models {
@@ -110,11 +114,10 @@ impl<'de> Deserialize<'de> for Models {
             Word(String),
             List(Vec<String>),
         }
-        const FORM: &str = "models is a list of names, or \"discover\" for those the provider says it has";
         match Written::deserialize(from) {
             Ok(Written::List(names)) => Ok(Self::Listed(names)),
             Ok(Written::Word(word)) if word == "discover" => Ok(Self::Discovered),
-            _ => Err(D::Error::custom(FORM)),
+            _ => Err(D::Error::custom(MODELS_FORM)),
         }
     }
 }

@@ -100,7 +100,7 @@ pub(super) fn resolve(
     let keys = resolver.keys(file.keys, compatible.root_token);
     let Resolver { problems, mut notices, secret_files, .. } = resolver;
     if !problems.is_empty() {
-        return Err(problems);
+        return Err(in_order(problems));
     }
     notices.extend(lint::catalog(&catalog, &discovered, &keys));
     notices.extend(source.file.as_deref().and_then(|path| lint::permissions(path, &document)));
@@ -114,6 +114,12 @@ pub(super) fn resolve(
         notices,
         secret_files,
     })
+}
+
+/// The file's mistakes from the top, then those of the environment and of flags.
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by(|a, b| a.place.cmp(&b.place));
+    problems
 }
 
 /// Flags as layers; `--port` is not one, since it changes a part of a setting.
@@ -234,7 +240,7 @@ impl Resolver<'_> {
             {
                 self.refuse(&at("id"), format!("channel \"{other}\" has this id already"));
             }
-            let by_discovery = matches!(written.models, raw::Models::Discovered);
+            let by_discovery = matches!(written.models, Some(raw::Models::Discovered));
             if let Some(spec) = self.channel(index, written, defaults) {
                 if by_discovery {
                     discovered.insert(spec.name.clone());
@@ -259,8 +265,7 @@ impl Resolver<'_> {
             }
             if raw.contains_key(target) {
                 self.refuse(&at, format!("\"{target}\" is an alias itself"));
-            }
-            if served.contains(alias.as_str()) {
+            } else if served.contains(alias.as_str()) {
                 self.refuse(&at, "a channel serves a model of this name");
             }
         }

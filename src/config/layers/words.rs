@@ -26,6 +26,18 @@ pub(super) fn of(message: &str) -> String {
     message.to_owned()
 }
 
+/// What the parser says of a line that is no TOML.
+pub(super) fn of_syntax(message: &str) -> String {
+    match message.split_once(", expected ") {
+        Some((
+            "invalid float" | "invalid integer" | "invalid datetime" | "string values must be quoted",
+            _,
+        )) => "no value of TOML; a text stands in quotation marks".to_owned(),
+        Some((problem, "nothing")) => problem.to_owned(),
+        _ => message.to_owned(),
+    }
+}
+
 fn wanted(expected: &str) -> &str {
     match expected {
         "i32" => "a whole number from -2147483648 to 2147483647",

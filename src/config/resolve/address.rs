@@ -7,7 +7,10 @@ pub(super) fn base_url(written: &str) -> Result<String, String> {
         (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => {}
         (Some("http" | "https"), Some(_)) => return Err("must not hold a user name".into()),
         _ => {
-            return Err(format!("\"{}\" must start with http:// or https:// and name a host", shown(written)));
+            return Err(format!(
+                "\"{}\" must start with http:// or https:// and name a host",
+                shown(written)
+            ));
         }
     }
     if uri.query().is_some() || written.contains('#') {

@@ -10,7 +10,7 @@ use super::{
     is_model, is_name,
     server::LONGEST_DURATION,
 };
-use crate::config::{nearest::did_you_mean, problem::At, raw, units::Span};
+use crate::config::{nearest::did_you_mean, problem::At, raw, raw::MODELS_FORM, units::Span};
 
 impl Resolver<'_> {
     /// Resolves a channel; `None` where it was refused.
@@ -102,8 +102,12 @@ impl Resolver<'_> {
     /// What is served by name. A channel whose models are discovered serves at least those in its mapping.
     fn models(&mut self, at: &dyn Fn(&str) -> At, raw: &raw::Channel) -> Vec<Served> {
         let names: Vec<&String> = match &raw.models {
-            raw::Models::Discovered => raw.mapping.keys().collect(),
-            raw::Models::Listed(names) => {
+            None => {
+                self.refuse(&at("models"), format!("is missing; {MODELS_FORM}"));
+                return Vec::new();
+            }
+            Some(raw::Models::Discovered) => raw.mapping.keys().collect(),
+            Some(raw::Models::Listed(names)) => {
                 if names.is_empty() {
                     self.refuse(&at("models"), "a channel must serve at least one model");
                 }

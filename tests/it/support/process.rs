@@ -13,6 +13,9 @@ use super::{
     app::{KEY, with_key},
 };
 
+/// Changes wait for a signal, so that a test knows when they are taken up.
+const UNWATCHED: (&str, &str) = ("PENSTOCK_SERVER__WATCH", "false");
+
 /// A running `penstock serve`. Dropping it kills the process.
 pub struct Process {
     pub address: SocketAddr,
@@ -31,7 +34,7 @@ impl Process {
     pub fn start_after(shell: &str, settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("penstock.toml"), with_key(settings)).unwrap();
-        Self::start_in(dir, &format!("{shell}\nexec \"$0\" serve --listen 127.0.0.1:0"), &[])
+        Self::start_in(dir, &format!("{shell}\nexec \"$0\" serve --listen 127.0.0.1:0"), &[UNWATCHED])
     }
 
     /// Starts the program in a folder without a settings file, with these variables alone and these arguments.
