@@ -172,6 +172,7 @@ impl Cli {
             Command::Mock(mock) => run_mock(mock),
             Command::Check(settings) => {
                 let settings = settings.load()?;
+                app::check(&settings)?;
                 for notice in settings.notices.iter().filter(|n| n.weight == Weight::Warning) {
                     println!("warning: {}", notice.text);
                 }

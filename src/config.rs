@@ -91,6 +91,19 @@ pub struct Server {
     pub drain: Duration,
     /// Whether changed files are taken up without a signal.
     pub watch: bool,
+    /// The TLS listener, where there is one.
+    pub tls: Option<Tls>,
+}
+
+/// A listener under TLS, beside the one in the clear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// PEM: the server's certificate first, then its issuers.
+    pub certificate: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
 }
 
 /// The log.

@@ -7,6 +7,7 @@ pub mod usage;
 
 pub use catalog::{
     Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Served, Timeouts,
+    TransportKind,
 };
 pub use endpoint::Endpoint;
 pub use outcome::{Fault, Outcome};

@@ -11,7 +11,10 @@ use std::{
 
 use actix_web::dev::ServerHandle;
 use penstock_actors::{
-    domain::{Catalog, ChannelName, ChannelSpec, Credential, ModelName, PoolSettings, Served, Timeouts},
+    domain::{
+        Catalog, ChannelName, ChannelSpec, Credential, ModelName, PoolSettings, Served, Timeouts,
+        TransportKind,
+    },
     system::Applier,
 };
 use tokio::sync::watch;
@@ -148,6 +151,7 @@ impl Publisher {
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
+            transport: TransportKind::default(),
         })
     }
 

@@ -1,10 +1,10 @@
 //! What differs between two settings, in words; of secrets, only that they differ.
 
-use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{Catalog, ChannelSpec, Served};
+use penstock_actors::domain::{Catalog, ChannelSpec, Served, TransportKind};
 
-use super::{Log, Server, Settings};
+use super::{Log, LogFormat, Rotation, Server, Settings, Tls};
 use crate::api_key::KeySpec;
 
 /// A line for each thing that differs; empty where nothing does. `in_force` is what a reload cannot change.
@@ -80,7 +80,8 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         timeouts.total,
         pool.max_connections,
         pool.idle,
-        pool.lifetime
+        pool.lifetime,
+        transport
     );
     if old.models != new.models {
         lines.push(format!("models {}", models(&old.models, &new.models)));
@@ -140,13 +141,13 @@ fn restart(old: &Server, new: &Server, old_log: &Log, new_log: &Log) -> Vec<Stri
     let mut lines = Vec::new();
     macro_rules! compare {
         ($section:literal, $old:ident, $new:ident: $($field:ident),*) => { $(if $old.$field != $new.$field {
-            let (old, new) = (format!("{:?}", $old.$field), format!("{:?}", $new.$field));
+            let (old, new) = (said(&$old.$field), said(&$new.$field));
             let name = concat!($section, ".", stringify!($field));
             lines.push(format!("{name}: {old} -> {new}; in force after a restart"));
         })* };
     }
     compare!("server", old, new: listen, data_dir, workers, max_body, max_whole_body, max_bytes_in_flight,
-        max_event, client_stall, drain, watch);
+        max_event, client_stall, drain, watch, tls);
     compare!("log", old_log, new_log: filter, format, dir, rotation);
     lines
 }
@@ -167,7 +168,28 @@ macro_rules! said_as_shown {
         }
     })* };
 }
-said_as_shown!(bool, i32, u32, u64, Arc<str>, String);
+said_as_shown!(bool, i32, u32, u64, usize, Arc<str>, String, SocketAddr);
+
+macro_rules! said_as_written {
+    ($($type:ty),*) => { $(impl Said for $type {
+        fn said(&self) -> String {
+            format!("{self:?}").to_lowercase()
+        }
+    })* };
+}
+said_as_written!(TransportKind, LogFormat, Rotation);
+
+impl Said for PathBuf {
+    fn said(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Said for Tls {
+    fn said(&self) -> String {
+        format!("{} with {} and {}", self.listen, self.certificate.display(), self.key.display())
+    }
+}
 
 impl Said for Duration {
     fn said(&self) -> String {

@@ -239,6 +239,7 @@ fn bare(name: &str, provider: &str) -> raw::Channel {
         enabled: true,
         timeouts: raw::Timeouts::default(),
         pool: raw::Pool::default(),
+        transport: raw::Transport::default(),
     }
 }
 

@@ -54,9 +54,6 @@ pub(super) struct Checked {
 
 type Way = Vec<Step>;
 
-/// Without these a channel or a key cannot be read at all.
-const REQUIRED: [&str; 2] = ["name", "provider"];
-
 impl<'a> Document<'a> {
     /// Reads a file's text; no file is an empty text.
     ///
@@ -170,15 +167,14 @@ impl<'a> Document<'a> {
             };
             let start = error.span().map_or(0, |s| s.start);
             let way = self.way_to(start);
-            problems.push(self.problem_at(&way, words::of(error.message())));
-            if way.is_empty() {
-                break raw::File::default();
+            // What is missing because a mistake was taken out is none of its own.
+            let spoilt = wrong.iter().any(|other| top(other) == top(&way));
+            if !(spoilt && error.message().starts_with("missing field")) {
+                problems.push(self.problem_at(&way, words::of(error.message())));
             }
             match way.as_slice() {
-                // A whole channel or key, or what it cannot be without: those behind it move up.
-                [item @ .., Step::Key(field)] if item.len() == 2 && REQUIRED.contains(&field.as_str()) => {
-                    self.remove_item(&item.to_vec(), &mut wrong);
-                }
+                [] => break raw::File::default(),
+                // A whole channel or key: those behind it move up.
                 [Step::Key(_), Step::Item(_)] => self.remove_item(&way, &mut wrong),
                 _ => {
                     self.remove(&way);

@@ -91,7 +91,7 @@ pub(super) fn resolve(
         secret_files: BTreeSet::new(),
     };
     let file = checked.file;
-    let server = resolver.server(file.server, compatible.port, compatible.host, &source.overrides);
+    let server = resolver.server(file.server, file.tls, compatible.port, compatible.host, &source.overrides);
     let log = resolver.log(file.log);
     let mut channels = file.channels;
     resolver.add_made(&mut channels, &file.discover.local, checked.incomplete);

@@ -7,12 +7,12 @@ use std::{future::poll_fn, rc::Rc, sync::Arc, time::Duration};
 use awc::http::Method;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Uri};
-use penstock_actors::channel::Connections;
+use penstock_actors::{channel::Connections, domain::PoolSettings};
 
 use super::{
-    Outgoing, OutgoingBody, SharedTransport, TransportError,
-    connector::{ChannelConnector, Peer},
-    pool::{self, AnswerBytes},
+    Outgoing, OutgoingBody, SharedTransport, Target, TransportError,
+    awc_client::{self, AnswerBytes, Lead},
+    dial::{Dialer, Peer},
 };
 
 /// Requests of this kind at once; more wait.
@@ -85,18 +85,17 @@ impl ControlClient {
         limits: ControlLimits,
     ) -> Result<ControlAnswer, TransportError> {
         let no_host = || TransportError::Resolve("the address names no host".to_owned());
-        let connector = ChannelConnector {
+        let dialer = Dialer {
             peer: Peer::of(uri).ok_or_else(no_host)?,
             connect_timeout: limits.timeout,
             connections: Arc::clone(&self.connections),
             shared: Arc::clone(&self.shared),
-            open: Rc::default(),
         };
-        let client = pool::client(connector, Duration::ZERO, Duration::ZERO);
-        let request =
-            Outgoing { uri: uri.clone(), headers: headers.to_vec(), body: OutgoingBody::Bytes(body) };
+        let lead = Lead::new(dialer, PoolSettings::default());
+        let target = Rc::new(Target::new(uri.clone(), headers.to_vec()));
+        let request = Outgoing { target, headers: Vec::new(), body: OutgoingBody::Bytes(body) };
         let work = async {
-            let answer = pool::ask(&client, method, request).await?;
+            let answer = awc_client::ask(&lead, method, request).await?;
             let status = answer.status().as_u16();
             Ok(ControlAnswer { status, body: read(answer, limits.max_body).await? })
         };
@@ -104,7 +103,7 @@ impl ControlClient {
     }
 }
 
-async fn read(answer: pool::Answer, max_body: usize) -> Result<Bytes, TransportError> {
+async fn read(answer: awc_client::Answer, max_body: usize) -> Result<Bytes, TransportError> {
     if matches!(answer.status().as_u16(), 204 | 304) {
         return Ok(Bytes::new());
     }

@@ -174,6 +174,7 @@ mod tests {
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
+            transport: Default::default(),
         })
     }
 

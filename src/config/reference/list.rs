@@ -62,6 +62,22 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "tls",
+        form: Table,
+        about: "A listener under TLS, beside the one in the clear; without this section, none. New files are taken up\n\
+                within a second or two; those that cannot be used are told in the log, and the old ones stay in force.",
+        settings: &[
+            set("listen", Text, Default("\"0.0.0.0:3443\""), ""),
+            set(
+                "certificate",
+                Text,
+                Example("\"/etc/letsencrypt/live/example.com/fullchain.pem\""),
+                "PEM: the server's certificate first, then its issuers.",
+            ),
+            set("key", Text, Example("\"/etc/letsencrypt/live/example.com/privkey.pem\""), ""),
+        ],
+    },
+    Section {
         name: "log",
         form: Table,
         about: "",
@@ -183,6 +199,12 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "Requests in flight; without this line, no limit. 0 lets nothing through.",
             ),
             set("enabled", Switch, Default("true"), ""),
+            set(
+                "transport",
+                Text,
+                Default("\"http1\""),
+                "By what its requests go out: \"http1\", the gateway's own HTTP/1.1, or \"awc\", the client of the actix family.",
+            ),
         ],
     },
     Section { name: "channel.timeouts", form: Repeated, about: "", settings: TIMEOUTS },

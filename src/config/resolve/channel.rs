@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts};
+use penstock_actors::domain::{
+    ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts, TransportKind,
+};
 
 use super::{
     DEFAULT_GROUP, ProviderDefaults, RESERVED, Resolver,
@@ -86,6 +88,10 @@ impl Resolver<'_> {
             enabled: raw.enabled,
             timeouts: timeouts?,
             pool,
+            transport: match raw.transport {
+                raw::Transport::Http1 => TransportKind::Http1,
+                raw::Transport::Awc => TransportKind::Awc,
+            },
         })
     }
 

@@ -7,9 +7,10 @@ use std::{
 };
 
 use super::Resolver;
-use crate::config::{Log, Notice, Overrides, Place, Server, problem::At, raw, units::Span};
+use crate::config::{Log, Notice, Overrides, Place, Server, Tls, problem::At, raw, units::Span};
 
 const DEFAULT_PORT: u16 = 3000;
+const DEFAULT_TLS_PORT: u16 = 3443;
 /// Longer durations are mistakes, and clocks overflow at some.
 pub(super) const LONGEST_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// More often would be a burden to providers.
@@ -19,6 +20,7 @@ impl Resolver<'_> {
     pub(super) fn server(
         &mut self,
         raw: raw::Server,
+        tls: Option<raw::Tls>,
         port: Option<u16>,
         host: Option<IpAddr>,
         overrides: &Overrides,
@@ -38,6 +40,11 @@ impl Resolver<'_> {
             client_stall: raw.client_stall.map_or(Duration::from_secs(300), |s| s.0),
             drain: raw.drain.map_or(Duration::from_secs(30), |s| s.0),
             watch: raw.watch.unwrap_or(true),
+            tls: tls.map(|tls| Tls {
+                listen: tls.listen.unwrap_or(SocketAddr::new(any.ip(), DEFAULT_TLS_PORT)),
+                certificate: tls.certificate,
+                key: tls.key,
+            }),
         };
         let at = |key: &str| At::Setting(format!("server.{key}"));
         for (key, value) in [
@@ -58,6 +65,10 @@ impl Resolver<'_> {
         }
         if server.workers > 1024 {
             self.refuse(&at("workers"), "must be at most 1024");
+        }
+        if server.tls.as_ref().is_some_and(|tls| tls.listen == server.listen && tls.listen.port() != 0) {
+            let problem = "is server.listen; each needs an address of its own";
+            self.refuse(&At::Setting("tls.listen".into()), problem);
         }
         if server.data_dir.as_os_str().is_empty() {
             self.refuse(&at("data_dir"), "must name a folder");

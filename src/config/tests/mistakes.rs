@@ -104,7 +104,7 @@ const MISTAKES: &[Mistake] = &[
         &[
             "penstock.toml:4: channel \"a\": api_key: there is no such setting; known here are name, id, provider, \
              base_url, credential, models, mapping, headers, quirks, groups, priority, weight, concurrency, enabled, \
-             timeouts, pool",
+             transport, timeouts, pool",
         ],
     ),
     file(
