@@ -48,7 +48,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Makes a key and prints it once. A running server takes it up on SIGHUP.
+    /// Makes a key and prints it once. A running server takes it up within a second or two.
     Create {
         /// What the key is called.
         #[arg(long, default_value = "unnamed")]
