@@ -1,5 +1,7 @@
 //! The commands: what each takes, and which part of the library it calls.
 
+mod docs;
+
 use std::{
     io::ErrorKind,
     net::SocketAddr,
@@ -12,7 +14,6 @@ use crate::{
     api_key::KeyFile,
     app,
     config::{self, ConfigError, Environment, Overrides, Weight},
-    docs::Document,
     mock,
 };
 
@@ -34,10 +35,10 @@ enum Command {
     Mock(Mock),
     /// Reads the settings, says what is wrong with them, and ends.
     Check(Settings),
-    /// Prints a document that follows from the code.
+    /// Prints a page of documentation that is made of the code.
     Docs {
-        /// Which one.
-        document: Document,
+        #[command(subcommand)]
+        page: docs::Page,
     },
     /// API keys kept in the data directory.
     Key {
@@ -183,8 +184,8 @@ impl Cli {
                 );
                 Ok(())
             }
-            Command::Docs { document } => {
-                print!("{}", document.text());
+            Command::Docs { page } => {
+                page.print();
                 Ok(())
             }
             Command::Key { command: KeyCommand::Create { name, settings } } => {

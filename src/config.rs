@@ -12,6 +12,7 @@ mod lint;
 mod nearest;
 mod one_api;
 mod problem;
+mod provider;
 mod raw;
 mod reference;
 mod resolve;
@@ -20,7 +21,7 @@ mod source;
 mod units;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -30,13 +31,15 @@ use penstock_actors::domain::{Catalog, ChannelName};
 
 pub use difference::differences;
 pub use environment::Environment;
+pub use known_keys::provider_ids as providers_of_variables;
 pub use one_api::table as one_api_table;
 pub use problem::{Notice, Place, Problem, Weight};
+pub use provider::{ProviderDefaults, Providers, ProvidersRefused};
 pub use reference::render as reference;
-pub use resolve::{ProviderDefaults, Providers, RESERVED};
+pub use resolve::RESERVED;
 pub use source::{Overrides, Source, USUAL_FILE};
 
-use crate::api_key::KeySpec;
+use crate::{api_key::KeySpec, known_models::ModelFacts};
 
 /// Everything an operator can set, resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +56,8 @@ pub struct Settings {
     pub discover: Discover,
     /// Keys declared in the file and in the environment.
     pub keys: Vec<KeySpec>,
+    /// What the operator says of models, by name.
+    pub models: BTreeMap<String, ModelFacts>,
     /// What is allowed and still worth a line.
     pub notices: Vec<Notice>,
     /// Files that secrets were read from.

@@ -8,6 +8,7 @@ pub mod conversation;
 pub mod dialect;
 pub mod docs;
 pub mod http;
+pub mod known_models;
 pub mod mock;
 pub mod provider;
 pub mod relay;

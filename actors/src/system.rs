@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::{
         channel::roster::SupervisorOf,
-        domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
+        domain::{Attached, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
         testing::PanicDrill,
     };
 
@@ -91,7 +91,9 @@ mod tests {
             name: ChannelName((*name).into()),
             id: None,
             provider: "openai".into(),
+            row: Attached::default(),
             base_url: "http://upstream".into(),
+            params: Vec::new(),
             credential: None,
             headers: Vec::new(),
             quirks: Vec::new(),

@@ -19,6 +19,7 @@ use crate::{
     api_key::{KeyFile, KeyTable},
     config::{self, Settings},
     http::{Drain, HttpShared},
+    known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
@@ -66,6 +67,7 @@ impl Gateway {
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
         let shared = Arc::new(HttpShared {
             keys,
+            models: ArcSwap::from_pointee(KnownModels::with(settings.models.clone())),
             metrics: Arc::clone(&metrics),
             relay: Arc::new(RelayShared {
                 table: Arc::clone(&actors.table),
@@ -155,8 +157,10 @@ impl Gateway {
         let differences = self
             .publisher
             .with_settings(|old| config::differences(old, &settings, (&self.in_force.0, &self.in_force.1)));
+        let models = KnownModels::with(settings.models.clone());
         self.publisher.apply(settings).await?;
         self.shared.keys.store(Arc::new(keys));
+        self.shared.models.store(Arc::new(models));
         self.transport.ask_to_evict();
         Ok(differences)
     }

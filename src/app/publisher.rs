@@ -12,14 +12,18 @@ use std::{
 use actix_web::dev::ServerHandle;
 use penstock_actors::{
     domain::{
-        Catalog, ChannelName, ChannelSpec, Credential, ModelName, PoolSettings, Served, Timeouts,
+        Attached, Catalog, ChannelName, ChannelSpec, Credential, ModelName, PoolSettings, Served, Timeouts,
         TransportKind,
     },
     system::Applier,
 };
 use tokio::sync::watch;
 
-use crate::{config, config::Settings, mock};
+use crate::{
+    config::{self, Settings},
+    mock,
+    provider::{Registry, row},
+};
 
 /// The model of the built-in mock channel.
 const MOCK_MODEL: &str = "penstock-echo";
@@ -138,8 +142,10 @@ impl Publisher {
         Ok(ChannelSpec {
             name: ChannelName(config::RESERVED.into()),
             id: None,
-            provider: "mock".into(),
+            provider: row::MOCK.into(),
+            row: Registry::builtin().row(row::MOCK).map(|r| Attached::new(Arc::clone(r))).unwrap_or_default(),
             base_url: base_url.into(),
+            params: Vec::new(),
             credential: Some(Credential::new("mock")),
             headers: Vec::new(),
             quirks: vec!["request-stream-usage".into()],

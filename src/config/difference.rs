@@ -11,6 +11,9 @@ use crate::api_key::KeySpec;
 pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log)) -> Vec<String> {
     let mut lines = catalog(&old.catalog, &new.catalog);
     lines.extend(keys(&old.keys, &new.keys));
+    if old.models != new.models {
+        lines.push("models: changed".to_owned());
+    }
     if old.mock != new.mock {
         lines.push(format!("mock: {} -> {}", said(&old.mock), said(&new.mock)));
     }
@@ -88,6 +91,11 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
     }
     if old.credential != new.credential {
         lines.push("credential changed".to_owned());
+    }
+    for (name, differs) in [("row", old.row != new.row), ("params", old.params != new.params)] {
+        if differs {
+            lines.push(format!("{name} changed"));
+        }
     }
     if old.headers != new.headers {
         lines.push("headers changed".to_owned());

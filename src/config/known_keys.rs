@@ -66,16 +66,26 @@ const PROVIDERS: &[Usual] = &[
     usual("mistral", &["MISTRAL_API_KEY"], &["MISTRAL_BASE_URL"]),
     usual("xai", &["XAI_API_KEY"], &["XAI_BASE_URL"]),
     usual("openrouter", &["OPENROUTER_API_KEY"], &["OPENROUTER_BASE_URL"]),
-    usual("gemini", &["GEMINI_API_KEY", "GOOGLE_API_KEY"], &["GEMINI_BASE_URL"]),
+    usual("gemini-openai", &["GEMINI_API_KEY", "GOOGLE_API_KEY"], &["GEMINI_BASE_URL"]),
     usual("together", &["TOGETHER_API_KEY", "TOGETHERAI_API_KEY"], &["TOGETHER_BASE_URL"]),
-    usual("moonshot", &["MOONSHOT_API_KEY"], &["MOONSHOT_BASE_URL"]),
     usual("siliconflow", &["SILICONFLOW_API_KEY"], &["SILICONFLOW_BASE_URL"]),
     usual("novita", &["NOVITA_API_KEY"], &["NOVITA_BASE_URL"]),
     usual("stepfun", &["STEPFUN_API_KEY", "STEP_API_KEY"], &["STEPFUN_BASE_URL"]),
     usual("minimax", &["MINIMAX_API_KEY"], &["MINIMAX_BASE_URL"]),
     usual("baichuan", &["BAICHUAN_API_KEY"], &["BAICHUAN_BASE_URL"]),
     usual("lingyiwanwu", &["LINGYIWANWU_API_KEY", "YI_API_KEY"], &[]),
-    usual("doubao", &["ARK_API_KEY", "VOLC_API_KEY"], &["ARK_BASE_URL"]),
+    usual("volcengine", &["ARK_API_KEY", "VOLC_API_KEY"], &["ARK_BASE_URL"]),
+    usual("dashscope", &["DASHSCOPE_API_KEY"], &["DASHSCOPE_BASE_URL"]),
+    usual("zhipu", &["ZHIPUAI_API_KEY", "ZHIPU_API_KEY"], &[]),
+    usual("cerebras", &["CEREBRAS_API_KEY"], &[]),
+    usual("sambanova", &["SAMBANOVA_API_KEY"], &[]),
+    usual("fireworks", &["FIREWORKS_API_KEY"], &[]),
+    usual("deepinfra", &["DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"], &[]),
+    usual("perplexity", &["PERPLEXITY_API_KEY"], &[]),
+    usual("cohere-openai", &["COHERE_API_KEY", "CO_API_KEY"], &[]),
+    usual("nvidia-nim", &["NVIDIA_API_KEY"], &[]),
+    usual("hyperbolic", &["HYPERBOLIC_API_KEY"], &[]),
+    usual("moonshot", &["MOONSHOT_API_KEY"], &["MOONSHOT_BASE_URL"]),
 ];
 
 const fn usual(
@@ -100,6 +110,11 @@ pub(super) fn local_names() -> Vec<&'static str> {
     LOCAL.iter().map(|local| local.name).collect()
 }
 
+/// The providers whose variables are known.
+pub fn provider_ids() -> impl Iterator<Item = &'static str> {
+    PROVIDERS.iter().map(|usual| usual.provider)
+}
+
 /// Channels of the providers whose variables are set.
 pub(super) fn providers(environment: &Environment, rows: &dyn Providers) -> Found {
     let mut found = Found::default();
@@ -111,7 +126,7 @@ pub(super) fn providers(environment: &Environment, rows: &dyn Providers) -> Foun
         }
         let (key, base) = (first(usual.keys), first(usual.bases));
         let Some(from) = key.or(base) else { continue };
-        if rows.provider(usual.provider).is_none() {
+        if rows.provider(usual.provider).is_err() {
             let known = format!("{from} is set, but there is no provider {} here", usual.provider);
             found.notices.push(Notice::warning(known));
             continue;
@@ -227,7 +242,10 @@ fn bare(name: &str, provider: &str) -> raw::Channel {
         id: None,
         provider: provider.to_owned(),
         base_url: None,
+        params: Default::default(),
         credential: None,
+        organisation: None,
+        project: None,
         headers: Default::default(),
         quirks: None,
         models: Some(raw::Models::Discovered),

@@ -13,6 +13,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 use super::{
     nearest::did_you_mean,
     problem::{Place, Problem, Step},
+    provider::ProvidersRefused,
     raw, reference,
 };
 
@@ -187,6 +188,29 @@ impl<'a> Document<'a> {
         Checked { file, problems, incomplete }
     }
 
+    /// Why an operator's own providers were refused, with the place.
+    pub(super) fn row_refused(&self, refused: ProvidersRefused) -> Problem {
+        match refused {
+            ProvidersRefused::Malformed(error) => {
+                let way = self.way_to(error.span().map_or(0, |s| s.start));
+                self.problem_at(&way, words::of(error.message()))
+            }
+            ProvidersRefused::Invalid { key, problem } => {
+                let rows = self.root.get_ref().get("provider").and_then(|v| v.get_ref().as_array());
+                let named = |row: &Spanned<DeValue<'_>>| {
+                    let id = row.get_ref().get("id").and_then(|id| id.get_ref().as_str());
+                    id.is_some_and(|id| key.contains(&format!("\"{id}\"")))
+                };
+                // Of two with one id it is the second that is wrong.
+                let index = rows.and_then(|rows| rows.iter().rposition(named));
+                let field = key.rsplit(": ").next().unwrap_or_default().to_owned();
+                let way = index
+                    .map(|index| vec![Step::Key("provider".to_owned()), Step::Item(index), Step::Key(field)]);
+                Problem { place: self.place(&way.unwrap_or_default()), key, problem }
+            }
+        }
+    }
+
     /// Where a setting stands; the nearest table above it where it is not written.
     pub(super) fn place(&self, way: &[Step]) -> Place {
         let mut span = None;
@@ -246,7 +270,9 @@ impl<'a> Document<'a> {
         let [Step::Key(table), Step::Item(index), rest @ ..] = way else { return keys(way) };
         let items = self.root.get_ref().get(table.as_str()).and_then(|v| v.get_ref().as_array());
         let item = items.and_then(|items| items.get(*index)).and_then(|item| item.get_ref().as_table());
-        let name = item.and_then(|item| item.get("name")).and_then(|name| name.get_ref().as_str());
+        let name = item
+            .and_then(|item| item.get("name").or(item.get("id")))
+            .and_then(|name| name.get_ref().as_str());
         let item = match name {
             Some(name) => format!("{table} \"{name}\""),
             None => format!("a {table}"),

@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny},
+};
 
 use super::{
     LogFormat, Rotation,
     units::{Size, Span},
 };
+use crate::known_models::ModelFacts;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,9 +22,15 @@ pub(super) struct File {
     pub(super) mock: Mock,
     pub(super) defaults: Defaults,
     pub(super) discover: Discover,
+    /// Read by whoever knows the providers.
+    #[serde(rename = "provider")]
+    pub(super) providers: Vec<IgnoredAny>,
     #[serde(rename = "channel")]
     pub(super) channels: Vec<Channel>,
     pub(super) aliases: BTreeMap<String, String>,
+    /// Their fields are in `known_models`.
+    #[serde(rename = "model")]
+    pub(super) models: BTreeMap<String, ModelFacts>,
     #[serde(rename = "key")]
     pub(super) keys: Vec<Key>,
 }
@@ -83,7 +93,11 @@ pub(super) struct Channel {
     pub(super) id: Option<u64>,
     pub(super) provider: String,
     pub(super) base_url: Option<String>,
+    #[serde(default)]
+    pub(super) params: BTreeMap<String, String>,
     pub(super) credential: Option<String>,
+    pub(super) organisation: Option<String>,
+    pub(super) project: Option<String>,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
     pub(super) quirks: Option<Vec<String>>,

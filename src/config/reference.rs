@@ -24,6 +24,8 @@ pub(super) enum Form {
     Repeated,
     /// Once, with keys of the operator's own.
     Names,
+    /// As often as wished; its keys are somebody else's to check.
+    Foreign,
 }
 
 /// One setting.
@@ -71,7 +73,7 @@ file where Penstock runs adds to the environment. Without channels in this file,
 make them: OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY ...; API_KEYS=sk-...,sk-... makes keys.
 
 The file is read again when it changes and on SIGHUP: channels, aliases, keys, [defaults] and [discover]
-change live and cut no stream; [server] and [log] need a restart. An invalid file changes nothing, and the
+change live and cut no stream; [server], [tls] and [log] need a restart. An invalid file changes nothing, and the
 log says why.";
 
 /// The commented reference file.
@@ -82,7 +84,7 @@ pub fn render() -> String {
         text.push('\n');
         comment(&mut text, section.about);
         match (section.form, section.name.contains('.')) {
-            (Form::Repeated, false) => text.push_str(&format!("[[{}]]\n", section.name)),
+            (Form::Repeated | Form::Foreign, false) => text.push_str(&format!("[[{}]]\n", section.name)),
             _ => text.push_str(&format!("[{}]\n", section.name)),
         }
         for setting in section.settings {
@@ -118,6 +120,10 @@ pub(super) fn scalars() -> impl Iterator<Item = (String, Kind)> {
 /// The keys that may stand in a section, its own sections too; `None` where the operator makes them up.
 /// The name of the whole file is empty.
 pub(super) fn keys_of(section: &str) -> Option<Vec<&'static str>> {
+    let of_others = |form| matches!(form, Form::Names | Form::Foreign);
+    if SECTIONS.iter().any(|s| of_others(s.form) && s.name.split('.').next() == Some(section)) {
+        return None;
+    }
     let below = SECTIONS.iter().filter_map(|s| match section {
         "" => s.name.split('.').next(),
         above => s.name.strip_prefix(above)?.strip_prefix('.'),
@@ -125,7 +131,6 @@ pub(super) fn keys_of(section: &str) -> Option<Vec<&'static str>> {
     let below: Vec<_> = below.collect();
     let own = SECTIONS.iter().find(|s| s.name == section);
     match own {
-        Some(own) if own.form == Form::Names => None,
         None if below.is_empty() => None,
         _ => {
             let own = own.map(|s| s.settings).unwrap_or_default().iter().map(|s| s.key);

@@ -1,7 +1,7 @@
 //! From what is written to settings in force: layers, defaults, units, secrets, contradictions.
 
-mod address;
 mod channel;
+mod header;
 mod key;
 mod server;
 
@@ -21,29 +21,9 @@ use super::{
     nearest::did_you_mean,
     one_api,
     problem::At,
+    provider::Providers,
     raw, secret,
 };
-
-/// What is known of a provider when its channels are resolved.
-#[derive(Clone, Debug)]
-pub struct ProviderDefaults {
-    /// Used where the channel names none.
-    pub base_url: Option<&'static str>,
-    /// Whether the provider wants a credential.
-    pub needs_credential: bool,
-    /// The row's quirks, by name.
-    pub quirks: Vec<&'static str>,
-}
-
-/// Knows providers and quirks by name.
-pub trait Providers {
-    /// The provider's defaults; `None` where there is no such provider.
-    fn provider(&self, id: &str) -> Option<ProviderDefaults>;
-    /// Every provider's id, for error messages.
-    fn provider_ids(&self) -> Vec<&'static str>;
-    /// Every quirk's name.
-    fn quirk_names(&self) -> Vec<&'static str>;
-}
 
 /// The channel that `[mock]` switches.
 pub const RESERVED: &str = "penstock-mock";
@@ -79,6 +59,15 @@ pub(super) fn resolve(
     document.lay(&layers);
     let checked = document.check();
     problems.extend(checked.problems);
+    let own = match providers.with_own(text) {
+        Ok(own) => own,
+        // Whoever names such a provider cannot be judged.
+        Err(refused) => {
+            problems.push(document.row_refused(refused));
+            return Err(in_order(problems));
+        }
+    };
+    let providers = &*own;
 
     let mut resolver = Resolver {
         document: &document,
@@ -111,6 +100,7 @@ pub(super) fn resolve(
         catalog,
         discover: Discover { channels: discovered, refresh },
         keys,
+        models: file.models,
         notices,
         secret_files,
     })

@@ -4,28 +4,49 @@ mod mistakes;
 
 use super::*;
 
-/// Two providers, one of which wants a credential.
+/// A few providers.
 struct Known;
 
 impl Providers for Known {
-    fn provider(&self, id: &str) -> Option<ProviderDefaults> {
-        let row = |base_url, needs_credential| ProviderDefaults {
-            base_url,
-            needs_credential,
-            quirks: vec!["request-stream-usage"],
-        };
-        match id {
-            "openai" => Some(row(Some("https://api.openai.com"), true)),
-            "anthropic" => Some(row(Some("https://api.anthropic.com"), true)),
-            "openai-compatible" => Some(row(None, false)),
-            _ => None,
+    fn with_own(&self, text: &str) -> Result<Box<dyn Providers>, ProvidersRefused> {
+        match text.contains("id = \"wrong\"") {
+            true => Err(ProvidersRefused::Invalid {
+                key: "provider \"wrong\": prefix".into(),
+                problem: "no".into(),
+            }),
+            false => Ok(Box::new(Known)),
         }
     }
-    fn provider_ids(&self) -> Vec<&'static str> {
-        vec!["openai", "anthropic", "openai-compatible"]
+    fn provider(&self, id: &str) -> Result<ProviderDefaults, String> {
+        let openai = ProviderDefaults {
+            base_url: Some("https://api.openai.com".into()),
+            needs_credential: true,
+            organisation_header: Some("openai-organization".into()),
+            project_header: Some("openai-project".into()),
+            quirks: vec!["request-stream-usage"],
+            ..ProviderDefaults::default()
+        };
+        match id {
+            "openai" => Ok(openai),
+            "anthropic" => {
+                Ok(ProviderDefaults { base_url: Some("https://api.anthropic.com".into()), ..openai })
+            }
+            "openai-compatible" => Ok(ProviderDefaults::default()),
+            "cloud" => Ok(ProviderDefaults {
+                base_url: Some("https://cloud/{account}/ai".into()),
+                params: vec![("account".into(), None), ("version".into(), Some("1".into()))],
+                takes_no_credential: true,
+                ..ProviderDefaults::default()
+            }),
+            _ => Err(format!("there is no provider \"{id}\"")),
+        }
     }
-    fn quirk_names(&self) -> Vec<&'static str> {
-        vec!["request-stream-usage"]
+    fn check_quirks(&self, names: &[String]) -> Result<(), String> {
+        let unknown = names.iter().find(|n| *n != "request-stream-usage");
+        unknown.map_or(Ok(()), |name| Err(format!("there is no quirk \"{name}\"")))
+    }
+    fn check_param(&self, value: &str) -> Result<(), String> {
+        if value.contains('/') { Err(format!("\"{value}\" holds a slash")) } else { Ok(()) }
     }
 }
 
@@ -56,6 +77,7 @@ fn warnings(settings: &Settings) -> Vec<&str> {
     warnings.map(|n| n.text.as_str()).collect()
 }
 
+const CLOUD: &str = "[[channel]]\nname = \"a\"\nprovider = \"cloud\"\nmodels = [\"m\"]\n";
 const CHANNEL: &str =
     "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredential = \"k\"\nmodels = [\"m\"]\n";
 
@@ -74,12 +96,32 @@ fn a_channel_takes_the_rows_defaults_and_its_own_settings() {
     ))
     .expect("valid");
     let spec = &settings.catalog.channels[0];
-    assert_eq!(&*spec.base_url, "http://h:1");
+    assert_eq!(&*spec.base_url, "http://h:1/v1");
     assert_eq!((&*spec.models[0].model, &*spec.models[0].upstream), ("m", "up"));
     assert_eq!(spec.timeouts.idle, Duration::from_secs(90));
     assert_eq!(spec.quirks.len(), 1);
     assert!(!settings.mock);
     assert!(!format!("{settings:?}").contains("\"k\""), "credentials are not printed");
+}
+
+#[test]
+fn the_places_of_a_providers_address_are_filled_from_the_channel() {
+    let settings = check(&format!("{CLOUD}params = {{ account = \"me\" }}\n")).expect("valid");
+    let spec = &settings.catalog.channels[0];
+    assert_eq!(&*spec.base_url, "https://cloud/me/ai");
+    assert_eq!(spec.params, [("account".into(), "me".into()), ("version".into(), "1".into())]);
+    // With an address of its own, a channel need not fill those of the default.
+    let settings = check(&format!("{CLOUD}base_url = \"http://h/\"\nparams = {{ version = \"2\" }}\n"));
+    let settings = settings.expect("valid");
+    assert_eq!(&*settings.catalog.channels[0].base_url, "http://h");
+}
+
+#[test]
+fn organisation_and_project_become_headers() {
+    let settings = check(&format!("{CHANNEL}organisation = \"org-1\"\nproject = \"p\"\n")).expect("valid");
+    let headers = &settings.catalog.channels[0].headers;
+    let wanted = [("openai-organization".into(), "org-1".into()), ("openai-project".into(), "p".into())];
+    assert_eq!(**headers, wanted);
 }
 
 #[test]
@@ -194,7 +236,7 @@ fn the_variables_of_providers_make_channels() {
     assert_eq!(
         made,
         [
-            ("openai", "openai", "http://127.0.0.1:9"),
+            ("openai", "openai", "http://127.0.0.1:9/v1"),
             ("anthropic", "anthropic", "https://api.anthropic.com"),
             ("ollama", "openai-compatible", "http://127.0.0.1:11434"),
         ]
@@ -379,13 +421,14 @@ fn the_reference_lists_exactly_the_settings_that_can_be_read() {
         .map(|field| match field {
             "channels" => "channel",
             "keys" => "key",
+            "providers" => "provider",
             field => field,
         })
         .collect();
     let mut listed: Vec<&str> = Vec::new();
     for section in reference::SECTIONS {
-        listed.extend(section.name.split('.'));
-        if section.form != reference::Form::Names {
+        listed.extend(section.name.split('.').filter(|part| *part != "model" && !part.contains('"')));
+        if matches!(section.form, reference::Form::Table | reference::Form::Repeated) {
             listed.extend(section.settings.iter().map(|s| s.key));
         }
     }

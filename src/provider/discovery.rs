@@ -1,6 +1,6 @@
 //! Which models a provider says it has: what it is asked, and what its answer means.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Uri, header};
 use penstock_actors::domain::ChannelSpec;
@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::{
     anthropic,
-    row::{self, Auth},
+    row::{Auth, Row},
 };
+use crate::dialect::Dialect;
 
 /// More models than this are left out.
 pub const MOST_MODELS: usize = 10_000;
@@ -38,28 +39,35 @@ pub struct Listing {
 /// # Errors
 /// Why the channel cannot be asked.
 pub fn question(spec: &ChannelSpec) -> Result<Question, String> {
-    let row = row::by_id(&spec.provider).ok_or_else(|| format!("no provider {}", spec.provider))?;
+    let row: Arc<Row> = spec.row.downcast().ok_or("its provider has no row")?;
     let mut headers =
         vec![(header::USER_AGENT, HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION"))))];
     if let Some(credential) = &spec.credential {
-        let (name, value) = match row.auth {
-            Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {}", credential.expose())),
-            Auth::Header(name) => (HeaderName::from_static(name), credential.expose().to_owned()),
+        let shown = match &row.auth {
+            Auth::Bearer => Some((header::AUTHORIZATION, format!("Bearer {}", credential.expose()))),
+            Auth::Header(name) => Some((header_name(name)?, credential.expose().to_owned())),
+            Auth::None => None,
         };
-        headers.push((name, value.try_into().map_err(|_| "the credential fits no header")?));
+        if let Some((name, value)) = shown {
+            headers.push((name, value.try_into().map_err(|_| "the credential fits no header")?));
+        }
     }
-    let mut path = "/v1/models";
-    if row.id == "anthropic" {
-        path = "/v1/models?limit=1000";
+    let mut path = "/models";
+    if row.speaks.iter().all(|speech| speech.dialect == Dialect::AnthropicMessages) {
+        path = "/models?limit=1000";
         let version = HeaderValue::from_static(anthropic::API_VERSION);
         headers.push((HeaderName::from_static("anthropic-version"), version));
     }
     for (name, value) in &spec.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?;
-        headers.push((name, HeaderValue::from_str(value).map_err(|e| e.to_string())?));
+        headers.push((header_name(name)?, HeaderValue::from_str(value).map_err(|e| e.to_string())?));
     }
-    let uri = row::address(&spec.base_url, path).parse().map_err(|e| format!("no address: {e}"))?;
+    let uri = format!("{}{}{path}", spec.base_url, row.prefix_for(&spec.base_url));
+    let uri = uri.parse().map_err(|e| format!("{uri}: {e}"))?;
     Ok(Question { uri, headers })
+}
+
+fn header_name(name: &str) -> Result<HeaderName, String> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())
 }
 
 #[derive(Deserialize)]

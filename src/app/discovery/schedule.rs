@@ -146,7 +146,7 @@ impl Schedule {
 
 /// Whether what one said holds for the other.
 fn same_server(a: &ChannelSpec, b: &ChannelSpec) -> bool {
-    a.provider == b.provider && a.base_url == b.base_url
+    a.row == b.row && a.base_url == b.base_url && a.params == b.params
 }
 
 #[cfg(test)]
@@ -162,7 +162,9 @@ mod tests {
             name: ChannelName(name.into()),
             id: None,
             provider: "openai".into(),
+            row: Default::default(),
             base_url: base_url.into(),
+            params: Vec::new(),
             credential: Some(Credential::new(credential)),
             headers: Vec::new(),
             quirks: Vec::new(),

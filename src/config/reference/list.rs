@@ -1,7 +1,7 @@
 //! The settings themselves.
 
 use super::{
-    Form::{Names, Repeated, Table},
+    Form::{Foreign, Names, Repeated, Table},
     Kind::{List, Map, Number, Switch, Text},
     Section, Setting,
     Shown::{self, Comment, Default, Example},
@@ -143,6 +143,23 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "provider",
+        form: Foreign,
+        about: "A provider of one's own, in the form of config/providers.toml, which explains every key. Penstock's own are in\n\
+                docs/providers.md.",
+        settings: &[
+            set("id", Text, Example("\"example\""), ""),
+            set("name", Text, Example("\"Example\""), ""),
+            set("base_url", Text, Example("\"https://llm.example.com\""), ""),
+            set("prefix", Text, Example("\"/api/v2\""), ""),
+            set("auth", Text, Example("\"header:X-Example-Key\""), ""),
+            set("endpoints", List, Example("[\"chat_completions\", \"embeddings\"]"), ""),
+            set("paths", Map, Example("{ embeddings = \"/{model}/vectors?version={version}\" }"), ""),
+            set("params", Map, Example("{ version = \"2024-01-01\" }"), ""),
+            set("quirks", List, Example("[\"request-stream-usage\", \"max-tokens-only\"]"), ""),
+        ],
+    },
+    Section {
         name: "channel",
         form: Repeated,
         about: "A channel is one way to reach models. Write as many as you have provider accounts.",
@@ -154,15 +171,33 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Example("1"),
                 "A number that callers may pin (sk-KEY-1), if their key allows it. Without it, no pin.",
             ),
-            set("provider", Text, Example("\"openai\""), "openai, openai-compatible, anthropic or mock."),
+            set(
+                "provider",
+                Text,
+                Example("\"openai\""),
+                "A provider of docs/providers.md, or one's own from above.",
+            ),
             set(
                 "base_url",
                 Text,
                 Example("\"https://api.openai.com\""),
-                "Where the provider is; has a default for openai and anthropic. With or without /v1; a base that names a\n\
-                 version of its own (https://host/api/v3) is used as it is.",
+                "Where the provider is; most have a default. With or without /v1 or whatever the provider puts there; a base\n\
+                 that names a version of its own (https://host/api/v3) is used as it is.",
+            ),
+            set(
+                "params",
+                Map,
+                Example("{}"),
+                "What the provider's address or paths have places for, for example { api_version = \"2024-10-21\" } with azure.",
             ),
             set("credential", Text, Example("\"env:OPENAI_API_KEY\""), ""),
+            set(
+                "organisation",
+                Text,
+                Example("\"org-example\""),
+                "For providers that know them: sent as OpenAI-Organization and OpenAI-Project. Also \"env:NAME\" or \"file:PATH\".",
+            ),
+            set("project", Text, Example("\"proj_example\""), ""),
             set(
                 "models",
                 List,
@@ -174,15 +209,16 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             set(
                 "headers",
                 Map,
-                Example("{ \"OpenAI-Organization\" = \"org-example\" }"),
+                Example("{ \"X-Example\" = \"value\" }"),
                 "Headers set on each request. Values may be \"env:NAME\" or \"file:PATH\".",
             ),
             set(
                 "quirks",
                 List,
                 Example("[\"request-stream-usage\"]"),
-                "Small named rewrites; without this line, the provider's own.\n  \
-                 request-stream-usage  asks for usage in streams, and hides it from clients that did not ask",
+                "Small named rewrites; without this line, the provider's own. docs/providers.md says what each does:\n  \
+                 request-stream-usage, drop-stream-options, max-tokens-only, random-seed, clamp-temperature,\n  \
+                 system-for-developer, drop-user, drop-store, drop-metadata, drop-cache-hints",
             ),
             set("groups", List, Default("[\"default\"]"), "Groups of callers that may use the channel."),
             set(
@@ -223,6 +259,18 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         form: Names,
         about: "Names that stand for another model.",
         settings: &[set("\"gpt-latest\"", Text, Example("\"gpt-5.2\""), "")],
+    },
+    Section {
+        name: "model.\"gpt-5.2\"",
+        form: Names,
+        about: "What /v1/models says of a model, over what Penstock knows. Capabilities: tools, vision, reasoning, json,\n\
+                audio, pdf.",
+        settings: &[
+            set("owner", Text, Example("\"openai\""), ""),
+            set("context_window", Number, Example("400000"), ""),
+            set("max_output_tokens", Number, Example("128000"), ""),
+            set("capabilities", List, Example("[\"tools\", \"vision\", \"reasoning\", \"json\"]"), ""),
+        ],
     },
     Section {
         name: "key",

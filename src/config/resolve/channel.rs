@@ -7,12 +7,15 @@ use penstock_actors::domain::{
 };
 
 use super::{
-    DEFAULT_GROUP, ProviderDefaults, RESERVED, Resolver,
-    address::{base_url, header_allowed},
-    is_model, is_name,
-    server::LONGEST_DURATION,
+    DEFAULT_GROUP, RESERVED, Resolver, header::header_allowed, is_model, is_name, server::LONGEST_DURATION,
 };
-use crate::config::{nearest::did_you_mean, problem::At, raw, raw::MODELS_FORM, units::Span};
+use crate::config::{
+    problem::At,
+    provider::{self, ProviderDefaults},
+    raw,
+    raw::MODELS_FORM,
+    units::Span,
+};
 
 impl Resolver<'_> {
     /// Resolves a channel; `None` where it was refused.
@@ -30,16 +33,12 @@ impl Resolver<'_> {
         } else if !is_name(&raw.name) {
             self.refuse(&at("name"), "must be 1 to 64 letters, digits, dots, dashes or underscores");
         }
-        let provider = self.provider(&at("provider"), &raw.provider);
-        let base_url = match (raw.base_url.as_deref(), provider.as_ref().and_then(|p| p.base_url)) {
-            (Some(written), _) => base_url(written).map_err(|p| self.refuse(&at("base_url"), p)).ok(),
-            (None, Some(default)) => Some(default.to_owned()),
-            (None, None) if provider.is_some() => {
-                self.refuse(&at("base_url"), format!("provider {} needs one", raw.provider));
-                None
-            }
-            (None, None) => None,
-        };
+        let provider = self.providers.provider(&raw.provider);
+        let provider = provider.map_err(|problem| self.refuse(&at("provider"), problem)).ok();
+        let place = provider.as_ref().and_then(|provider| {
+            let place = provider::place(&raw, provider, self.providers);
+            place.map_err(|(field, problem)| self.refuse(&at(field), problem)).ok()
+        });
         let credential = match &raw.credential {
             Some(written) => self.secret(&at("credential"), written).map(Credential::new),
             None => {
@@ -49,6 +48,9 @@ impl Resolver<'_> {
                 None
             }
         };
+        if credential.is_some() && provider.as_ref().is_some_and(|p| p.takes_no_credential) {
+            self.refuse(&at("credential"), format!("provider {} takes none", raw.provider));
+        }
         let models = self.models(&at, &raw);
         let groups = raw.groups.clone().unwrap_or_else(|| vec![DEFAULT_GROUP.to_owned()]);
         if groups.is_empty() || groups.iter().any(|g| !is_name(g)) {
@@ -57,7 +59,10 @@ impl Resolver<'_> {
         if raw.weight > 1_000_000 {
             self.refuse(&at("weight"), "must be at most 1000000");
         }
-        let headers = self.headers(&at("headers"), &raw);
+        let mut headers = self.headers(&at("headers"), &raw);
+        if let Some(provider) = &provider {
+            self.account_headers(&at, &raw, provider, &mut headers);
+        }
         let timeouts = timeouts(&raw.timeouts, defaults);
         let timeouts = timeouts.map_err(|(f, p)| self.refuse(&at(&format!("timeouts.{f}")), p)).ok();
         let pool = pool(&raw.pool);
@@ -72,12 +77,15 @@ impl Resolver<'_> {
         if self.problems.len() > before {
             return None;
         }
+        let (place, provider) = (place?, provider?);
         Some(ChannelSpec {
             models,
             name: ChannelName(raw.name.into()),
             id: raw.id,
             provider: raw.provider.into(),
-            base_url: base_url?.into(),
+            row: provider.row,
+            base_url: place.base_url.into(),
+            params: place.params,
             credential,
             headers,
             quirks,
@@ -93,16 +101,6 @@ impl Resolver<'_> {
                 raw::Transport::Awc => TransportKind::Awc,
             },
         })
-    }
-
-    fn provider(&mut self, at: &At, id: &str) -> Option<ProviderDefaults> {
-        let provider = self.providers.provider(id);
-        if provider.is_none() {
-            let known = self.providers.provider_ids();
-            let near = did_you_mean(id, known.iter().copied());
-            self.refuse(at, format!("there is no provider \"{id}\"; known are {}{near}", known.join(", ")));
-        }
-        provider
     }
 
     /// What is served by name. A channel whose models are discovered serves at least those in its mapping.
@@ -149,15 +147,43 @@ impl Resolver<'_> {
     }
 
     fn quirks(&mut self, at: &At, raw: &raw::Channel, provider: Option<&ProviderDefaults>) -> Vec<Arc<str>> {
-        let known = self.providers.quirk_names();
         let Some(written) = &raw.quirks else {
             return provider.map(|p| p.quirks.iter().map(|q| Arc::from(*q)).collect()).unwrap_or_default();
         };
-        for quirk in written.iter().filter(|quirk| !known.contains(&quirk.as_str())) {
-            let near = did_you_mean(quirk, known.iter().copied());
-            self.refuse(at, format!("there is no quirk \"{quirk}\"; known are {}{near}", known.join(", ")));
+        if let Err(problem) = self.providers.check_quirks(written) {
+            self.refuse(at, problem);
         }
         written.iter().map(|quirk| Arc::from(quirk.as_str())).collect()
+    }
+
+    /// Adds the headers that name organisation and project.
+    fn account_headers(
+        &mut self,
+        at: &dyn Fn(&str) -> At,
+        raw: &raw::Channel,
+        provider: &ProviderDefaults,
+        headers: &mut Vec<(Arc<str>, Arc<str>)>,
+    ) {
+        for (field, written, header) in [
+            ("organisation", &raw.organisation, &provider.organisation_header),
+            ("project", &raw.project, &provider.project_header),
+        ] {
+            let Some(written) = written else { continue };
+            let Some(header) = header else {
+                let problem = format!("provider {} knows no {field}; use headers if it does", raw.provider);
+                self.refuse(&at(field), problem);
+                continue;
+            };
+            if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(header)) {
+                self.refuse(&at(field), format!("headers set {header} too"));
+                continue;
+            }
+            let Some(value) = self.secret(&at(field), written) else { continue };
+            match header_allowed(header, &value) {
+                Ok(()) => headers.push((Arc::clone(header), value.into())),
+                Err(problem) => self.refuse(&at(field), problem),
+            }
+        }
     }
 
     /// The deadlines of `[defaults.timeouts]`.

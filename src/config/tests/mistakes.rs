@@ -83,8 +83,7 @@ const MISTAKES: &[Mistake] = &[
         "[server]\nworkers = 0\n\n[[channel]]\nname = \"a\"\nprovider = \"opena\"\nmodels = []\n",
         &[
             "penstock.toml:2: server.workers: must be more than 0",
-            "penstock.toml:6: channel \"a\": provider: there is no provider \"opena\"; known are openai, anthropic, \
-         openai-compatible; did you mean openai?",
+            "penstock.toml:6: channel \"a\": provider: there is no provider \"opena\"",
             "penstock.toml:7: channel \"a\": models: a channel must serve at least one model",
         ],
     ),
@@ -103,7 +102,7 @@ const MISTAKES: &[Mistake] = &[
         "[[channel]]\nname = \"a\"\nprovider = \"openai\"\napi_key = \"sk-live\"\nmodels = [\"m\"]\n",
         &[
             "penstock.toml:4: channel \"a\": api_key: there is no such setting; known here are name, id, provider, \
-             base_url, credential, models, mapping, headers, quirks, groups, priority, weight, concurrency, enabled, \
+             base_url, params, credential, organisation, project, models, mapping, headers, quirks, groups, priority, weight, concurrency, enabled, \
              transport, timeouts, pool",
         ],
     ),
@@ -314,6 +313,36 @@ fn contradictions_are_refused_with_the_keys_name() {
         (format!("{CHANNEL}headers = {{ Host = \"h\" }}\n"), "set by the gateway itself"),
         (format!("{CHANNEL}base_url = \"ftp://h\"\n"), "must start with http:// or https://"),
         (format!("{CHANNEL}base_url = \"http://u:p@h\"\n"), "must not hold a user name"),
+        (format!("{CHANNEL}base_url = \"http://h/{{account}}\"\n"), "must not hold braces"),
+        (format!("{CHANNEL}base_url = \"http://h/?a=1\"\n"), "must not hold a query"),
+        (format!("{CHANNEL}base_url = \"http://h/#a\"\n"), "must not hold a query"),
+        (format!("{CHANNEL}base_url = \"http://\"\n"), "is no address"),
+        (format!("{CHANNEL}base_url = \"http://a b/\"\n"), "is no address"),
+        (format!("{CHANNEL}base_url = \"\"\n"), "base_url"),
+        (
+            format!("{CHANNEL}params = {{ account = \"a\" }}\n"),
+            "provider openai has no \"account\"; known are: none",
+        ),
+        (format!("{CLOUD}params = {{ acount = \"a\" }}\n"), "no \"acount\"; known are: account, version"),
+        (format!("{CLOUD}params = {{ account = \"a/b\" }}\n"), "params: \"a/b\" holds a slash"),
+        (CLOUD.to_owned(), "params: provider cloud needs account"),
+        (
+            format!("{CLOUD}credential = \"k\"\nbase_url = \"http://h\"\n"),
+            "credential: provider cloud takes none",
+        ),
+        (
+            format!("{CLOUD}organisation = \"o\"\nbase_url = \"http://h\"\n"),
+            "organisation: provider cloud knows no organisation",
+        ),
+        (
+            format!("{CHANNEL}organisation = \"o\"\nheaders = {{ OpenAI-Organization = \"p\" }}\n"),
+            "headers set openai-organization too",
+        ),
+        (format!("{CHANNEL}project = \"\"\n"), "project: the secret is empty"),
+        (
+            "[[provider]]\nid = \"right\"\n[[provider]]\nid = \"wrong\"\nprefix = \"x\"\n".into(),
+            "penstock.toml:5: provider \"wrong\": prefix: no",
+        ),
         (
             format!("{CHANNEL}id = 1\n{}id = 1\n", CHANNEL.replace("\"a\"", "\"b\"")),
             "channel \"a\" has this id",
