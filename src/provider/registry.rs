@@ -143,6 +143,13 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_files_example_is_a_valid_row() {
+        let text = include_str!("../../config/penstock.toml");
+        let rows = Registry::builtin().with_own(text).expect("valid");
+        assert_eq!(rows.row("example").map(|row| &*row.prefix), Some("/api/v2"));
+    }
+
+    #[test]
     fn a_misspelt_id_is_recognised() {
         let registry = Registry::builtin();
         for (id, wanted) in

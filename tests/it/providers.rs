@@ -226,21 +226,6 @@ fn check_names_the_place_or_the_key_of_a_wrong_row() {
 }
 
 #[test]
-fn the_reference_file_passes_the_check_of_the_program() {
-    let dir = tempfile::tempdir().unwrap();
-    let text = include_str!("../../config/penstock.toml");
-    let text = text
-        .replace("\"env:OPENAI_API_KEY\"", "\"k\"")
-        .replace("\"env:PENSTOCK_EXAMPLE_KEY\"", "\"0123456789abcdef\"");
-    // The certificate is looked for, and is not there.
-    let (before, rest) = text.split_once("\n[tls]\n").unwrap();
-    let text = format!("{before}\n[log]{}", rest.split_once("\n[log]").unwrap().1);
-    std::fs::write(dir.path().join("penstock.toml"), text).unwrap();
-    let output = run(dir.path(), &["check"]);
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-#[test]
 fn docs_prints_every_provider_and_quirk() {
     let dir = tempfile::tempdir().unwrap();
     let output = run(dir.path(), &["docs", "providers"]);
