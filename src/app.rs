@@ -5,6 +5,7 @@ mod data_dir;
 mod descriptors;
 mod discovery;
 mod gateway;
+mod health;
 mod listener;
 mod log;
 mod providers;
@@ -16,6 +17,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
 pub use gateway::{Gateway, Options};
+pub use health::health;
 
 use self::watch::{Verdict, Watch};
 use crate::{

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     api_key::KeyFile,
-    app,
+    app, bench,
     config::{self, ConfigError, Environment, Overrides, Weight},
     mock,
 };
@@ -33,8 +33,12 @@ enum Command {
     Serve(Serve),
     /// Answers as OpenAI and as Anthropic would, for trials, tests and benches.
     Mock(Mock),
+    /// Loads an OpenAI-compatible API, Penstock or not, and tells its latencies.
+    Bench(Box<bench::BenchOptions>),
     /// Reads the settings, says what is wrong with them, and ends.
     Check(Settings),
+    /// Asks the running server whether it is alive; for health checks. With --listen or --port no settings are read.
+    Health(Settings),
     /// Prints a page of documentation that is made of the code.
     Docs {
         #[command(subcommand)]
@@ -108,6 +112,11 @@ impl Bella {
     }
 }
 
+/// The port on every address.
+fn every(port: u16) -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], port))
+}
+
 impl Settings {
     fn source(self) -> Result<app::Source, ConfigError> {
         let overrides = Overrides {
@@ -171,6 +180,7 @@ impl Cli {
                 app::serve(serve.settings.source().map_err(|e| e.to_string())?, key)
             }
             Command::Mock(mock) => run_mock(mock),
+            Command::Bench(options) => bench::run(&options),
             Command::Check(settings) => {
                 let settings = settings.load()?;
                 app::check(&settings)?;
@@ -187,6 +197,13 @@ impl Cli {
             Command::Docs { page } => {
                 page.print();
                 Ok(())
+            }
+            Command::Health(settings) => {
+                let listen = match settings.listen.or(settings.port.map(every)) {
+                    Some(listen) => listen,
+                    None => settings.load()?.server.listen,
+                };
+                app::health(listen)
             }
             Command::Key { command: KeyCommand::Create { name, settings } } => {
                 let data_dir = settings.load()?.server.data_dir;

@@ -208,7 +208,7 @@ impl Relay {
             target: Rc::clone(&target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),
-                UpstreamBody::Whole(bytes) => OutgoingBody::Bytes(bytes.clone()),
+                UpstreamBody::Whole(bytes) => OutgoingBody::Pieces(vec![bytes.clone()]),
             },
         };
         let mut sent = self.transport.send(&route.cell, outgoing(), Via::Pool).await;

@@ -3,6 +3,7 @@
 
 mod anthropic;
 mod awc;
+mod bench;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
 mod bodies;
