@@ -70,7 +70,7 @@ fn bodies() {
         });
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let spool = runtime.block_on(async {
-            let mut writer = SpoolWriter::new(ByteBudget::new(u64::MAX).hold(), body.len() as u64);
+            let mut writer = SpoolWriter::new(ByteBudget::new(u64::MAX).hold());
             writer.push(body.clone()).await.unwrap();
             writer.finish().await.unwrap()
         });
@@ -141,8 +141,8 @@ fn table(channels: usize) -> RouteTable {
     };
     let channels: String = (0..channels).map(channel).collect();
     std::fs::write(&file, format!("{channels}[aliases]\nalias = \"m\"\n")).unwrap();
-    let overrides = Overrides { listen: None, data_dir: Some(dir.path().join("data")) };
-    let catalog = app::load(&Source { file: Some(file), overrides }).unwrap().catalog;
+    let overrides = Overrides { data_dir: Some(dir.path().join("data")), ..Overrides::default() };
+    let catalog = app::load(&Source { file: Some(file), overrides, ..Source::default() }).unwrap().catalog;
     let cells: HashMap<_, _> = catalog
         .channels
         .iter()
