@@ -44,8 +44,6 @@ enum Command {
         #[command(subcommand)]
         page: docs::Page,
     },
-    /// Asks the running server whether it is alive; for health checks. With --listen or --port no settings are read.
-    Health(Settings),
     /// API keys kept in the data directory.
     Key {
         #[command(subcommand)]
