@@ -1,13 +1,20 @@
 //! Plain values that every part of the gateway speaks of. No behaviour beyond their own meaning.
 
+pub mod books;
 pub mod catalog;
 pub mod endpoint;
+pub mod money;
 pub mod outcome;
 pub mod usage;
 
+pub use books::{
+    AccountChain, AccountId, AttemptFact, CallId, Dispatch, KeyId, PriceVersion, Progress, Settled,
+    Settlement, StreamId, UsageSource,
+};
 pub use catalog::{
     Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Served, Timeouts,
 };
 pub use endpoint::Endpoint;
+pub use money::{Money, PicosPerUnit, Ratio};
 pub use outcome::{Fault, Outcome};
 pub use usage::Usage;
