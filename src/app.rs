@@ -3,6 +3,7 @@
 mod certificate;
 mod descriptors;
 mod gateway;
+mod keys;
 mod listener;
 mod log;
 mod providers;
@@ -16,11 +17,9 @@ use std::{
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
 pub use gateway::{Gateway, Options};
+pub use keys::{Place, new_secret};
 
-use crate::{
-    api_key::KeyFile,
-    config::{self, ConfigError, Overrides, Settings},
-};
+use crate::config::{self, ConfigError, Overrides, Settings};
 
 /// Where settings come from.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +55,7 @@ impl Source {
 pub enum FirstKey {
     /// Always.
     Fresh,
-    /// Where there is none, neither in the file nor in the data directory.
+    /// Where there is none, neither in the file nor in the store.
     IfNone,
 }
 
@@ -65,7 +64,11 @@ pub enum FirstKey {
 /// # Errors
 /// [`ConfigError`] with the place or the key of the first mistake.
 pub fn load(source: &Source) -> Result<Settings, ConfigError> {
-    config::load(source.file.as_deref(), &source.overrides, &providers::Rows)
+    let settings = config::load(source.file.as_deref(), &source.overrides, &providers::Rows)?;
+    match Place::of(&settings) {
+        Ok(_) => Ok(settings),
+        Err((key, problem)) => Err(ConfigError::Invalid { key: key.to_owned(), problem }),
+    }
 }
 
 /// Checks what the settings name outside themselves: the certificate of the TLS listener.
@@ -89,12 +92,10 @@ pub fn serve(mut source: Source, first_key: FirstKey) -> Result<(), String> {
     log::start(&settings.log)?;
     actix_web::rt::System::new().block_on(async move {
         let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
-        let gateway = Gateway::start(settings.clone(), Options::default()).await?;
+        let gateway = Gateway::start(settings, Options::default()).await?;
         // After the port is ours: a key that nobody saw must not stay behind.
-        let secret = prepare_key(&settings, first_key)?;
-        if secret.is_some() {
-            gateway.apply(settings).await?;
-        }
+        let due = first_key == FirstKey::Fresh || gateway.has_no_key();
+        let secret = if due { Some(gateway.make_key("first").await?) } else { None };
         greet(&gateway, secret.as_deref());
         let ended = terminated();
         let mut ended = std::pin::pin!(ended);
@@ -139,16 +140,6 @@ async fn reload(gateway: &Gateway, source: &mut Source) {
         },
         Err(error) => tracing::error!(%error, "settings are invalid; the old ones stay in force"),
     }
-}
-
-/// Makes the key that the greeting shows, if one is due.
-fn prepare_key(settings: &Settings, first_key: FirstKey) -> Result<Option<String>, String> {
-    let data_dir = &settings.server.data_dir;
-    let sentence =
-        |e: std::io::Error| format!("the data directory {} cannot be used: {e}", data_dir.display());
-    let none = settings.keys.is_empty() && KeyFile::load(data_dir).map_err(sentence)?.is_empty();
-    let due = first_key == FirstKey::Fresh || none;
-    due.then(|| KeyFile::create(data_dir, "first").map_err(sentence)).transpose()
 }
 
 /// Says where the gateway is and how to try it. The secret is shown here and nowhere else.

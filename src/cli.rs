@@ -1,10 +1,12 @@
 //! The commands: what each takes, and which part of the library it calls.
 
+mod keys;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{api_key::KeyFile, app, config::Overrides, mock};
+use crate::{app, config::Overrides, mock};
 
 /// One address, one key, every model.
 #[derive(Debug, Parser)]
@@ -24,22 +26,10 @@ enum Command {
     Mock(Mock),
     /// Reads the settings, says what is wrong with them, and ends.
     Check(Settings),
-    /// API keys kept in the data directory.
+    /// API keys kept in the store. A running server takes changes up within a second.
     Key {
         #[command(subcommand)]
-        command: KeyCommand,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum KeyCommand {
-    /// Makes a key and prints it once. A running server takes it up on SIGHUP.
-    Create {
-        /// What the key is called.
-        #[arg(long, default_value = "unnamed")]
-        name: String,
-        #[command(flatten)]
-        settings: Settings,
+        command: keys::KeyCommand,
     },
 }
 
@@ -113,13 +103,7 @@ impl Cli {
                 println!("settings are valid: {} channels", settings.catalog.channels.len());
                 Ok(())
             }
-            Command::Key { command: KeyCommand::Create { name, settings } } => {
-                let data_dir = settings.load()?.server.data_dir;
-                let secret =
-                    KeyFile::create(&data_dir, &name).map_err(|e| format!("{}: {e}", data_dir.display()))?;
-                println!("{secret}");
-                Ok(())
-            }
+            Command::Key { command } => command.run(),
         }
     }
 }

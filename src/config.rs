@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use penstock_actors::domain::{Catalog, ChannelSpec};
+use penstock_actors::domain::{Catalog, ChannelSpec, Credential};
 
 pub use resolve::{ProviderDefaults, Providers, RESERVED};
 
@@ -27,6 +27,8 @@ pub struct Settings {
     pub server: Server,
     /// The log.
     pub log: Log,
+    /// Where keys and books are kept. Changes need a restart.
+    pub store: Store,
     /// Whether the built-in mock channel serves `penstock-echo`.
     pub mock: bool,
     /// Channels and aliases.
@@ -69,6 +71,17 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// PEM: its private key.
     pub key: PathBuf,
+}
+
+/// Where keys and books are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The database's address, which may hold a password; `None` for the file in the data directory.
+    pub url: Option<Credential>,
+    /// The request log's database; `None` for the same.
+    pub log_url: Option<Credential>,
+    /// For how long keys open that the database could not confirm.
+    pub max_staleness: Duration,
 }
 
 /// The log.

@@ -10,6 +10,7 @@ pub mod http;
 pub mod mock;
 pub mod provider;
 pub mod relay;
+pub mod store;
 pub mod telemetry;
 pub mod transport;
 pub mod wire;

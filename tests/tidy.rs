@@ -11,14 +11,15 @@ use std::{
 /// What each top-level module may import of the others.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "api_key", "config", "mock"]),
-    ("app", &["api_key", "config", "http", "mock", "provider", "relay", "telemetry", "transport"]),
+    ("cli", &["app", "config", "mock", "store"]),
+    ("app", &["api_key", "config", "http", "mock", "provider", "relay", "store", "telemetry", "transport"]),
     ("http", &["api_key", "dialect", "provider", "relay", "telemetry", "wire"]),
     ("relay", &["api_key", "dialect", "provider", "telemetry", "transport", "wire"]),
     ("mock", &["dialect", "wire"]),
     ("provider", &["conversation", "dialect", "wire"]),
     ("dialect", &["conversation", "wire"]),
     ("config", &["api_key"]),
+    ("store", &["api_key"]),
     ("api_key", &[]),
     ("conversation", &[]),
     ("telemetry", &[]),
@@ -171,6 +172,16 @@ fn pure_code_names_no_io_clock_or_environment() {
 fn only_the_transport_names_awc() {
     let others = |path: &Path| module(path) != "transport" && !is_test(path);
     check_names(&sources("src"), others, &["awc::", "use awc"]);
+}
+
+#[test]
+fn only_the_store_names_the_databases() {
+    let others = |path: &Path| module(path) != "store" && !is_test(path);
+    check_names(
+        &sources("src"),
+        others,
+        &["diesel::", "diesel_async", "bb8", "tokio_postgres", "mysql_async", "libsqlite3"],
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A running gateway: its parts, how they start, how settings are applied, in what order they stop.
 
-use std::{cell::RefCell, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
@@ -14,12 +14,12 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     certificate::{self, Certificate, Looked},
     descriptors::{self, Allowance},
+    keys::KeyFeed,
     listener::{Listener, listen, serve},
 };
 use crate::{
-    api_key::{KeyFile, KeyTable},
     config::{self, Settings},
-    http::{Drain, HttpShared},
+    http::{Drain, HttpShared, KeysHealth},
     mock,
     relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
@@ -42,9 +42,10 @@ pub struct Gateway {
     actors: Actors,
     shared: Arc<HttpShared>,
     transport: Arc<SharedTransport>,
+    keys: Rc<KeyFeed>,
     settings: RefCell<Settings>,
     /// What a reload cannot change.
-    in_force: (config::Server, config::Log),
+    in_force: (config::Server, config::Log, config::Store),
     /// The built-in mock channel, where one was ever wanted.
     mock: RefCell<Option<BuiltInMock>>,
     server: ServerHandle,
@@ -65,17 +66,19 @@ impl Gateway {
     /// Starts everything: actors, catalog, then the listener. Must run inside an `actix` system.
     ///
     /// # Errors
-    /// A sentence, where the port is taken, the data directory cannot be read, or a certificate is wrong.
+    /// A sentence, where the port is taken, the store cannot be opened, or a certificate is wrong.
     pub async fn start(settings: Settings, options: Options) -> Result<Self, String> {
         let allowance = Allowance::of(descriptors::raise());
         let server_settings = settings.server.clone();
         let metrics = Metrics::new().map_err(|e| e.to_string())?;
         let actors = Actors::start();
         let drain = Arc::new(Drain::default());
-        let keys = Arc::new(ArcSwap::from_pointee(key_table(&settings, &settings.server.data_dir)?));
+        let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
+        let keys = KeyFeed::start(&settings, Arc::clone(&table), Arc::clone(&keys_health)).await?;
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
         let shared = Arc::new(HttpShared {
-            keys,
+            keys: table,
+            keys_health,
             metrics: Arc::clone(&metrics),
             relay: Arc::new(RelayShared {
                 table: Arc::clone(&actors.table),
@@ -108,8 +111,9 @@ impl Gateway {
             actors,
             shared,
             transport,
+            keys,
             settings: RefCell::new(settings.clone()),
-            in_force: (settings.server.clone(), settings.log.clone()),
+            in_force: (settings.server.clone(), settings.log.clone(), settings.store.clone()),
             mock: RefCell::default(),
             server: handle,
             drain_for: server_settings.drain,
@@ -149,23 +153,36 @@ impl Gateway {
     /// # Errors
     /// A sentence; the old settings stay in force.
     pub async fn apply(&self, settings: Settings) -> Result<Vec<String>, String> {
-        let keys = key_table(&settings, &self.in_force.0.data_dir)?;
+        self.keys.declare(&settings.keys).await?;
         let differences = {
             let old = self.settings.borrow();
             let mut lines = config::differences(&old.catalog, &settings.catalog);
             if old.keys != settings.keys {
                 lines.push("keys: changed".to_owned());
             }
-            if self.in_force.0 != settings.server || self.in_force.1 != settings.log {
-                lines.push("server, log: changed; in force after a restart".to_owned());
+            let (server, log, store) = &self.in_force;
+            if *server != settings.server || *log != settings.log || *store != settings.store {
+                lines.push("server, log, store: changed; in force after a restart".to_owned());
             }
             lines
         };
         self.publish(&settings).await?;
-        self.shared.keys.store(Arc::new(keys));
         self.transport.ask_to_evict();
         *self.settings.borrow_mut() = settings;
         Ok(differences)
+    }
+
+    /// Whether no key opens anything.
+    pub fn has_no_key(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Makes a key that opens at once, and gives its secret, which is not kept.
+    ///
+    /// # Errors
+    /// A sentence, where the store is away or refuses.
+    pub async fn make_key(&self, name: &str) -> Result<String, String> {
+        self.keys.make(name).await
     }
 
     async fn publish(&self, settings: &Settings) -> Result<(), String> {
@@ -280,9 +297,4 @@ impl BuiltInMock {
         actix_web::rt::spawn(server);
         Ok(Self { base_url, handle })
     }
-}
-
-fn key_table(settings: &Settings, data_dir: &Path) -> Result<KeyTable, String> {
-    let stored = KeyFile::load(data_dir).map_err(|e| format!("keys in {}: {e}", data_dir.display()))?;
-    Ok(KeyTable::build(&settings.keys, &stored))
 }

@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) server: Server,
     pub(super) tls: Option<Tls>,
     pub(super) log: Log,
+    pub(super) store: Store,
     pub(super) mock: Mock,
     #[serde(rename = "channel")]
     pub(super) channels: Vec<Channel>,
@@ -50,6 +51,14 @@ pub(super) struct Tls {
 pub(super) struct Log {
     pub(super) filter: Option<String>,
     pub(super) format: LogFormat,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    pub(super) url: Option<String>,
+    pub(super) log_url: Option<String>,
+    pub(super) max_staleness: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,7 +12,7 @@ use penstock_actors::domain::{
     Catalog, ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts, TransportKind,
 };
 
-use super::{ConfigError, Log, Overrides, Server, Settings, Tls, raw, secret, units::Span};
+use super::{ConfigError, Log, Overrides, Server, Settings, Store, Tls, raw, secret, units::Span};
 use crate::api_key::{self, KeySpec};
 
 /// What is known of a provider when its channels are resolved.
@@ -54,6 +54,7 @@ pub(super) fn resolve(
         filter: raw.log.filter.unwrap_or_else(|| "info,actix_server=warn".to_owned()),
         format: raw.log.format,
     };
+    let store = store(&raw.store)?;
     let mut channels = Vec::new();
     let (mut names, mut ids) = (BTreeSet::new(), BTreeMap::new());
     for (i, written) in raw.channels.into_iter().enumerate() {
@@ -70,7 +71,7 @@ pub(super) fn resolve(
     let mock = raw.mock.enabled.unwrap_or(channels.is_empty());
     let aliases = aliases(raw.aliases, &channels)?;
     let keys = keys(raw.keys)?;
-    Ok(Settings { server, log, mock, catalog: Catalog { revision: 0, channels, aliases }, keys })
+    Ok(Settings { server, log, store, mock, catalog: Catalog { revision: 0, channels, aliases }, keys })
 }
 
 fn at(index: usize, name: &str, field: &str) -> String {
@@ -78,6 +79,20 @@ fn at(index: usize, name: &str, field: &str) -> String {
         "" => format!("channel[{index}].{field}"),
         _ => format!("channel \"{name}\": {field}"),
     }
+}
+
+fn store(raw: &raw::Store) -> Result<Store, ConfigError> {
+    let given = |written: &Option<String>| written.clone().filter(|w| !w.trim().is_empty());
+    let address = |key: &str, written| match given(written).as_deref().map(secret::resolve) {
+        None => Ok(None),
+        Some(Ok(address)) => Ok(Some(Credential::new(address))),
+        Some(Err(problem)) => Err(ConfigError::invalid(format!("store.{key}"), problem)),
+    };
+    let max_staleness = raw.max_staleness.map_or(Duration::from_secs(24 * 3600), |s| s.0);
+    if max_staleness.is_zero() || max_staleness > LONGEST_DURATION {
+        return Err(ConfigError::invalid("store.max_staleness", "must be more than 0 and at most 30 days"));
+    }
+    Ok(Store { url: address("url", &raw.url)?, log_url: address("log_url", &raw.log_url)?, max_staleness })
 }
 
 fn server(raw: raw::Server, tls: Option<raw::Tls>, overrides: &Overrides) -> Result<Server, ConfigError> {

@@ -19,6 +19,7 @@ mod paths;
 mod reload;
 mod shutdown;
 mod slow_readers;
+mod store;
 mod support;
 mod tls_listener;
 mod upstream_answers;
