@@ -3,6 +3,7 @@
 //! An actor is the single writer of its state and publishes what the call path reads. This crate
 //! knows no HTTP, no SQL, no Redis and no JSON; time and randomness reach its decisions as arguments.
 
+pub mod billing;
 pub mod channel;
 pub mod domain;
 pub mod router;
