@@ -53,6 +53,9 @@ const DECISIONS: &[&str] = &[
     "router/plan.rs",
     "router/rank.rs",
     "router/table.rs",
+    "usage_log/batch.rs",
+    "usage_log/event.rs",
+    "usage_log/ring.rs",
 ];
 const UNDECIDED_NAMES: &[&str] = &["actix", "tokio", "tracing", "Instant", "SystemTime", "rand::"];
 

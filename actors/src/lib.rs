@@ -10,3 +10,4 @@ pub mod router;
 pub mod shell;
 pub mod system;
 pub mod testing;
+pub mod usage_log;
