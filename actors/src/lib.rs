@@ -6,6 +6,8 @@
 pub mod billing;
 pub mod channel;
 pub mod domain;
+pub mod metrics;
+pub mod ports;
 pub mod router;
 pub mod shell;
 pub mod system;

@@ -37,13 +37,17 @@ pub struct AccountCell {
     pub id: AccountId,
     available: CachePadded<AtomicI64>,
     unlimited: AtomicBool,
+    /// What the database would hold if nobody but this node had written: its last balance and our flushes
+    /// since. The Biller alone writes it.
+    expected: AtomicI64,
 }
 
 impl AccountCell {
     /// Makes the cell of an account with a balance.
     pub fn new(id: AccountId, balance: Money, funds: Funds) -> Arc<Self> {
         let available = CachePadded::new(AtomicI64::new(balance.nanos()));
-        Arc::new(Self { id, available, unlimited: AtomicBool::new(funds == Funds::Unlimited) })
+        let unlimited = AtomicBool::new(funds == Funds::Unlimited);
+        Arc::new(Self { id, available, unlimited, expected: AtomicI64::new(balance.nanos()) })
     }
 
     /// The balance without what is reserved.
@@ -64,6 +68,19 @@ impl AccountCell {
     /// Moves the balance: a top-up, a correction, or what another node has spent.
     pub fn apply(&self, delta: Money) {
         self.available.fetch_add(delta.nanos(), Ordering::Relaxed);
+    }
+
+    /// Notes that the database has taken a delta that was drawn here before.
+    pub fn flushed(&self, delta: Money) {
+        self.expected.fetch_add(delta.nanos(), Ordering::Relaxed);
+    }
+
+    /// Takes over what others have written: the database's balance now, less what it was expected to be.
+    /// Must not run beside a flush whose end is not known. Gives that difference.
+    pub fn observe(&self, balance: Money) -> Money {
+        let foreign = balance - Money::from_nanos(self.expected.swap(balance.nanos(), Ordering::Relaxed));
+        self.apply(foreign);
+        foreign
     }
 
     /// Takes an amount if the balance covers it; else tells what it is.

@@ -21,7 +21,7 @@ pub struct Range {
 /// What is to be done with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It follows on what was applied; it is taken as applied now.
+    /// It follows on what was applied.
     Apply,
     /// It was applied before.
     Duplicate,
@@ -42,13 +42,12 @@ impl Continuity {
     }
 
     /// Judges an event: the part of its stream from the settlement before it to its own end.
-    pub fn offer(&mut self, event: Range) -> Verdict {
+    pub fn judge(&self, event: Range) -> Verdict {
         let at = self.position(event.stream);
         if event.to <= at {
             return Verdict::Duplicate;
         }
         if event.from == at {
-            self.positions.insert(event.stream, event.to);
             return Verdict::Apply;
         }
         // A position inside an event cannot be, unless a part was given up; then the event is read again whole.
@@ -127,13 +126,13 @@ mod tests {
     #[test]
     fn events_follow_on_or_leave_a_gap_or_come_again() {
         let mut streams = Continuity::from([(stream(0), 100)].into());
-        assert_eq!(streams.offer(part(0, 40, 100)), Verdict::Duplicate);
-        assert_eq!(streams.offer(part(0, 100, 180)), Verdict::Apply);
-        assert_eq!(streams.offer(part(0, 250, 300)), Verdict::Gap(part(0, 180, 250)));
-        assert_eq!(streams.position(stream(0)), 180, "a gap moves nothing");
-        assert_eq!(streams.offer(part(1, 0, 60)), Verdict::Apply, "a new stream begins at 0");
-        assert_eq!(streams.offer(part(2, 60, 90)), Verdict::Gap(part(2, 0, 60)));
-        assert_eq!(streams.offer(part(0, 170, 200)), Verdict::Gap(part(0, 180, 200)));
+        assert_eq!(streams.judge(part(0, 40, 100)), Verdict::Duplicate);
+        assert_eq!(streams.judge(part(0, 100, 180)), Verdict::Apply);
+        streams.advance(stream(0), 180);
+        assert_eq!(streams.judge(part(0, 250, 300)), Verdict::Gap(part(0, 180, 250)));
+        assert_eq!(streams.judge(part(1, 0, 60)), Verdict::Apply, "a new stream begins at 0");
+        assert_eq!(streams.judge(part(2, 60, 90)), Verdict::Gap(part(2, 0, 60)));
+        assert_eq!(streams.judge(part(0, 170, 200)), Verdict::Gap(part(0, 180, 200)));
     }
 
     #[test]
@@ -168,16 +167,20 @@ mod tests {
             let mut streams = Continuity::default();
             let mut applied: [Vec<u64>; 3] = Default::default();
             for event in sent {
-                let mut verdict = streams.offer(event);
+                let mut verdict = streams.judge(event);
                 if let Verdict::Gap(gap) = verdict {
                     for missed in journal(gap.stream.worker, gap.from, gap.to) {
-                        prop_assert_eq!(streams.offer(missed), Verdict::Apply);
+                        prop_assert_eq!(streams.judge(missed), Verdict::Apply);
+                        streams.advance(missed.stream, missed.to);
                         applied[usize::from(missed.stream.worker)].push(missed.to);
                     }
-                    verdict = streams.offer(event);
+                    verdict = streams.judge(event);
                 }
                 match verdict {
-                    Verdict::Apply => applied[usize::from(event.stream.worker)].push(event.to),
+                    Verdict::Apply => {
+                        streams.advance(event.stream, event.to);
+                        applied[usize::from(event.stream.worker)].push(event.to);
+                    }
                     Verdict::Duplicate => {}
                     Verdict::Gap(gap) => prop_assert!(false, "{gap:?} is left"),
                 }

@@ -4,7 +4,7 @@ use super::ring::Ring;
 use crate::domain::StreamId;
 
 /// Words of a slot: with sequence and length, eight cache lines.
-const WORDS: usize = 62;
+pub(super) const WORDS: usize = 62;
 /// Words before the copy.
 const HEAD: usize = 4;
 

@@ -80,6 +80,22 @@ fn an_unlimited_account_never_refuses_but_keeps_count() {
 }
 
 #[test]
+fn only_what_others_wrote_is_taken_over_from_the_database() {
+    let chain = chain(&[100]);
+    let cell = &chain.0[0];
+    chain.reserve(nanos(30)).expect("covered").settle(nanos(30));
+    assert_eq!(cell.observe(nanos(100)), Money::ZERO, "our spend is not flushed yet");
+    cell.flushed(nanos(-30));
+    assert_eq!(cell.observe(nanos(70)), Money::ZERO, "it is now");
+    assert_eq!(cell.observe(nanos(170)), nanos(100), "a top-up");
+    chain.reserve(nanos(20)).expect("covered").settle(nanos(20));
+    assert_eq!(cell.observe(nanos(165)), nanos(-5), "another node's spend");
+    assert_eq!(cell.available(), nanos(145));
+    cell.flushed(nanos(-20));
+    assert_eq!((cell.observe(nanos(145)), cell.available()), (Money::ZERO, nanos(145)));
+}
+
+#[test]
 fn an_account_that_stands_twice_in_a_chain_is_drawn_from_once() {
     let ledger = Ledger::new();
     let cell = ledger.open(AccountId(7), nanos(10), Funds::Limited);
