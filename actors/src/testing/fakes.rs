@@ -15,8 +15,11 @@ use crate::{
         AccountChain, AccountId, CallId, Endpoint, KeyId, Money, Outcome, PriceVersion, Settled, Settlement,
         StreamId, Usage, UsageSource,
     },
-    ports::{BalanceRows, BooksBatch, BooksStore, Found, JournalSource, Pending, Spend, StoreError},
-    usage_log::{Positions, Range, UsageEvent, UsageRing},
+    ports::{
+        BalanceRows, BooksBatch, BooksStore, Found, JournalSource, Pending, RequestLogStore, Spend,
+        StoreError,
+    },
+    usage_log::{Batch, Positions, Range, UsageEvent, UsageRing},
 };
 
 /// The stream of a worker of node 1 in its second start.
@@ -85,8 +88,13 @@ impl FakeJournal {
         Arc::new(Self { records: Mutex::default(), ring, calls: AtomicU64::new(1) })
     }
 
-    /// Settles a call: into the journal, then into the ring.
+    /// Settles a call: into the journal, then into its ring.
     pub fn settle(&self, stream: StreamId, accounts: &[i64], charge: i64, copy: Copy) {
+        self.settle_into(&self.ring, stream, accounts, charge, copy);
+    }
+
+    /// Settles a call: into the journal, then into a ring.
+    pub fn settle_into(&self, ring: &UsageRing, stream: StreamId, accounts: &[i64], charge: i64, copy: Copy) {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let settlement = settlement(call, accounts, charge);
         let mut records = self.records();
@@ -103,7 +111,7 @@ impl FakeJournal {
             Copy::Twice => 2,
             _ => 1,
         };
-        (0..times).for_each(|_| event.push(&self.ring));
+        (0..times).for_each(|_| event.push(ring));
     }
 
     /// Makes a record of a stream unreadable.
@@ -278,5 +286,37 @@ impl BooksStore for FakeBooks {
         self.answer(move |rows| {
             Ok(accounts.into_iter().filter_map(|id| Some((id, *rows.balances.get(&id)?))).collect())
         })
+    }
+}
+
+/// The request log's database in memory.
+#[derive(Debug, Default)]
+pub struct FakeLog {
+    rows: Mutex<(Positions, BTreeMap<StreamId, Vec<CallId>>)>,
+}
+
+impl FakeLog {
+    /// The calls that have a row, in the order of their stream.
+    pub fn calls(&self) -> BTreeMap<StreamId, Vec<CallId>> {
+        self.rows.lock().expect("no test panics here").1.clone()
+    }
+}
+
+impl RequestLogStore for FakeLog {
+    fn positions(&self) -> Pending<Result<Positions, StoreError>> {
+        let positions = self.rows.lock().expect("no test panics here").0.clone();
+        Box::pin(std::future::ready(Ok(positions)))
+    }
+
+    fn commit(&self, batch: Batch) -> Pending<Result<(), StoreError>> {
+        let (positions, calls) = &mut *self.rows.lock().expect("no test panics here");
+        if batch.ranges.iter().any(|r| positions.get(&r.stream).copied().unwrap_or(0) != r.from) {
+            return Box::pin(std::future::ready(Err(StoreError("a position is not where it was".into()))));
+        }
+        positions.extend(batch.ranges.iter().map(|r| (r.stream, r.to)));
+        for (stream, settlement) in batch.settlements {
+            calls.entry(stream).or_default().push(settlement.call);
+        }
+        Box::pin(std::future::ready(Ok(())))
     }
 }
