@@ -17,7 +17,7 @@ test: rust
 	cargo test --workspace --doc --quiet
 	$(MAKE) loom
 
-# Explores every interleaving of the gate's protocol on a small size.
+# Explores every interleaving of the lock-free protocols on small sizes.
 loom: rust
 	cargo test --package penstock-actors --features loom --lib --quiet -- loom_tests
 

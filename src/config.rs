@@ -3,6 +3,8 @@
 //! Unknown keys are refused with their place, contradictions with the key's name; an invalid file
 //! changes nothing.
 
+mod decimal;
+pub mod prices;
 mod raw;
 mod resolve;
 mod secret;

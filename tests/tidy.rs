@@ -45,8 +45,19 @@ const IMPURE_NAMES: &[&str] = &[
 ];
 
 /// Decisions of the actors: time and randomness are arguments.
-const DECISIONS: &[&str] =
-    &["channel/gate.rs", "channel/health.rs", "router/plan.rs", "router/rank.rs", "router/table.rs"];
+const DECISIONS: &[&str] = &[
+    "billing/ledger.rs",
+    "billing/output_length.rs",
+    "billing/quote.rs",
+    "channel/gate.rs",
+    "channel/health.rs",
+    "router/plan.rs",
+    "router/rank.rs",
+    "router/table.rs",
+    "usage_log/batch.rs",
+    "usage_log/event.rs",
+    "usage_log/ring.rs",
+];
 const UNDECIDED_NAMES: &[&str] = &["actix", "tokio", "tracing", "Instant", "SystemTime", "rand::"];
 
 const LONGEST_FILE: usize = 500;

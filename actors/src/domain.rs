@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod endpoint;
 pub mod money;
 pub mod outcome;
+pub mod price;
 pub mod usage;
 
 pub use books::{
@@ -18,4 +19,5 @@ pub use catalog::{
 pub use endpoint::Endpoint;
 pub use money::{Money, PicosPerUnit, Ratio};
 pub use outcome::{Fault, Outcome};
+pub use price::{Form, Price, PriceList, PriceTier, Priced, QuotaRatio, Rates, Tariff, Unpriced};
 pub use usage::Usage;
