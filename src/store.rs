@@ -16,6 +16,7 @@ mod log;
 mod migrate;
 mod nodes;
 mod pool;
+mod ports;
 mod schema;
 mod snapshot;
 mod tls;
@@ -26,7 +27,6 @@ use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
 
 pub use accounts::{Account, Allowance};
-pub use books::{Spent, Stretch, UsageBatch};
 pub use check::{BooksReport, OffBalance, OffLog};
 pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};

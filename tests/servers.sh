@@ -84,7 +84,7 @@ launch() {
     case $kind in
     postgres)
         become "$(postgres_bin)/postgres" -D "$dir/data" -p "$port" -k "$dir" -c listen_addresses=127.0.0.1 \
-            -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=500 \
+            -c fsync=off -c full_page_writes=off -c max_connections=500 \
             -c logging_collector=off >>"$dir/log" 2>&1 &
         ;;
     mysql)

@@ -1,10 +1,14 @@
-//! The ledger's side of the journal: usage is entered in batches, each stretch of a stream exactly once.
+//! The ledger's side of the journal: usage is entered in batches, each part of a stream exactly once.
 
 use std::collections::{BTreeMap, HashMap};
 
 use diesel::{ExpressionMethods as _, Insertable, QueryDsl as _, upsert::excluded};
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
-use penstock_actors::domain::{AccountId, Money, StreamId};
+use penstock_actors::{
+    domain::{AccountId, Money, StreamId},
+    ports::{BalanceRows, BooksBatch},
+    usage_log::{Positions, Range},
+};
 
 use super::{
     BILLER, Store,
@@ -17,39 +21,11 @@ use super::{
 };
 
 const USAGE: &str = "usage";
+/// A part of the journal that is missing. It belongs to no account.
+const GAP: &str = "gap";
+const NOBODY: i64 = 0;
 /// A server takes 65,535 values in a statement.
 pub(super) const ROWS: usize = 500;
-
-/// A stretch of one stream, from the end of the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
-    /// The stream.
-    pub stream: StreamId,
-    /// Where it begins: the consumer's position until now.
-    pub from: u64,
-    /// Where it ends: the consumer's position from now on.
-    pub to: u64,
-}
-
-/// What one account pays for one stretch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spent {
-    /// The account.
-    pub account: AccountId,
-    /// The stream; the batch has a stretch of it.
-    pub stream: StreamId,
-    /// The sum of the charges.
-    pub charge: Money,
-}
-
-/// What the biller has summed up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UsageBatch {
-    /// One a stream.
-    pub stretches: Vec<Stretch>,
-    /// One an account and stream.
-    pub spent: Vec<Spent>,
-}
 
 #[derive(Clone, Debug, Insertable)]
 #[diesel(table_name = ledger_entry, treat_none_as_default_value = false)]
@@ -89,22 +65,22 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn of(consumer: &str, stretch: &Stretch) -> Self {
-        let StreamId { node, boot, worker } = stretch.stream;
+    pub(super) fn of(consumer: &str, part: &Range) -> Self {
+        let StreamId { node, boot, worker } = part.stream;
         Self {
             consumer: consumer.to_owned(),
             node: node.into(),
             boot: boot.into(),
             worker: worker.into(),
-            up_to: stretch.to as i64,
+            up_to: part.to as i64,
         }
     }
 }
 
 /// Streams as columns, for `eq_any` each: it may find more streams than asked, never fewer.
-pub(super) fn columns(stretches: &[Stretch]) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
+pub(super) fn columns(parts: &[Range]) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
     let mut columns = (Vec::new(), Vec::new(), Vec::new());
-    for Stretch { stream, .. } in stretches {
+    for Range { stream, .. } in parts {
         columns.0.push(stream.node.into());
         columns.1.push(stream.boot.into());
         columns.2.push(stream.worker.into());
@@ -112,10 +88,10 @@ pub(super) fn columns(stretches: &[Stretch]) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
     columns
 }
 
-/// A consumer's positions in the streams of a batch. `for_update` is a lock, where the backend has one.
+/// A consumer's positions in the streams of a batch.
 macro_rules! stored_positions {
-    ($consumer:expr, $stretches:expr) => {{
-        let (nodes, boots, workers) = $crate::store::books::columns($stretches);
+    ($consumer:expr, $parts:expr) => {{
+        let (nodes, boots, workers) = $crate::store::books::columns($parts);
         place::table
             .filter(place::consumer.eq($consumer.to_owned()))
             .filter(place::node.eq_any(nodes))
@@ -128,52 +104,45 @@ macro_rules! stored_positions {
 
 pub(super) use stored_positions;
 
-/// Which stretches are not applied yet.
+/// Whether each part begins where the one before ended; a stream that is new begins at 0.
 ///
 /// # Errors
-/// `OutOfStep`, where a stretch begins elsewhere than the one before ended.
-pub(super) fn unapplied(
-    stretches: &[Stretch],
-    stored: Vec<(i64, i64, i64, i64)>,
-) -> Stored<HashMap<StreamId, Stretch>> {
+/// `OutOfStep`, where one does not: it was applied before, or another has to be applied first.
+pub(super) fn in_step(parts: &[Range], stored: Vec<(i64, i64, i64, i64)>) -> Stored<()> {
     let stored: HashMap<StreamId, u64> = stored.into_iter().map(position).collect();
-    let mut open = HashMap::new();
-    for stretch in stretches {
-        match stored.get(&stretch.stream) {
-            Some(&at) if at >= stretch.to => {}
-            Some(&at) if at != stretch.from => {
-                return Err(StoreError::OutOfStep { stream: stretch.stream, stored: at });
-            }
-            _ => {
-                open.insert(stretch.stream, *stretch);
-            }
+    for part in parts {
+        let at = stored.get(&part.stream).copied().unwrap_or(0);
+        if at != part.from {
+            return Err(StoreError::OutOfStep { stream: part.stream, stored: at });
         }
     }
-    Ok(open)
+    Ok(())
 }
 
-impl UsageBatch {
-    /// What is written for the stretches that are open, accounts in the order of their numbers: two batches
-    /// that lock them in one order cannot wait for each other.
-    pub(super) fn rows(&self, open: &HashMap<StreamId, Stretch>) -> (Vec<Entry>, Vec<Delta>, Vec<Place>) {
+/// What a batch writes.
+pub(super) struct Rows {
+    pub(super) entries: Vec<Entry>,
+    pub(super) deltas: Vec<Delta>,
+    pub(super) places: Vec<Place>,
+}
+
+impl Rows {
+    /// Accounts stand in the order of their numbers: two batches that lock them in one order cannot wait for
+    /// each other.
+    pub(super) fn of(batch: &BooksBatch) -> Self {
         let at_ms = now_ms();
-        let (mut entries, mut deltas) = (Vec::new(), BTreeMap::<i64, Money>::new());
-        for spent in self.spent.iter().filter(|s| s.charge != Money::ZERO) {
-            let Some(stretch) = open.get(&spent.stream) else { continue };
-            *deltas.entry(spent.account.0).or_default() -= spent.charge;
-            entries.push(Entry {
-                account_id: spent.account.0,
-                kind: USAGE,
-                amount: (-spent.charge).nanos(),
-                node: stretch.stream.node.into(),
-                boot: stretch.stream.boot.into(),
-                worker: stretch.stream.worker.into(),
-                from_offset: stretch.from as i64,
-                to_offset: stretch.to as i64,
-                note: "",
-                at_ms,
-            });
-        }
+        let entry = |account_id, kind, amount, part: &Range| Entry {
+            account_id,
+            kind,
+            amount,
+            node: part.stream.node.into(),
+            boot: part.stream.boot.into(),
+            worker: part.stream.worker.into(),
+            from_offset: part.from as i64,
+            to_offset: part.to as i64,
+            note: "",
+            at_ms,
+        };
         // An account that is unknown here is made: money is never dropped.
         let delta = |(id, sum): (i64, Money)| Delta {
             id,
@@ -184,23 +153,40 @@ impl UsageBatch {
             created_ms: at_ms,
             updated_ms: at_ms,
         };
+        let (mut entries, mut deltas) = (Vec::new(), BTreeMap::<i64, Money>::new());
+        for spend in batch.spends.iter().filter(|s| s.amount != Money::ZERO) {
+            *deltas.entry(spend.account.0).or_default() -= spend.amount;
+            entries.push(entry(spend.account.0, USAGE, (-spend.amount).nanos(), &spend.part));
+        }
+        entries.extend(batch.lost.iter().map(|part| entry(NOBODY, GAP, 0, part)));
         entries.sort_by_key(|e| e.account_id);
-        let mut places: Vec<Place> = open.values().map(|s| Place::of(BILLER, s)).collect();
+        let mut places: Vec<Place> = batch.positions.iter().map(|p| Place::of(BILLER, p)).collect();
         places.sort_by_key(|p| (p.node, p.boot, p.worker));
-        (entries, deltas.into_iter().map(delta).collect(), places)
+        Self { entries, deltas: deltas.into_iter().map(delta).collect(), places }
+    }
+
+    /// The accounts concerned.
+    pub(super) fn accounts(&self) -> Vec<i64> {
+        self.deltas.iter().map(|d| d.id).collect()
     }
 }
 
+/// Balances as the port wants them.
+pub(super) fn balance_rows(rows: Vec<(i64, i64)>) -> BalanceRows {
+    rows.into_iter().map(|(id, nanos)| (AccountId(id), Money::from_nanos(nanos))).collect()
+}
+
 impl Store {
-    /// Enters usage: entries, balances and positions in one transaction. A stretch that was entered before,
-    /// by a commit whose answer was lost for example, is not entered again.
+    /// Enters usage: entries, balances and positions in one transaction. Gives the balances of the accounts
+    /// concerned as it leaves them.
     ///
     /// # Errors
-    /// Transient ones, after which the same batch is committed again; [`StoreError::OutOfStep`], after which
-    /// it is summed up anew from the stored position.
-    pub async fn commit_usage(&self, batch: &UsageBatch) -> Stored<()> {
-        if batch.stretches.is_empty() {
-            return Ok(());
+    /// [`StoreError::OutOfStep`], with nothing changed, where a position is not what the batch says: it was
+    /// committed before, perhaps by a commit whose answer was lost. After any other, whether it was committed
+    /// is told by the positions.
+    pub async fn commit_usage(&self, batch: &BooksBatch) -> Stored<BalanceRows> {
+        if batch.positions.is_empty() {
+            return Ok(BalanceRows::new());
         }
         let mut tries = pool::Tries::default();
         loop {
@@ -214,16 +200,34 @@ impl Store {
             };
             match done {
                 Err(error) if tries.worth_another(&error) => tries.step_aside().await,
-                done => return done,
+                done => return done.map(balance_rows),
             }
         }
+    }
+
+    /// The balances of accounts; those that are not there are left out.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn balances_of(&self, accounts: &[AccountId]) -> Stored<BalanceRows> {
+        let ids: Vec<i64> = accounts.iter().map(|a| a.0).collect();
+        let mut found = BalanceRows::new();
+        for ids in ids.chunks(ROWS) {
+            let rows = query!(&self.main, c => account::table
+                .filter(account::id.eq_any(ids.to_vec()))
+                .select((account::id, account::balance))
+                .load::<(i64, i64)>(c)
+                .await)?;
+            found.extend(balance_rows(rows));
+        }
+        Ok(found)
     }
 
     /// A consumer's positions: up to where it has come in each stream.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn positions(&self, consumer: &str) -> Stored<HashMap<StreamId, u64>> {
+    pub async fn positions_of(&self, consumer: &str) -> Stored<Positions> {
         let db = if consumer == super::log::LOG_WRITER { &self.log } else { &self.main };
         let rows = query!(db, c => place::table
             .filter(place::consumer.eq(consumer))
@@ -234,8 +238,8 @@ impl Store {
     }
 }
 
-/// Two that commit the first stretch of a stream at once both insert its position: the second tries again,
-/// and then finds it.
+/// Two that commit the first part of a stream at once both insert it: the second tries again, and then finds
+/// it.
 pub(super) fn or_conflict(error: diesel::result::Error) -> StoreError {
     use diesel::result::{DatabaseErrorKind::UniqueViolation, Error::DatabaseError};
     match error {
@@ -246,18 +250,18 @@ pub(super) fn or_conflict(error: diesel::result::Error) -> StoreError {
 
 async fn commit_usage_pg(
     pool: &diesel_async::pooled_connection::bb8::Pool<diesel_async::AsyncPgConnection>,
-    batch: &UsageBatch,
-) -> Stored<()> {
+    batch: &BooksBatch,
+) -> Stored<Vec<(i64, i64)>> {
     let mut held = pool.get().await?;
     let connection: &mut diesel_async::AsyncPgConnection = &mut held;
     let work = connection.transaction(async |c: &mut diesel_async::AsyncPgConnection| {
-        let stored = stored_positions!(BILLER, &batch.stretches).for_update().load(c).await?;
-        let (entries, deltas, places) = batch.rows(&unapplied(&batch.stretches, stored)?);
-        for entries in entries.chunks(ROWS) {
+        in_step(&batch.positions, stored_positions!(BILLER, &batch.positions).for_update().load(c).await?)?;
+        let rows = Rows::of(batch);
+        for entries in rows.entries.chunks(ROWS) {
             let insert = diesel::insert_into(ledger_entry::table).values(entries.to_vec());
             insert.execute(c).await.map_err(or_conflict)?;
         }
-        for deltas in deltas.chunks(ROWS) {
+        for deltas in rows.deltas.chunks(ROWS) {
             diesel::insert_into(account::table)
                 .values(deltas.to_vec())
                 .on_conflict(account::id)
@@ -269,7 +273,7 @@ async fn commit_usage_pg(
                 .execute(c)
                 .await?;
         }
-        for places in places.chunks(ROWS) {
+        for places in rows.places.chunks(ROWS) {
             diesel::insert_into(place::table)
                 .values(places.to_vec())
                 .on_conflict((place::consumer, place::node, place::boot, place::worker))
@@ -278,7 +282,12 @@ async fn commit_usage_pg(
                 .execute(c)
                 .await?;
         }
-        Stored::Ok(())
+        let mut balances = Vec::new();
+        for ids in rows.accounts().chunks(ROWS) {
+            let concerned = account::table.filter(account::id.eq_any(ids.to_vec()));
+            balances.extend(concerned.select((account::id, account::balance)).load::<(i64, i64)>(c).await?);
+        }
+        Stored::Ok(balances)
     });
     let done = pool::in_time(work).await;
     pool::forget_if_late(&mut *held, done)
@@ -286,19 +295,19 @@ async fn commit_usage_pg(
 
 async fn commit_usage_my(
     pool: &diesel_async::pooled_connection::bb8::Pool<diesel_async::AsyncMysqlConnection>,
-    batch: &UsageBatch,
-) -> Stored<()> {
+    batch: &BooksBatch,
+) -> Stored<Vec<(i64, i64)>> {
     use diesel::dsl::{DuplicatedKeys, sql};
     let mut held = pool.get().await?;
     let connection: &mut diesel_async::AsyncMysqlConnection = &mut held;
     let work = connection.transaction(async |c: &mut diesel_async::AsyncMysqlConnection| {
-        let stored = stored_positions!(BILLER, &batch.stretches).for_update().load(c).await?;
-        let (entries, deltas, places) = batch.rows(&unapplied(&batch.stretches, stored)?);
-        for entries in entries.chunks(ROWS) {
+        in_step(&batch.positions, stored_positions!(BILLER, &batch.positions).for_update().load(c).await?)?;
+        let rows = Rows::of(batch);
+        for entries in rows.entries.chunks(ROWS) {
             let insert = diesel::insert_into(ledger_entry::table).values(entries.to_vec());
             insert.execute(c).await.map_err(or_conflict)?;
         }
-        for deltas in deltas.chunks(ROWS) {
+        for deltas in rows.deltas.chunks(ROWS) {
             diesel::insert_into(account::table)
                 .values(deltas.to_vec())
                 .on_conflict(DuplicatedKeys)
@@ -310,7 +319,7 @@ async fn commit_usage_my(
                 .execute(c)
                 .await?;
         }
-        for places in places.chunks(ROWS) {
+        for places in rows.places.chunks(ROWS) {
             diesel::insert_into(place::table)
                 .values(places.to_vec())
                 .on_conflict(DuplicatedKeys)
@@ -319,7 +328,12 @@ async fn commit_usage_my(
                 .execute(c)
                 .await?;
         }
-        Stored::Ok(())
+        let mut balances = Vec::new();
+        for ids in rows.accounts().chunks(ROWS) {
+            let concerned = account::table.filter(account::id.eq_any(ids.to_vec()));
+            balances.extend(concerned.select((account::id, account::balance)).load::<(i64, i64)>(c).await?);
+        }
+        Stored::Ok(balances)
     });
     let done = pool::in_time(work).await;
     pool::forget_if_late(&mut *held, done)

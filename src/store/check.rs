@@ -163,14 +163,16 @@ impl Store {
     async fn compare(&self, stream: (i64, i64, i64), from: i64, to: i64) -> Stored<Vec<OffLog>> {
         let (node, boot, worker) = stream;
         let of_stream = format!("node = {node} AND boot = {boot} AND worker = {worker}");
-        let within =
-            format!("{of_stream} AND kind = 'usage' AND from_offset >= {from} AND to_offset <= {to}");
+        // An entry across a border is left out on both sides.
         let bounds = format!(
-            "SELECT MIN(from_offset) AS low, MAX(to_offset) AS high FROM ledger_entry WHERE {within}"
+            "SELECT MAX(CASE WHEN from_offset < {from} AND to_offset > {from} THEN to_offset END) AS low, \
+             MIN(CASE WHEN from_offset < {to} AND to_offset > {to} THEN from_offset END) AS high \
+             FROM ledger_entry WHERE {of_stream} AND kind = 'usage'"
         );
         let bounds = query!(&self.main, c => diesel::sql_query(&bounds).get_result::<Bounds>(c).await)?;
-        // Without entries, what the log has in the stretch that both know must have cost nothing.
         let (low, high) = (bounds.low.unwrap_or(from), bounds.high.unwrap_or(to));
+        let within =
+            format!("{of_stream} AND kind = 'usage' AND from_offset >= {low} AND to_offset <= {high}");
         let drawn = format!(
             "SELECT account_id AS account, CAST(-SUM(amount) AS {}) AS sum FROM ledger_entry WHERE {within} \
              GROUP BY account_id",

@@ -2,10 +2,11 @@
 //! all rows of a kind. Many rows in one statement are slower here, for they are prepared anew each time.
 
 use diesel::{ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection};
+use penstock_actors::{ports::BooksBatch, usage_log::Range};
 
 use super::{
     BILLER, LOG_WRITER,
-    books::{Stretch, UsageBatch, stored_positions, unapplied},
+    books::{ROWS, Rows, in_step, stored_positions},
     error::{StoreError, Stored},
     log::{self, Logged},
     pool::{Db, Statements},
@@ -13,10 +14,10 @@ use super::{
 };
 
 /// Does a batch in a transaction on the writer.
-pub(super) async fn batch(
+pub(super) async fn batch<T: Send + 'static>(
     db: &Db,
-    work: impl FnOnce(&mut SqliteConnection) -> Stored<()> + Send + 'static,
-) -> Stored<()> {
+    work: impl FnOnce(&mut SqliteConnection) -> Stored<T> + Send + 'static,
+) -> Stored<T> {
     let Db::Lite { writer, .. } = db else {
         return Err(StoreError::Failed("a batch of SQLite reached another backend".to_owned()));
     };
@@ -24,17 +25,22 @@ pub(super) async fn batch(
     held.spawn_blocking(move |c| Ok(c.immediate_transaction(work))).await?
 }
 
-/// Enters usage.
-pub(super) fn enter_usage(c: &mut SqliteConnection, batch: &UsageBatch, counted: &Statements) -> Stored<()> {
-    let stored = stored_positions!(BILLER, &batch.stretches).load(c)?;
-    let (entries, deltas, places) = batch.rows(&unapplied(&batch.stretches, stored)?);
-    counted.one_batch(entries.len());
-    counted.one_batch(deltas.len());
-    counted.one_batch(places.len());
-    for entry in entries {
+/// Enters usage, and gives the balances that it leaves.
+pub(super) fn enter_usage(
+    c: &mut SqliteConnection,
+    batch: &BooksBatch,
+    counted: &Statements,
+) -> Stored<Vec<(i64, i64)>> {
+    in_step(&batch.positions, stored_positions!(BILLER, &batch.positions).load(c)?)?;
+    let rows = Rows::of(batch);
+    let concerned = rows.accounts();
+    counted.one_batch(rows.entries.len());
+    counted.one_batch(rows.deltas.len());
+    counted.one_batch(rows.places.len());
+    for entry in rows.entries {
         diesel::insert_into(ledger_entry::table).values(entry).execute(c)?;
     }
-    for delta in deltas {
+    for delta in rows.deltas {
         let known = account::table.find(delta.id);
         let balance = account::balance.eq(account::balance + delta.balance);
         let updated = account::updated_ms.eq(delta.updated_ms);
@@ -42,21 +48,26 @@ pub(super) fn enter_usage(c: &mut SqliteConnection, batch: &UsageBatch, counted:
             diesel::insert_into(account::table).values(delta).execute(c)?;
         }
     }
-    for at in places {
+    for at in rows.places {
         diesel::replace_into(place::table).values(at).execute(c)?;
     }
-    Ok(())
+    let mut balances = Vec::new();
+    for ids in concerned.chunks(ROWS) {
+        let concerned = account::table.filter(account::id.eq_any(ids.to_vec()));
+        balances.extend(concerned.select((account::id, account::balance)).load::<(i64, i64)>(c)?);
+    }
+    Ok(balances)
 }
 
 /// Writes rows of the request log.
 pub(super) fn write_log(
     c: &mut SqliteConnection,
     batch: &[Logged],
-    stretches: &[Stretch],
+    parts: &[Range],
     counted: &Statements,
 ) -> Stored<()> {
-    let stored = stored_positions!(LOG_WRITER, stretches).load(c)?;
-    let (calls, attempts, places) = log::rows(batch, &unapplied(stretches, stored)?);
+    in_step(parts, stored_positions!(LOG_WRITER, parts).load(c)?)?;
+    let (calls, attempts, places) = log::rows(batch, parts);
     counted.one_batch(calls.len());
     counted.one_batch(attempts.len());
     counted.one_batch(places.len());

@@ -6,11 +6,14 @@ use diesel::{
     ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _, Queryable, upsert::excluded,
 };
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
-use penstock_actors::domain::{CallId, Settled, Settlement, StreamId, UsageSource};
+use penstock_actors::{
+    domain::{CallId, Settled, Settlement, StreamId, UsageSource},
+    usage_log::Range,
+};
 
 use super::{
     Store,
-    books::{Place, ROWS, Stretch, or_conflict, stored_positions, unapplied},
+    books::{Place, ROWS, in_step, or_conflict, stored_positions},
     error::Stored,
     keys::SPACE,
     lite,
@@ -32,6 +35,12 @@ pub struct Logged {
     pub ends_at: u64,
     /// What the journal says.
     pub settlement: Settlement,
+}
+
+impl From<(Range, Settlement)> for Logged {
+    fn from((part, settlement): (Range, Settlement)) -> Self {
+        Self { stream: part.stream, ends_at: part.to, settlement }
+    }
 }
 
 /// A call as the request log shows it.
@@ -211,36 +220,31 @@ fn attempts(logged: &Logged) -> impl Iterator<Item = AttemptRow> {
     })
 }
 
-/// What is written for the stretches that are open.
-pub(super) fn rows(
-    batch: &[Logged],
-    open: &HashMap<StreamId, Stretch>,
-) -> (Vec<CallRow>, Vec<AttemptRow>, Vec<Place>) {
-    let fresh = || batch.iter().filter(|l| open.get(&l.stream).is_some_and(|s| l.ends_at > s.from));
-    let places = open.values().map(|s| Place::of(LOG_WRITER, s)).collect();
-    (fresh().map(CallRow::from).collect(), fresh().flat_map(attempts).collect(), places)
+/// What a batch writes.
+pub(super) fn rows(batch: &[Logged], parts: &[Range]) -> (Vec<CallRow>, Vec<AttemptRow>, Vec<Place>) {
+    let places = parts.iter().map(|p| Place::of(LOG_WRITER, p)).collect();
+    (batch.iter().map(CallRow::from).collect(), batch.iter().flat_map(attempts).collect(), places)
 }
 
 impl Store {
-    /// Writes rows of the request log and the positions of its consumer in one transaction. A stretch that
-    /// was written before is not written again.
+    /// Writes rows of the request log and the positions of its consumer in one transaction.
     ///
     /// # Errors
     /// As [`Store::commit_usage`].
-    pub async fn write_log(&self, batch: &[Logged], stretches: &[Stretch]) -> Stored<()> {
-        if stretches.is_empty() {
+    pub async fn write_log(&self, batch: &[Logged], parts: &[Range]) -> Stored<()> {
+        if parts.is_empty() {
             return Ok(());
         }
         let mut tries = pool::Tries::default();
         loop {
             let done = match &self.log {
                 Db::Lite { .. } => {
-                    let (batch, stretches) = (batch.to_vec(), stretches.to_vec());
+                    let (batch, parts) = (batch.to_vec(), parts.to_vec());
                     let counted = self.statements.clone();
-                    lite::batch(&self.log, move |c| lite::write_log(c, &batch, &stretches, &counted)).await
+                    lite::batch(&self.log, move |c| lite::write_log(c, &batch, &parts, &counted)).await
                 }
-                Db::Pg(pool) => write_log_pg(pool, batch, stretches).await,
-                Db::My(pool) => write_log_my(pool, batch, stretches).await,
+                Db::Pg(pool) => write_log_pg(pool, batch, parts).await,
+                Db::My(pool) => write_log_my(pool, batch, parts).await,
             };
             match done {
                 Err(error) if tries.worth_another(&error) => tries.step_aside().await,
@@ -329,13 +333,13 @@ impl Store {
 async fn write_log_pg(
     pool: &diesel_async::pooled_connection::bb8::Pool<diesel_async::AsyncPgConnection>,
     batch: &[Logged],
-    stretches: &[Stretch],
+    parts: &[Range],
 ) -> Stored<()> {
     let mut held = pool.get().await?;
     let connection: &mut diesel_async::AsyncPgConnection = &mut held;
     let work = connection.transaction(async |c: &mut diesel_async::AsyncPgConnection| {
-        let stored = stored_positions!(LOG_WRITER, stretches).for_update().load(c).await?;
-        let (calls, attempts, places) = rows(batch, &unapplied(stretches, stored)?);
+        in_step(parts, stored_positions!(LOG_WRITER, parts).for_update().load(c).await?)?;
+        let (calls, attempts, places) = rows(batch, parts);
         for calls in calls.chunks(ROWS) {
             let insert = diesel::insert_into(request_log::table).values(calls.to_vec());
             insert.on_conflict_do_nothing().execute(c).await?;
@@ -362,14 +366,14 @@ async fn write_log_pg(
 async fn write_log_my(
     pool: &diesel_async::pooled_connection::bb8::Pool<diesel_async::AsyncMysqlConnection>,
     batch: &[Logged],
-    stretches: &[Stretch],
+    parts: &[Range],
 ) -> Stored<()> {
     use diesel::dsl::{DuplicatedKeys, sql};
     let mut held = pool.get().await?;
     let connection: &mut diesel_async::AsyncMysqlConnection = &mut held;
     let work = connection.transaction(async |c: &mut diesel_async::AsyncMysqlConnection| {
-        let stored = stored_positions!(LOG_WRITER, stretches).for_update().load(c).await?;
-        let (calls, attempts, places) = rows(batch, &unapplied(stretches, stored)?);
+        in_step(parts, stored_positions!(LOG_WRITER, parts).for_update().load(c).await?)?;
+        let (calls, attempts, places) = rows(batch, parts);
         for calls in calls.chunks(ROWS) {
             diesel::insert_or_ignore_into(request_log::table).values(calls.to_vec()).execute(c).await?;
         }

@@ -99,14 +99,18 @@ pub(super) async fn run(db: &Db, dsn: &Dsn) -> Stored<()> {
         Db::Pg(pool) => {
             let mut connection = pool.get().await?;
             let done = postgres(&mut connection, dsn).await;
-            // A lock belongs to its session: without it, nothing is held.
-            pool::forget_if_late(&mut *connection, Err::<(), _>(StoreError::TimedOut)).ok();
+            let unlock = format!("SELECT pg_advisory_unlock({ADVISORY_LOCK})");
+            pool::in_time(connection.batch_execute(&unlock)).await.ok();
+            // Its settings are those of a migration, and so would be a lock that was not given back.
+            pool::forget(&mut *connection);
             done
         }
         Db::My(pool) => {
             let mut connection = pool.get().await?;
             let done = mysql(&mut connection, dsn).await;
-            pool::forget_if_late(&mut *connection, Err::<(), _>(StoreError::TimedOut)).ok();
+            let unlock = "DO RELEASE_LOCK(CONCAT('penstock.', MD5(DATABASE())))";
+            pool::in_time(connection.batch_execute(unlock)).await.ok();
+            pool::forget(&mut *connection);
             done
         }
     }

@@ -16,7 +16,8 @@ use diesel::{
     connection::{Instrumentation, InstrumentationEvent},
 };
 use diesel_async::{
-    AsyncConnection as _, AsyncMysqlConnection, AsyncPgConnection, SimpleAsyncConnection as _,
+    AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, SimpleAsyncConnection as _,
+    TransactionManager as _,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolError, bb8::Pool},
     sync_connection_wrapper::SyncConnectionWrapper,
 };
@@ -153,15 +154,16 @@ pub(super) async fn in_time<T, E: Into<StoreError>>(work: impl Future<Output = R
 }
 
 /// A connection whose answer was not waited for would give it to the next who asks: it is dropped.
-pub(super) fn forget_if_late<C, T>(connection: &mut C, answer: Stored<T>) -> Stored<T>
-where
-    C: diesel_async::AsyncConnection,
-{
-    use diesel_async::TransactionManager as _;
+pub(super) fn forget_if_late<C: AsyncConnection, T>(connection: &mut C, answer: Stored<T>) -> Stored<T> {
     if matches!(answer, Err(StoreError::TimedOut)) {
-        C::TransactionManager::transaction_manager_status_mut(connection).set_in_error();
+        forget(connection);
     }
     answer
+}
+
+/// Has the pool drop a connection once it is given back.
+pub(super) fn forget<C: AsyncConnection>(connection: &mut C) {
+    C::TransactionManager::transaction_manager_status_mut(connection).set_in_error();
 }
 
 /// How often, and since when, others were in the way.
@@ -265,7 +267,7 @@ type Connecting<C> = std::pin::Pin<Box<dyn Future<Output = ConnectionResult<C>> 
 
 fn pool<C>(url: &str, size: u32, connect: impl Fn(&str) -> Connecting<C> + Send + Sync + 'static) -> Pool<C>
 where
-    C: diesel_async::AsyncConnection + 'static,
+    C: AsyncConnection + 'static,
     AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = PoolError>,
 {
     let mut config = ManagerConfig::<C>::default();

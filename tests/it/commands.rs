@@ -134,7 +134,7 @@ async fn keys_made_before_there_was_a_store_are_taken_over() {
 #[tokio::test]
 async fn a_start_without_the_database_goes_by_the_last_good_snapshot() {
     let database = Database::postgres().await;
-    let relayed = Relayed::to(&database.url).await;
+    let relayed = Relayed::to(&database.url);
     let settings = format!("[store]\nurl = \"{}\"\n", relayed.url);
     let mut app = TestApp::start(&settings);
     assert_eq!(app.client().get("/v1/models").await.status, 200);

@@ -128,10 +128,10 @@ impl Sink for Books {
 /// What each account pays, by stream.
 fn spends(batch: &Batch) -> Vec<Spend> {
     let mut sums: BTreeMap<(AccountId, StreamId), (u32, Money)> = BTreeMap::new();
-    for (stream, settlement) in &batch.settlements {
+    for (part, settlement) in &batch.settlements {
         let accounts: BTreeSet<_> = settlement.accounts.0.iter().collect();
         for account in accounts {
-            let (calls, amount) = sums.entry((*account, *stream)).or_default();
+            let (calls, amount) = sums.entry((*account, part.stream)).or_default();
             *calls += 1;
             *amount += settlement.charge;
         }

@@ -314,8 +314,8 @@ impl RequestLogStore for FakeLog {
             return Box::pin(std::future::ready(Err(StoreError("a position is not where it was".into()))));
         }
         positions.extend(batch.ranges.iter().map(|r| (r.stream, r.to)));
-        for (stream, settlement) in batch.settlements {
-            calls.entry(stream).or_default().push(settlement.call);
+        for (part, settlement) in batch.settlements {
+            calls.entry(part.stream).or_default().push(settlement.call);
         }
         Box::pin(std::future::ready(Ok(())))
     }

@@ -75,8 +75,8 @@ impl Continuity {
 /// Settlements to be applied together, with the parts of the streams that they make up.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// In each stream's order.
-    pub settlements: Vec<(StreamId, Settlement)>,
+    /// Each with its part of a stream, at whose end it stands; in each stream's order.
+    pub settlements: Vec<(Range, Settlement)>,
     /// One for each stream: from the position before to the position after.
     pub ranges: Vec<Range>,
     /// Parts that the journal no longer has. They lie inside `ranges`.
@@ -86,7 +86,7 @@ pub struct Batch {
 impl Batch {
     /// Adds a settlement that ends its part of the stream.
     pub fn apply(&mut self, part: Range, settlement: Settlement) {
-        self.settlements.push((part.stream, settlement));
+        self.settlements.push((part, settlement));
         self.cover(part);
     }
 

@@ -1,11 +1,15 @@
 //! Usage is entered once, whatever happens between the store and who commits.
 
-use penstock::store::{BILLER, LOG_WRITER, NewKey, NewSecret, Spent, Store, StoreError, Stretch, UsageBatch};
-use penstock_actors::domain::{AccountId, Money, PriceVersion};
+use penstock::store::{BILLER, LOG_WRITER, NewKey, NewSecret, Store, StoreError};
+use penstock_actors::{
+    domain::{AccountId, Money, PriceVersion},
+    ports::{BooksBatch, BooksStore, Spend},
+    usage_log::Range,
+};
 
 use crate::support::{
     database::{Database, on_every_database},
-    settled::{logged, stream, stretch},
+    settled::{logged, part, stream},
 };
 
 on_every_database!(
@@ -18,13 +22,15 @@ on_every_database!(
     a_price_is_kept_as_it_was_first_seen,
 );
 
-fn batch(stretches: &[Stretch], spent: &[(i64, u16, i64)]) -> UsageBatch {
-    let spent = spent.iter().map(|(account, worker, nanos)| Spent {
+/// What accounts spent in the parts of workers' streams.
+fn batch(parts: &[Range], spent: &[(i64, u16, i64)]) -> BooksBatch {
+    let spends = spent.iter().map(|(account, worker, nanos)| Spend {
         account: AccountId(*account),
-        stream: stream(*worker),
-        charge: Money::from_nanos(*nanos),
+        part: *parts.iter().find(|p| p.stream == stream(*worker)).unwrap(),
+        calls: 1,
+        amount: Money::from_nanos(*nanos),
     });
-    UsageBatch { stretches: stretches.to_vec(), spent: spent.collect() }
+    BooksBatch { spends: spends.collect(), positions: parts.to_vec(), lost: Vec::new() }
 }
 
 async fn balance(store: &Store, account: i64) -> i64 {
@@ -32,49 +38,54 @@ async fn balance(store: &Store, account: i64) -> i64 {
     accounts.iter().find(|a| a.id == account).map_or(0, |a| a.balance)
 }
 
-/// Commits in threads of their own, as other processes would.
-fn commit_beside(database: &Database, batch: &UsageBatch) -> std::thread::JoinHandle<()> {
+/// Commits in a thread of its own, as another process would; whether it was the one.
+fn commit_beside(database: &Database, batch: &BooksBatch) -> std::thread::JoinHandle<bool> {
     let (dsn, batch) = (database.dsn(), batch.clone());
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            Store::open(&dsn, None).await.unwrap().commit_usage(&batch).await.unwrap();
-        });
+            let done = Store::open(&dsn, None).await.unwrap().commit_usage(&batch).await;
+            assert!(matches!(done, Ok(_) | Err(StoreError::OutOfStep { .. })), "{done:?}");
+            done.is_ok()
+        })
     })
 }
 
 async fn a_batch_is_entered_once_however_often_it_is_committed(database: Database) {
     let store = database.open().await;
-    let both = batch(&[stretch(0, 0, 100), stretch(1, 0, 50)], &[(1, 0, 30), (1, 1, 12), (77, 1, 12)]);
+    let both = batch(&[part(0, 0, 100), part(1, 0, 50)], &[(1, 0, 30), (1, 1, 12), (77, 1, 12)]);
     let beside: Vec<_> = (0..4).map(|_| commit_beside(&database, &both)).collect();
-    for thread in beside {
-        thread.join().unwrap();
-    }
-    store.commit_usage(&both).await.unwrap();
+    let done = beside.into_iter().map(|t| t.join().unwrap()).filter(|done| *done).count();
+    assert_eq!(done, 1);
+    assert!(matches!(store.commit_usage(&both).await, Err(StoreError::OutOfStep { .. })));
     assert_eq!((balance(&store, 1).await, balance(&store, 77).await), (-42, -12), "77 was not known before");
-    let positions = store.positions(BILLER).await.unwrap();
+    let positions = store.positions_of(BILLER).await.unwrap();
     assert_eq!((positions[&stream(0)], positions[&stream(1)]), (100, 50));
-    // Of a batch that was entered in part, the rest is.
-    store
-        .commit_usage(&batch(&[stretch(0, 0, 100), stretch(1, 50, 60)], &[(1, 0, 30), (1, 1, 8)]))
-        .await
-        .unwrap();
-    assert_eq!(balance(&store, 1).await, -50);
+    let next = batch(&[part(1, 50, 60)], &[(1, 1, 8), (5, 1, 0)]);
+    let balances = BooksStore::commit(&store, next).await.unwrap();
+    assert_eq!(balances, [(AccountId(1), Money::from_nanos(-50))]);
+    assert_eq!(BooksStore::balances(&store, vec![AccountId(77), AccountId(5)]).await.unwrap().len(), 1);
     assert!(store.check_books().await.unwrap().off_balance.is_empty());
 }
 
 async fn a_batch_that_does_not_follow_is_refused(database: Database) {
     let store = database.open().await;
-    store.commit_usage(&batch(&[stretch(0, 0, 100)], &[(1, 0, 30)])).await.unwrap();
-    for (from, to) in [(50, 150), (120, 150)] {
-        let refused = store.commit_usage(&batch(&[stretch(0, from, to)], &[(1, 0, 9)])).await;
+    store.commit_usage(&batch(&[part(0, 0, 100)], &[(1, 0, 30)])).await.unwrap();
+    for (from, to) in [(50, 150), (120, 150), (0, 100)] {
+        let refused = store.commit_usage(&batch(&[part(0, from, to)], &[(1, 0, 9)])).await;
         assert!(
             matches!(refused, Err(StoreError::OutOfStep { stored: 100, .. })),
             "{from} to {to}: {refused:?}"
         );
     }
+    assert!(store.commit_usage(&batch(&[part(9, 5, 8)], &[])).await.is_err(), "a new stream begins at 0");
     assert_eq!(balance(&store, 1).await, -30);
-    store.commit_usage(&UsageBatch::default()).await.unwrap();
+    store.commit_usage(&BooksBatch::default()).await.unwrap();
+    // What is lost is entered as a gap, beside what the space spent in the same part.
+    let mut lost = batch(&[part(0, 100, 200)], &[(1, 0, 9)]);
+    lost.lost.push(part(0, 100, 150));
+    store.commit_usage(&lost).await.unwrap();
+    assert!(store.check_books().await.unwrap().off_balance.is_empty());
 }
 
 async fn batches_that_cross_are_all_entered(database: Database) {
@@ -88,8 +99,8 @@ async fn batches_that_cross_are_all_entered(database: Database) {
                     // Each names the accounts in another order.
                     let mut spent: Vec<_> = (0..5).map(|a| (100 + a, worker, 1)).collect();
                     spent.rotate_left(usize::from(worker));
-                    let stretch = stretch(worker, round, round + 1);
-                    let batch = batch(&[stretch], &spent);
+                    let part = part(worker, round, round + 1);
+                    let batch = batch(&[part], &spent);
                     while let Err(error) = store.commit_usage(&batch).await {
                         assert!(error.is_transient(), "{error}");
                     }
@@ -111,11 +122,11 @@ async fn a_batch_takes_a_handful_of_statements(database: Database) {
     let spent: Vec<_> = (0..100).map(|a| (100 + a, 0, 5)).collect();
     let calls: Vec<_> = (1..=200).map(|i| logged(i, i as u64, &[1], 5)).collect();
     // The first of each prepares what later ones find prepared.
-    store.commit_usage(&batch(&[stretch(0, 0, 1)], &spent)).await.unwrap();
-    store.write_log(&calls[..1], &[stretch(0, 0, 1)]).await.unwrap();
+    store.commit_usage(&batch(&[part(0, 0, 1)], &spent)).await.unwrap();
+    store.write_log(&calls[..1], &[part(0, 0, 1)]).await.unwrap();
     let before = store.statements();
-    store.commit_usage(&batch(&[stretch(0, 1, 200)], &spent)).await.unwrap();
-    store.write_log(&calls, &[stretch(0, 1, 200)]).await.unwrap();
+    store.commit_usage(&batch(&[part(0, 1, 200)], &spent)).await.unwrap();
+    store.write_log(&calls, &[part(0, 1, 200)]).await.unwrap();
     let taken = store.statements() - before;
     assert!((2..=16).contains(&taken), "{taken} statements for 200 calls");
 }
@@ -128,16 +139,16 @@ async fn the_check_finds_what_does_not_balance(database: Database) {
     let chain = [key.account, 1];
     let calls = [logged(1, 10, &chain, 40), logged(2, 20, &chain, 2), logged(3, 30, &chain, 5)];
     let spent = |nanos| [(key.account, 0, nanos), (1, 0, nanos)];
-    store.commit_usage(&batch(&[stretch(0, 0, 20)], &spent(42))).await.unwrap();
+    store.commit_usage(&batch(&[part(0, 0, 20)], &spent(42))).await.unwrap();
     // The log is behind, then level, then ahead: whole entries are compared.
-    store.write_log(&calls[..1], &[stretch(0, 0, 10)]).await.unwrap();
+    store.write_log(&calls[..1], &[part(0, 0, 10)]).await.unwrap();
     assert!(store.check_books().await.unwrap().balances());
-    store.write_log(&calls[1..], &[stretch(0, 10, 30)]).await.unwrap();
+    store.write_log(&calls[1..], &[part(0, 10, 30)]).await.unwrap();
     let report = store.check_books().await.unwrap();
     assert!(report.balances() && report.streams == 1 && report.accounts == 2, "{report:?}");
-    store.commit_usage(&batch(&[stretch(0, 20, 30)], &spent(5))).await.unwrap();
+    store.commit_usage(&batch(&[part(0, 20, 30)], &spent(5))).await.unwrap();
     assert!(store.check_books().await.unwrap().balances());
-    assert_eq!(store.positions(LOG_WRITER).await.unwrap()[&stream(0)], 30);
+    assert_eq!(store.positions_of(LOG_WRITER).await.unwrap()[&stream(0)], 30);
     // What age has taken from the log is not missed.
     assert_eq!(store.forget_calls(1_015, 100).await.unwrap(), 1);
     assert!(store.check_books().await.unwrap().balances());

@@ -52,7 +52,7 @@ async fn a_locked_sqlite_file_is_waited_for_and_then_called_busy() {
 }
 
 async fn a_mute_server_is_not_waited_for(database: Database) {
-    let relayed = Relayed::to(&database.url).await;
+    let relayed = Relayed::to(&database.url);
     let dsn = Dsn::parse(&relayed.url, &PathBuf::new()).unwrap();
     let store = Store::open(&dsn, None).await.unwrap();
     store.create_key(&NewKey::named("before"), &secret(1)).await.unwrap();

@@ -30,14 +30,17 @@ pub struct Relayed {
 
 impl Relayed {
     /// Starts a relay to the server that an address names.
-    pub async fn to(url: &str) -> Self {
+    pub fn to(url: &str) -> Self {
         let (before, rest) = url.split_once('@').unwrap();
         let (target, path) = rest.split_once('/').unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let url = format!("{before}@{}/{path}", listener.local_addr().unwrap());
         let mode = Arc::new(AtomicU8::new(Mode::Pass as u8));
         let (target, shared) = (target.to_owned(), mode.clone());
-        tokio::spawn(async move {
+        // In a thread of its own: tests block theirs.
+        let relay = async move {
+            let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((client, _)) = listener.accept().await {
                 if shared.load(Ordering::Relaxed) == Mode::Cut as u8 {
                     continue;
@@ -48,6 +51,10 @@ impl Relayed {
                 tokio::spawn(pass(from_client, to_server, shared.clone()));
                 tokio::spawn(pass(from_server, to_client, shared.clone()));
             }
+        };
+        std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(relay);
         });
         Self { url, mode }
     }

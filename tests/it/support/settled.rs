@@ -1,9 +1,12 @@
 //! Settlements as the journal would hold them.
 
-use penstock::store::{Logged, Stretch};
-use penstock_actors::domain::{
-    AccountChain, AccountId, AttemptFact, CallId, Endpoint, Fault, KeyId, Money, Outcome, PriceVersion,
-    Settled, Settlement, StreamId, Usage, UsageSource,
+use penstock::store::Logged;
+use penstock_actors::{
+    domain::{
+        AccountChain, AccountId, AttemptFact, CallId, Endpoint, Fault, KeyId, Money, Outcome, PriceVersion,
+        Settled, Settlement, StreamId, Usage, UsageSource,
+    },
+    usage_log::Range,
 };
 
 /// A worker's stream.
@@ -11,9 +14,9 @@ pub fn stream(worker: u16) -> StreamId {
     StreamId { node: 1, boot: 1, worker }
 }
 
-/// A stretch of a worker's stream.
-pub fn stretch(worker: u16, from: u64, to: u64) -> Stretch {
-    Stretch { stream: stream(worker), from, to }
+/// A part of a worker's stream.
+pub fn part(worker: u16, from: u64, to: u64) -> Range {
+    Range { stream: stream(worker), from, to }
 }
 
 /// A call that was settled, whose record ends at `ends_at` of the first worker's stream.

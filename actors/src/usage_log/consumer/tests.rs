@@ -17,8 +17,8 @@ fn intake(journal: &Arc<FakeJournal>) -> Intake {
 type Applied = BTreeMap<StreamId, Vec<CallId>>;
 
 fn note(applied: &mut Applied, batch: &Batch) {
-    for (stream, settlement) in &batch.settlements {
-        applied.entry(*stream).or_default().push(settlement.call);
+    for (part, settlement) in &batch.settlements {
+        applied.entry(part.stream).or_default().push(settlement.call);
     }
 }
 
