@@ -109,6 +109,7 @@ impl Cli {
             Command::Mock(mock) => run_mock(mock),
             Command::Check(settings) => {
                 let settings = settings.load()?;
+                app::check(&settings)?;
                 println!("settings are valid: {} channels", settings.catalog.channels.len());
                 Ok(())
             }

@@ -56,7 +56,11 @@ fn a_start_that_cannot_be_says_why() {
     std::fs::create_dir(dir.path().join("damaged")).unwrap();
     std::fs::write(dir.path().join("damaged/keys.json"), "{").unwrap();
     std::fs::write(dir.path().join("filter.toml"), "[log]\nfilter = \"penstock=loud\"\n").unwrap();
+    let tls = "[tls]\nlisten = \"127.0.0.1:0\"\ncertificate = \"none.pem\"\nkey = \"file\"\n";
+    std::fs::write(dir.path().join("tls.toml"), tls).unwrap();
     for (args, words) in [
+        (vec!["serve", "--config", "tls.toml"], "tls: none.pem: no certificate can be read"),
+        (vec!["check", "--config", "tls.toml"], "tls: none.pem: no certificate can be read"),
         (vec!["serve", "--listen", &address], "cannot listen on"),
         (vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", "file/data"], "file/data"),
         (vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", "damaged"], "keys.json"),
