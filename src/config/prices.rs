@@ -38,10 +38,10 @@ pub struct PriceError {
     pub problem: String,
 }
 
-/// Prices as they are written.
+/// Prices as they are written, beside whatever else the file holds: its other keys are checked elsewhere.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Section {
+#[serde(default)]
+struct Section {
     #[serde(rename = "price")]
     prices: Vec<Row>,
     model_ratio: BTreeMap<String, Written>,
@@ -88,7 +88,7 @@ struct Tier {
     reasoning: Option<Written>,
 }
 
-/// Every price in force: what comes along, overlaid with the operator's own file.
+/// Every price in force: what comes along, overlaid with what the operator's settings file says of prices.
 ///
 /// # Errors
 /// [`PriceError`] with the place of the first mistake.

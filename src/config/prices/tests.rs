@@ -1,3 +1,5 @@
+//! Prices: what is read, what wins, what is refused.
+
 use penstock_actors::{
     billing::quote::charge,
     domain::{Priced, Usage},

@@ -1,3 +1,5 @@
+//! The Biller between a journal and a database that fail in every way they can.
+
 use std::{future::Future, time::Duration};
 
 use actix::{Addr, Supervisor};

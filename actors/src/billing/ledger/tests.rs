@@ -1,3 +1,5 @@
+//! The ledger: cases, threads at the edge of a balance, conservation.
+
 use std::sync::atomic::AtomicU32;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Charges and reservations: tables, One API's golden cases, properties.
+
 use proptest::prelude::*;
 
 use super::*;

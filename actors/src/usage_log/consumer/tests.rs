@@ -1,3 +1,5 @@
+//! What a consumer takes in, whatever ring and disk do.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The ring on real threads; its interleavings are loom's.
+
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize},
     thread,
