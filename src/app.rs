@@ -3,6 +3,7 @@
 mod certificate;
 mod descriptors;
 mod gateway;
+mod health;
 mod keys;
 mod listener;
 mod log;
@@ -17,6 +18,7 @@ use std::{
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
 pub use gateway::{Gateway, Options};
+pub use health::health;
 pub use keys::{Place, new_secret};
 
 use crate::config::{self, ConfigError, Overrides, Settings};
@@ -64,7 +66,7 @@ pub enum FirstKey {
 /// # Errors
 /// [`ConfigError`] with the place or the key of the first mistake.
 pub fn load(source: &Source) -> Result<Settings, ConfigError> {
-    let settings = config::load(source.file.as_deref(), &source.overrides, &providers::Rows)?;
+    let settings = config::load(source.file.as_deref(), &source.overrides, &providers::Rows::builtin())?;
     match Place::of(&settings) {
         Ok(_) => Ok(settings),
         Err((key, problem)) => Err(ConfigError::Invalid { key: key.to_owned(), problem }),

@@ -44,8 +44,8 @@ pub struct Outgoing {
 
 /// A body that can be sent; its length is always known.
 pub enum OutgoingBody {
-    /// In memory.
-    Bytes(Bytes),
+    /// In memory; no piece is empty.
+    Pieces(Vec<Bytes>),
     /// Read as it is sent.
     Stream {
         /// Bytes in all.
@@ -58,7 +58,7 @@ pub enum OutgoingBody {
 impl std::fmt::Debug for OutgoingBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Pieces(pieces) => write!(f, "Pieces({})", pieces.len()),
             Self::Stream { len, .. } => write!(f, "Stream({len})"),
         }
     }

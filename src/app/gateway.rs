@@ -5,7 +5,7 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::{
-    domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
+    domain::{Attached, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
     router::RouteTable,
     system::Actors,
 };
@@ -20,7 +20,9 @@ use super::{
 use crate::{
     config::{self, Settings},
     http::{Drain, HttpShared, KeysHealth},
+    known_models::KnownModels,
     mock,
+    provider::{Registry, row},
     relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
@@ -79,6 +81,7 @@ impl Gateway {
         let shared = Arc::new(HttpShared {
             keys: table,
             keys_health,
+            models: ArcSwap::from_pointee(KnownModels::with(settings.models.clone())),
             metrics: Arc::clone(&metrics),
             relay: Arc::new(RelayShared {
                 table: Arc::clone(&actors.table),
@@ -160,6 +163,9 @@ impl Gateway {
             if old.keys != settings.keys {
                 lines.push("keys: changed".to_owned());
             }
+            if old.models != settings.models {
+                lines.push("models: changed".to_owned());
+            }
             let (server, log, store) = &self.in_force;
             if *server != settings.server || *log != settings.log || *store != settings.store {
                 lines.push("server, log, store: changed; in force after a restart".to_owned());
@@ -167,6 +173,7 @@ impl Gateway {
             lines
         };
         self.publish(&settings).await?;
+        self.shared.models.store(Arc::new(KnownModels::with(settings.models.clone())));
         self.transport.ask_to_evict();
         *self.settings.borrow_mut() = settings;
         Ok(differences)
@@ -210,8 +217,10 @@ impl Gateway {
         Ok(ChannelSpec {
             name: ChannelName(config::RESERVED.into()),
             id: None,
-            provider: "mock".into(),
+            provider: row::MOCK.into(),
+            row: Registry::builtin().row(row::MOCK).map(|r| Attached::new(Arc::clone(r))).unwrap_or_default(),
             base_url: base_url.into(),
+            params: Vec::new(),
             credential: Some(penstock_actors::domain::Credential::new("mock")),
             headers: Vec::new(),
             quirks: vec!["request-stream-usage".into()],

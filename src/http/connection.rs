@@ -39,7 +39,7 @@ pub(super) struct Connection {
     calls: Cell<u32>,
     /// When the last handler or call ended.
     idle_since: Cell<Instant>,
-    /// Wakes the connection when it may be read again.
+    /// Wakes the connection when it may be read again, where something was kept from it.
     reader: RefCell<Option<Waker>>,
 }
 
@@ -155,11 +155,16 @@ impl ClientIo {
 
     /// Keeps what comes; ends the reading when the client leaves or sends too much.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        *self.connection.reader.borrow_mut() = Some(cx.waker().clone());
         while self.ahead.len() < AHEAD {
-            let read = ready!(poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.ahead))?;
-            if read == 0 {
-                break;
+            match poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.ahead) {
+                Poll::Ready(Ok(0)) => break,
+                Poll::Ready(read) => drop(read?),
+                Poll::Pending => {
+                    if !self.ahead.is_empty() {
+                        *self.connection.reader.borrow_mut() = Some(cx.waker().clone());
+                    }
+                    return Poll::Pending;
+                }
             }
         }
         self.left = true;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api_key::KeyTable,
+    known_models::KnownModels,
     relay::{Relay, RelayShared},
     telemetry::Metrics,
 };
@@ -20,6 +21,8 @@ pub struct HttpShared {
     pub keys: Arc<ArcSwap<KeyTable>>,
     /// How fresh they are.
     pub keys_health: Arc<KeysHealth>,
+    /// What is known of models.
+    pub models: ArcSwap<KnownModels>,
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
     /// What the relay shares.

@@ -145,8 +145,8 @@ pub(super) async fn ask(lead: &Lead, method: Method, request: Outgoing) -> Resul
         headers.append(name.clone(), value.clone());
     }
     let sent = match request.body {
-        OutgoingBody::Bytes(bytes) if bytes.is_empty() => out.send().await,
-        OutgoingBody::Bytes(bytes) => out.send_body(bytes).await,
+        OutgoingBody::Pieces(pieces) if pieces.is_empty() => out.send().await,
+        OutgoingBody::Pieces(pieces) => out.send_body(pieces.concat()).await,
         OutgoingBody::Stream { len, chunks } => out.send_body(SizedStream::new(len, chunks)).await,
     };
     sent.map_err(explain)

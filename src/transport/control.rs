@@ -93,7 +93,8 @@ impl ControlClient {
         };
         let lead = Lead::new(dialer, PoolSettings::default());
         let target = Rc::new(Target::new(uri.clone(), headers.to_vec()));
-        let request = Outgoing { target, headers: Vec::new(), body: OutgoingBody::Bytes(body) };
+        let pieces = if body.is_empty() { vec![] } else { vec![body] };
+        let request = Outgoing { target, headers: Vec::new(), body: OutgoingBody::Pieces(pieces) };
         let work = async {
             let answer = awc_client::ask(&lead, method, request).await?;
             let status = answer.status().as_u16();

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::support::{
-    Client, Process, SOON, TestApp,
+    Client, Process, SOON, TestApp, Upstream,
     database::Database,
     process::{program, run},
     relayed::{Mode, Relayed},
+    upstream::After,
 };
 
 #[test]
@@ -86,6 +87,35 @@ async fn becomes(client: &Client, status: u16, what: &str) {
         assert!(Instant::now() < deadline, "{what}: never {status}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn health_tells_whether_a_server_is_alive() {
+    let mut process = Process::start("");
+    let address = process.address.to_string();
+    let output = run(&process.dir(), &["health", "--listen", &address]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let settings = format!("[server]\nlisten = \"{address}\"\n");
+    std::fs::write(process.dir().join("other.toml"), settings).unwrap();
+    assert!(
+        run(&process.dir(), &["health", "--config", "other.toml"]).status.success(),
+        "as the settings say"
+    );
+    process.signal("TERM");
+    process.ended().await;
+    let output = run(&process.dir(), &["health", "--listen", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("/health") && said.contains("refused"), "{said}");
+
+    let upstream = Upstream::start(|mut exchange| async move {
+        exchange.answer(503, "text/plain", "no").await;
+        After::Keep(exchange)
+    })
+    .await;
+    let output = run(&process.dir(), &["health", "--listen", &upstream.address.to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("503"));
 }
 
 #[tokio::test]

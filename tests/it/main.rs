@@ -3,6 +3,7 @@
 
 mod anthropic;
 mod awc;
+mod bench;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
 mod bodies;
@@ -16,6 +17,7 @@ mod observing;
 mod panics;
 mod passing;
 mod paths;
+mod providers;
 mod reload;
 mod shutdown;
 mod slow_readers;

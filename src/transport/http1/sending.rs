@@ -1,6 +1,7 @@
 //! Writing a request, with an eye on an answer that comes before all of it is written.
 
 use std::{
+    collections::VecDeque,
     io::IoSlice,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -14,7 +15,9 @@ use super::{connection::Connection, head::Head};
 use crate::transport::{Outgoing, OutgoingBody, TransportError, target::write_headers};
 
 /// A body up to this long is copied behind the head, so that both are one piece.
-const COPIED: usize = 8 << 10;
+const COPIED: u64 = 8 << 10;
+/// How many pieces are written at once.
+const PIECES: usize = 16;
 
 /// How much of a request was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,8 @@ pub(super) enum Sent {
 /// A request on its way out.
 pub(super) struct Sending {
     head: BytesMut,
-    body: Bytes,
+    /// What follows the head, as far as it is at hand.
+    body: VecDeque<Bytes>,
     more: Option<More>,
     begun: bool,
     /// What became of looking for an answer while a write stalled.
@@ -45,7 +49,7 @@ impl Sending {
     /// Writes the head, and a short body, into `buffer`.
     pub(super) fn new(request: Outgoing, mut buffer: BytesMut) -> Self {
         let len = match &request.body {
-            OutgoingBody::Bytes(bytes) => bytes.len() as u64,
+            OutgoingBody::Pieces(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
             OutgoingBody::Stream { len, .. } => *len,
         };
         buffer.clear();
@@ -55,12 +59,12 @@ impl Sending {
         buffer.extend_from_slice(Decimal::of(len).digits());
         buffer.extend_from_slice(b"\r\n\r\n");
         let (body, more) = match request.body {
-            OutgoingBody::Bytes(bytes) if bytes.len() <= COPIED => {
-                buffer.extend_from_slice(&bytes);
-                (Bytes::new(), None)
+            OutgoingBody::Pieces(pieces) if len <= COPIED => {
+                pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
+                (VecDeque::new(), None)
             }
-            OutgoingBody::Bytes(bytes) => (bytes, None),
-            OutgoingBody::Stream { len, chunks } => (Bytes::new(), Some(More { left: len, chunks })),
+            OutgoingBody::Pieces(pieces) => (pieces.into(), None),
+            OutgoingBody::Stream { len, chunks } => (VecDeque::new(), Some(More { left: len, chunks })),
         };
         Self { head: buffer, body, more, begun: false, early: None, sent: None }
     }
@@ -103,12 +107,15 @@ impl Sending {
             }
             let written = if !self.head.is_empty() || !self.body.is_empty() {
                 let socket = Pin::new(&mut connection.socket);
-                match self.body.is_empty() {
-                    true => socket.poll_write(cx, &self.head),
-                    false if self.head.is_empty() => socket.poll_write(cx, &self.body),
-                    false => {
-                        socket.poll_write_vectored(cx, &[IoSlice::new(&self.head), IoSlice::new(&self.body)])
-                    }
+                if self.body.is_empty() {
+                    socket.poll_write(cx, &self.head)
+                } else {
+                    let mut slices = [IoSlice::new(&[]); PIECES];
+                    let pieces =
+                        std::iter::once(&self.head[..]).chain(self.body.iter().map(|piece| &piece[..]));
+                    let used = slices.iter_mut().zip(pieces).map(|(slot, piece)| *slot = IoSlice::new(piece));
+                    let used = used.count();
+                    socket.poll_write_vectored(cx, &slices[..used])
                 }
             } else {
                 match self.poll_more(cx) {
@@ -123,9 +130,7 @@ impl Sending {
             };
             match written {
                 Poll::Ready(Ok(n)) if n > 0 => {
-                    let of_head = n.min(self.head.len());
-                    self.head.advance(of_head);
-                    self.body.advance(n - of_head);
+                    self.wrote(n);
                 }
                 // What the peer sent before it closed can still be read; reading tells the rest.
                 Poll::Ready(_) => return Poll::Ready(Ok(Sent::Part)),
@@ -138,6 +143,22 @@ impl Sending {
         }
     }
 
+    /// Takes what was written off the front.
+    fn wrote(&mut self, mut written: usize) {
+        let of_head = written.min(self.head.len());
+        self.head.advance(of_head);
+        written -= of_head;
+        while let Some(piece) = self.body.front_mut() {
+            let of_piece = written.min(piece.len());
+            piece.advance(of_piece);
+            written -= of_piece;
+            if !piece.is_empty() {
+                break;
+            }
+            self.body.pop_front();
+        }
+    }
+
     /// Fetches the next bytes of a body that is read as it is sent; false where there are no more.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, TransportError>> {
         let Some(More { left, chunks }) = &mut self.more else { return Poll::Ready(Ok(false)) };
@@ -146,7 +167,7 @@ impl Sending {
             Some(Ok(chunk)) => match left.checked_sub(chunk.len() as u64) {
                 Some(rest) => {
                     *left = rest;
-                    self.body = chunk;
+                    self.body.extend((!chunk.is_empty()).then_some(chunk));
                     Poll::Ready(Ok(true))
                 }
                 None => wrong("it is longer than it was"),

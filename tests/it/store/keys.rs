@@ -58,7 +58,7 @@ async fn a_key_lives_from_its_making_to_its_revocation(database: Database) {
     let made = store.create_key(&new, &secret("sk-abcdefghijklmnop")).await.unwrap();
     assert_eq!((made.prefix.as_str(), made.origin, made.status), ("abcdefgh", Origin::Made, KeyStatus::Live));
     let published = store.published().await.unwrap();
-    assert_eq!(published.keys, [made.clone()]);
+    assert_eq!(published.keys, std::slice::from_ref(&made));
     assert!(published.revision > before);
     let account = published.accounts.iter().find(|a| a.id == made.account).unwrap();
     assert_eq!((account.balance(), account.is_limited), (Money::DOLLAR, true));
