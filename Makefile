@@ -6,18 +6,18 @@
 run: rust
 	cargo run --release --bin penstock -- serve --fresh-key
 
-# Runs every test.
+# Runs every test, those of the store on throw-away PostgreSQL and MariaDB servers.
 test: rust
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo nextest run --workspace; \
+		tests/servers.sh run cargo nextest run --workspace; \
 	else \
 		echo "test: cargo-nextest is not installed; using cargo test"; \
-		cargo test --workspace --quiet; \
+		tests/servers.sh run cargo test --workspace --quiet; \
 	fi
 	cargo test --workspace --doc --quiet
 	$(MAKE) loom
 
-# Explores every interleaving of the gate's protocol on a small size.
+# Explores every interleaving of the lock-free protocols on small sizes.
 loom: rust
 	cargo test --package penstock-actors --features loom --lib --quiet -- loom_tests
 
@@ -26,7 +26,7 @@ lint: rust
 	cargo clippy --workspace --all-targets -- --deny warnings
 
 .PHONY: rust
-# A Rust toolchain and the C compiler that ring and mimalloc are built with.
+# A Rust toolchain and the C compiler that ring, mimalloc and SQLite are built with.
 rust:
 	@command -v cargo >/dev/null 2>&1 || { \
 		echo "Rust 1.89 or newer is missing; see https://rustup.rs" >&2; exit 1; }

@@ -5,12 +5,13 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
+use penstock_actors::domain::{AccountChain, KeyId};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 /// SHA-256 of a key's secret, without its `sk-`.
@@ -36,8 +37,12 @@ pub struct KeySpec {
 /// Who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
+    /// The key's permanent number.
+    pub id: KeyId,
     /// The key's name.
     pub key: String,
+    /// Whose money is drawn: the key's own account, its parents', the space's.
+    pub accounts: AccountChain,
     /// The group whose channels it may use.
     pub group: Arc<str>,
     /// Models it may ask for; `None` for all.
@@ -46,6 +51,8 @@ pub struct Caller {
     pub may_pin: bool,
     /// Is told which channel served it.
     pub may_see_routing: bool,
+    /// When the secret stops to open, in milliseconds since 1970.
+    pub expires_ms: Option<i64>,
 }
 
 impl Caller {
@@ -53,15 +60,31 @@ impl Caller {
     pub fn may_use(&self, model: &str) -> bool {
         self.models.as_ref().is_none_or(|allowed| allowed.iter().any(|m| m == model))
     }
+
+    /// Whether the secret stopped to open.
+    pub fn is_expired(&self, now_ms: i64) -> bool {
+        self.expires_ms.is_some_and(|at| at <= now_ms)
+    }
 }
 
-/// Every key in force, by digest. Immutable; replaced whole.
-#[derive(Debug, Default)]
+const SHARDS: usize = 256;
+
+type Shard = HashMap<KeyDigest, Arc<Caller>, BuildHasherDefault<DigestHasher>>;
+
+/// Every key in force, by digest. Immutable; replaced whole, but for the shards in which nothing changed.
+#[derive(Debug)]
 pub struct KeyTable {
-    callers: HashMap<KeyDigest, Arc<Caller>, BuildHasherDefault<DigestHasher>>,
+    shards: Box<[Arc<Shard>; SHARDS]>,
 }
 
-/// A digest is uniform already: its first bytes are its hash.
+impl Default for KeyTable {
+    fn default() -> Self {
+        let empty = Arc::new(Shard::default());
+        Self { shards: Box::new(std::array::from_fn(|_| Arc::clone(&empty))) }
+    }
+}
+
+/// A digest is uniform already: eight of its bytes are its hash. The first chose the shard.
 #[derive(Debug, Default)]
 struct DigestHasher(u64);
 
@@ -71,51 +94,64 @@ impl Hasher for DigestHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_ne_bytes(*first);
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_ne_bytes(*last);
         }
     }
 }
 
 impl KeyTable {
-    /// Builds the table of the keys declared in the file and of those in the data directory.
-    pub fn build(declared: &[KeySpec], stored: &KeyFile) -> Self {
-        let stored = stored.keys.iter().filter_map(|key| {
-            let caller = Caller {
-                key: key.name.clone(),
-                group: "default".into(),
-                models: None,
-                may_pin: false,
-                may_see_routing: false,
-            };
-            Some((parse_digest(&key.sha256)?, Arc::new(caller)))
+    /// Builds the table that follows this one. Callers and shards that stay the same are not copied.
+    pub fn next(&self, callers: impl IntoIterator<Item = (KeyDigest, Caller)>) -> Self {
+        let mut shards: [Shard; SHARDS] = std::array::from_fn(|_| Shard::default());
+        for (digest, caller) in callers {
+            let before = self.shard(&digest).get(&digest).filter(|before| ***before == caller);
+            let caller = before.cloned().unwrap_or_else(|| Arc::new(caller));
+            shards[usize::from(digest[0])].insert(digest, caller);
+        }
+        let old = self.shards.iter();
+        let mut next = shards.into_iter().zip(old).map(|(new, old)| {
+            let same = new.len() == old.len()
+                && new.iter().all(|(d, c)| old.get(d).is_some_and(|before| Arc::ptr_eq(before, c)));
+            if same { Arc::clone(old) } else { Arc::new(new) }
         });
-        let declared = declared.iter().map(|key| {
-            let caller = Caller {
-                key: key.name.clone(),
-                group: key.group.as_str().into(),
-                models: key.models.clone(),
-                may_pin: key.may_pin,
-                may_see_routing: key.may_see_routing,
-            };
-            (key.digest, Arc::new(caller))
-        });
-        Self { callers: stored.chain(declared).collect() }
+        Self { shards: Box::new(std::array::from_fn(|_| next.next().unwrap_or_default())) }
     }
 
-    /// Finds the caller of a secret, with or without `sk-`.
+    fn shard(&self, digest: &KeyDigest) -> &Shard {
+        &self.shards[usize::from(digest[0])]
+    }
+
+    /// Finds the caller of a secret, with or without `sk-`. It may have expired.
     pub fn find(&self, secret: &str) -> Option<&Arc<Caller>> {
-        self.callers.get(&digest(secret))
+        let digest = digest(secret);
+        self.shard(&digest).get(&digest)
+    }
+
+    /// How many secrets open something.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|s| s.len()).sum()
+    }
+
+    /// Whether no secret opens anything.
+    pub fn is_empty(&self) -> bool {
+        self.shards.iter().all(|s| s.is_empty())
     }
 }
 
 /// Makes a key from 256 bits of the system's generator.
 pub fn generate() -> String {
-    let mut secret = String::from("sk-");
-    for byte in rand::random::<[u8; 32]>() {
-        secret.push_str(&format!("{byte:02x}"));
-    }
-    secret
+    format!("sk-{}", hex(&rand::random::<[u8; 32]>()))
+}
+
+/// The first eight characters of a secret, by which people tell keys apart; `sk-` is no part of it.
+pub fn prefix(secret: &str) -> String {
+    secret.strip_prefix("sk-").unwrap_or(secret).chars().take(8).collect()
+}
+
+/// A digest as 64 hexadecimal digits.
+pub fn hex(digest: &KeyDigest) -> String {
+    digest.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Hashes a secret; `sk-` is no part of it.
@@ -141,95 +177,111 @@ pub fn parse_digest(hex: &str) -> Option<KeyDigest> {
     Some(digest)
 }
 
-/// Keys made by `penstock` itself, in the data directory: names and hashes only.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// Keys made before there was a store, in the data directory: names and hashes only. Read once, and moved
+/// into the store.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFile {
-    keys: Vec<StoredKey>,
+    keys: Vec<FiledKey>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredKey {
+struct FiledKey {
     name: String,
     sha256: String,
 }
 
 impl KeyFile {
-    /// Reads the file; a missing one is empty.
+    /// Reads the file; `None` where there is none.
     ///
     /// # Errors
     /// Where it cannot be read or is damaged; it is never silently replaced.
-    pub fn load(data_dir: &Path) -> io::Result<Self> {
-        match std::fs::read(path(data_dir)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", path(data_dir).display()))
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+    pub fn load(data_dir: &Path) -> io::Result<Option<Self>> {
+        let damaged = |what: String| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", Self::path(data_dir).display()))
+        };
+        match std::fs::read(Self::path(data_dir)) {
+            Ok(bytes) => {
+                let file: Self = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+                match file.keys.iter().find(|k| parse_digest(&k.sha256).is_none()) {
+                    Some(key) => Err(damaged(format!("the sha256 of \"{}\" is damaged", key.name))),
+                    None => Ok(Some(file)),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether no key was made yet.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+    /// Names and hashes.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, KeyDigest)> {
+        self.keys.iter().filter_map(|k| Some((k.name.as_str(), parse_digest(&k.sha256)?)))
     }
 
-    /// Makes a key, writes its hash down and gives the secret, which is not kept.
-    ///
-    /// # Errors
-    /// Where the data directory cannot be written.
-    pub fn create(data_dir: &Path, name: &str) -> io::Result<String> {
-        std::fs::create_dir_all(data_dir)?;
-        // Two at once would each write the file without the other's key.
-        let lock = std::fs::File::create(data_dir.join("keys.lock"))?;
-        lock.lock()?;
-        let mut keys = Self::load(data_dir)?;
-        let secret = generate();
-        let sha256 = digest(&secret).iter().map(|b| format!("{b:02x}")).collect();
-        keys.keys.push(StoredKey { name: name.to_owned(), sha256 });
-        // Written beside and renamed, so that a crash leaves the old file or the new one.
-        let mut file = tempfile::NamedTempFile::new_in(data_dir)?;
-        file.write_all(&serde_json::to_vec_pretty(&keys)?)?;
-        file.as_file().sync_all()?;
-        file.persist(path(data_dir)).map_err(|e| e.error)?;
-        Ok(secret)
+    /// Where the file is.
+    pub fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("keys.json")
     }
-}
-
-/// Where the keys of a data directory are.
-pub fn path(data_dir: &Path) -> PathBuf {
-    data_dir.join("keys.json")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_created_key_is_found_after_a_restart_and_its_secret_is_not_in_the_file() {
-        let dir = tempfile::tempdir().expect("temporary folder");
-        let secret = KeyFile::create(dir.path(), "first").expect("written");
-        assert_eq!(secret.len(), 3 + 64);
-        let stored = KeyFile::load(dir.path()).expect("readable");
-        let table = KeyTable::build(&[], &stored);
-        assert_eq!(table.find(&secret).map(|c| c.key.as_str()), Some("first"));
-        assert!(table.find(&secret[3..]).is_some(), "sk- is no part of it");
-        assert!(table.find("sk-other").is_none());
-        let text = std::fs::read_to_string(dir.path().join("keys.json")).expect("readable");
-        assert!(!text.contains(&secret[3..]));
+    fn caller(name: &str) -> Caller {
+        Caller {
+            id: KeyId(1),
+            key: name.to_owned(),
+            accounts: AccountChain(Vec::new()),
+            group: "default".into(),
+            models: None,
+            may_pin: false,
+            may_see_routing: false,
+            expires_ms: Some(5),
+        }
     }
 
     #[test]
-    fn a_damaged_file_is_an_error_and_stays() {
+    fn a_secret_is_found_with_and_without_its_sk() {
+        let table = KeyTable::default().next([(digest("sk-first"), caller("first"))]);
+        assert_eq!(table.find("sk-first").map(|c| c.key.as_str()), Some("first"));
+        assert!(table.find("first").is_some(), "sk- is no part of it");
+        assert!(table.find("sk-other").is_none());
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn shards_and_callers_that_stay_are_shared_with_the_table_before() {
+        let keys = |n: usize| (0..n).map(|i| (digest(&format!("key {i}")), caller(&i.to_string())));
+        let before = KeyTable::default().next(keys(1_000));
+        let after = before.next(keys(1_001));
+        let shared = before.shards.iter().zip(after.shards.iter()).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        assert_eq!((shared, after.len()), (SHARDS - 1, 1_001));
+        assert!(after.next([]).is_empty());
+    }
+
+    #[test]
+    fn a_key_ends_at_its_moment() {
+        assert!(!caller("x").is_expired(4));
+        assert!(caller("x").is_expired(5));
+        assert!(!Caller { expires_ms: None, ..caller("x") }.is_expired(i64::MAX));
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_an_absent_one_is_none() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        std::fs::write(dir.path().join("keys.json"), "{\"keys\":[").expect("written");
-        assert!(KeyFile::load(dir.path()).is_err());
+        assert!(KeyFile::load(dir.path()).expect("no file").is_none());
+        for text in ["{\"keys\":[", r#"{"keys":[{"name":"x","sha256":"abc"}]}"#] {
+            std::fs::write(KeyFile::path(dir.path()), text).expect("written");
+            assert!(KeyFile::load(dir.path()).is_err(), "{text}");
+        }
     }
 
     #[test]
     fn digests_are_read_as_hexadecimal() {
         assert_eq!(parse_digest(&"0a".repeat(32)), Some([10; 32]));
+        assert_eq!(parse_digest(&hex(&[0xfe; 32])), Some([0xfe; 32]));
         assert_eq!(parse_digest("0a"), None);
         assert_eq!(parse_digest(&"é".repeat(32)), None);
     }

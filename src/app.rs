@@ -6,6 +6,7 @@ mod descriptors;
 mod discovery;
 mod gateway;
 mod health;
+mod keys;
 mod listener;
 mod log;
 mod providers;
@@ -18,12 +19,10 @@ use actix_web::rt::signal::unix::{SignalKind, signal};
 
 pub use gateway::{Gateway, Options};
 pub use health::health;
+pub use keys::{Place, new_secret};
 
 use self::watch::{Verdict, Watch};
-use crate::{
-    api_key::{self, KeyFile},
-    config::{self, ConfigError, Settings},
-};
+use crate::config::{self, ConfigError, Settings};
 
 pub use crate::config::{Source, USUAL_FILE};
 
@@ -35,7 +34,7 @@ const FIRST_MODELS: Duration = Duration::from_secs(3);
 pub enum FirstKey {
     /// Always.
     Fresh,
-    /// Where there is none, neither in the file nor in the data directory.
+    /// Where there is none, neither in the file nor in the store.
     IfNone,
 }
 
@@ -70,13 +69,10 @@ pub fn serve(mut source: Source, first_key: FirstKey) -> Result<(), String> {
         let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
         let mut watch = Watch::default();
         watch.read(watch::look(watched(&source, &settings)));
-        let gateway = Gateway::start(settings.clone(), Options::default()).await?;
+        let gateway = Gateway::start(settings, Options::default()).await?;
         // After the port is ours: a key that nobody saw must not stay behind.
-        let secret = prepare_key(&settings, first_key)?;
-        if secret.is_some() {
-            watch.read(watch::look(watched(&source, &settings)));
-            gateway.apply(settings).await?;
-        }
+        let due = first_key == FirstKey::Fresh || gateway.has_no_key();
+        let secret = if due { Some(gateway.make_key("first").await?) } else { None };
         gateway.discovered(FIRST_MODELS).await;
         greet(&gateway, secret.as_deref());
         let ended = terminated();
@@ -97,8 +93,7 @@ pub fn serve(mut source: Source, first_key: FirstKey) -> Result<(), String> {
 
 /// The files whose change is a change of the settings.
 fn watched(source: &Source, settings: &Settings) -> Vec<PathBuf> {
-    let keys = api_key::path(&settings.server.data_dir);
-    source.file.iter().cloned().chain(settings.secret_files.iter().cloned()).chain([keys]).collect()
+    source.file.iter().cloned().chain(settings.secret_files.iter().cloned()).collect()
 }
 
 /// Waits a while, then looks at the files; for ever where they are not to be watched.
@@ -158,21 +153,6 @@ async fn reload(gateway: &Gateway, source: &mut Source, watch: &mut Watch) {
         Err(problem) => return tracing::error!(problem, "settings were not applied"),
     }
     log::say(&notices);
-}
-
-/// Makes the key that the greeting shows, if one is due.
-fn prepare_key(settings: &Settings, first_key: FirstKey) -> Result<Option<String>, String> {
-    let data_dir = &settings.server.data_dir;
-    let sentence = |e: std::io::Error| data_dir::sentence(data_dir, &e);
-    let none = settings.keys.is_empty() && KeyFile::load(data_dir).map_err(sentence)?.is_empty();
-    if first_key == FirstKey::Fresh || none {
-        return KeyFile::create(data_dir, "first").map(Some).map_err(sentence);
-    }
-    // Nothing needs to be written yet; better said now than when something does.
-    if let Err(error) = data_dir::try_out(data_dir) {
-        tracing::warn!("{}", sentence(error));
-    }
-    Ok(None)
 }
 
 /// Says where the gateway is and how to try it. The secret is shown here and nowhere else.

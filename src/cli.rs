@@ -1,6 +1,7 @@
 //! The commands: what each takes, and which part of the library it calls.
 
 mod docs;
+mod keys;
 
 use std::{
     io::ErrorKind,
@@ -11,7 +12,6 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    api_key::KeyFile,
     app, bench,
     config::{self, ConfigError, Environment, Overrides, Weight},
     mock,
@@ -44,22 +44,10 @@ enum Command {
         #[command(subcommand)]
         page: docs::Page,
     },
-    /// API keys kept in the data directory.
+    /// API keys kept in the store. A running server takes changes up within a second.
     Key {
         #[command(subcommand)]
-        command: KeyCommand,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum KeyCommand {
-    /// Makes a key and prints it once. A running server takes it up within a second or two.
-    Create {
-        /// What the key is called.
-        #[arg(long, default_value = "unnamed")]
-        name: String,
-        #[command(flatten)]
-        settings: Settings,
+        command: keys::KeyCommand,
     },
 }
 
@@ -205,13 +193,7 @@ impl Cli {
                 };
                 app::health(listen)
             }
-            Command::Key { command: KeyCommand::Create { name, settings } } => {
-                let data_dir = settings.load()?.server.data_dir;
-                let secret =
-                    KeyFile::create(&data_dir, &name).map_err(|e| format!("{}: {e}", data_dir.display()))?;
-                println!("{secret}");
-                Ok(())
-            }
+            Command::Key { command } => command.run(),
         }
     }
 }

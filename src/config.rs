@@ -3,6 +3,7 @@
 //! A flag wins over the environment, the environment over the file, the file over the defaults. Every
 //! mistake is told with its place and the key's name; a file with mistakes changes nothing.
 
+mod decimal;
 mod difference;
 mod dotenv;
 mod environment;
@@ -11,6 +12,7 @@ mod layers;
 mod lint;
 mod nearest;
 mod one_api;
+pub mod prices;
 mod problem;
 mod provider;
 mod raw;
@@ -27,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use penstock_actors::domain::{Catalog, ChannelName};
+use penstock_actors::domain::{Catalog, ChannelName, Credential};
 
 pub use difference::differences;
 pub use environment::Environment;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub server: Server,
     /// The log. Changes need a restart.
     pub log: Log,
+    /// Where keys and books are kept. Changes need a restart.
+    pub store: Store,
     /// Whether the built-in mock channel serves `penstock-echo`.
     pub mock: bool,
     /// Channels and aliases. Channels in `discover` serve more than is written here.
@@ -109,6 +113,17 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// PEM: its private key.
     pub key: PathBuf,
+}
+
+/// Where keys and books are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The database's address, which may hold a password; `None` for the file in the data directory.
+    pub url: Option<Credential>,
+    /// The request log's database; `None` for the same.
+    pub log_url: Option<Credential>,
+    /// For how long keys open that the database could not confirm.
+    pub max_staleness: Duration,
 }
 
 /// The log.

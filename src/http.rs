@@ -15,4 +15,4 @@ pub use connection::ClientIo;
 pub use reply::Asker;
 pub use service::{Panicked, configure, on_connect};
 pub use socket::ClientSocket;
-pub use state::{Drain, HttpShared, Worker};
+pub use state::{Drain, HttpShared, KeysHealth, Worker};

@@ -13,6 +13,7 @@ pub mod known_models;
 pub mod mock;
 pub mod provider;
 pub mod relay;
+pub mod store;
 pub mod telemetry;
 pub mod transport;
 pub mod wire;

@@ -1,16 +1,25 @@
 //! Plain values that every part of the gateway speaks of. No behaviour beyond their own meaning.
 
 pub mod attached;
+pub mod books;
 pub mod catalog;
 pub mod endpoint;
+pub mod money;
 pub mod outcome;
+pub mod price;
 pub mod usage;
 
 pub use attached::Attached;
+pub use books::{
+    AccountChain, AccountId, AttemptFact, CallId, Dispatch, KeyId, PriceVersion, Progress, Settled,
+    Settlement, StreamId, UsageSource,
+};
 pub use catalog::{
     Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Served, Timeouts,
     TransportKind,
 };
 pub use endpoint::Endpoint;
+pub use money::{Money, PicosPerUnit, Ratio};
 pub use outcome::{Fault, Outcome};
+pub use price::{Form, Price, PriceList, PriceTier, Priced, QuotaRatio, Rates, Tariff, Unpriced};
 pub use usage::Usage;

@@ -3,7 +3,11 @@
 //! `actix::Supervisor` restarts an actor that stops, but a panicking handler closes the mailbox for
 //! good. So each step runs guarded: a panic stops the actor, and supervision starts it afresh.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+};
 
 use actix::{Actor, ActorContext};
 
@@ -23,6 +27,23 @@ where
         Err(panic) => {
             tracing::error!(actor = name, panic = panic_text(&*panic), "actor panicked; restarting it");
             ctx.stop();
+            None
+        }
+    }
+}
+
+/// Runs a future; `None` where it panicked, which is logged. What an actor awaits runs so: a panic in there
+/// would else end the whole arbiter.
+pub async fn caught<F: Future>(name: &'static str, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let polled = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => std::task::Poll::Ready(Err(panic)),
+    });
+    match polled.await {
+        Ok(done) => Some(done),
+        Err(panic) => {
+            tracing::error!(actor = name, panic = panic_text(&*panic), "work of an actor panicked");
             None
         }
     }

@@ -2,6 +2,9 @@
 
 use actix::Message;
 
+#[cfg(all(test, not(feature = "loom")))]
+pub(crate) mod fakes;
+
 /// Makes the actor that gets it panic inside a guarded step.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

@@ -1,6 +1,6 @@
 //! A running gateway: its parts, how they start, how settings are applied, in what order they stop.
 
-use std::{io::ErrorKind, net::SocketAddr, path::Path, rc::Rc, sync::Arc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
@@ -12,13 +12,13 @@ use super::{
     data_dir,
     descriptors::{self, Allowance},
     discovery::Discovery,
+    keys::KeyFeed,
     listener::{Listener, listen, serve},
     publisher::Publisher,
 };
 use crate::{
-    api_key::{KeyFile, KeyTable},
     config::{self, Settings},
-    http::{Drain, HttpShared},
+    http::{Drain, HttpShared, KeysHealth},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
@@ -43,8 +43,9 @@ pub struct Gateway {
     transport: Arc<SharedTransport>,
     publisher: Rc<Publisher>,
     discovery: Discovery,
+    keys: Rc<KeyFeed>,
     /// What a reload cannot change.
-    in_force: (config::Server, config::Log),
+    in_force: (config::Server, config::Log, config::Store),
     server: ServerHandle,
     drain_for: Duration,
 }
@@ -56,17 +57,21 @@ impl Gateway {
     /// Starts everything: actors, catalog, then the listener. Must run inside an `actix` system.
     ///
     /// # Errors
-    /// A sentence, where the port is taken, the data directory cannot be read, or a certificate is wrong.
+    /// A sentence, where the port is taken, the store cannot be opened, or a certificate is wrong.
     pub async fn start(settings: Settings, options: Options) -> Result<Self, String> {
         let allowance = Allowance::of(descriptors::raise());
         let server_settings = settings.server.clone();
         let metrics = Metrics::new().map_err(|e| e.to_string())?;
         let actors = Actors::start();
         let drain = Arc::new(Drain::default());
-        let keys = Arc::new(ArcSwap::from_pointee(key_table(&settings, &settings.server.data_dir)?));
+        let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
+        let data_dir = &settings.server.data_dir;
+        data_dir::try_out(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
+        let keys = KeyFeed::start(&settings, Arc::clone(&table), Arc::clone(&keys_health)).await?;
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
         let shared = Arc::new(HttpShared {
-            keys,
+            keys: table,
+            keys_health,
             models: ArcSwap::from_pointee(KnownModels::with(settings.models.clone())),
             metrics: Arc::clone(&metrics),
             relay: Arc::new(RelayShared {
@@ -94,7 +99,7 @@ impl Gateway {
         let server = serve(listeners, &shared, &transport, options.routes, &server_settings, allowance)
             .map_err(|e| e.to_string())?;
         let handle = server.handle();
-        let in_force = (settings.server.clone(), settings.log.clone());
+        let in_force = (settings.server.clone(), settings.log.clone(), settings.store.clone());
         let publisher = Rc::new(Publisher::new(actors.applier(), settings));
         publisher.publish().await?;
         actix_web::rt::spawn(server);
@@ -107,6 +112,7 @@ impl Gateway {
             transport,
             publisher,
             discovery,
+            keys,
             in_force,
             server: handle,
             drain_for: server_settings.drain,
@@ -153,16 +159,28 @@ impl Gateway {
     /// # Errors
     /// A sentence; the old settings stay in force.
     pub async fn apply(&self, settings: Settings) -> Result<Vec<String>, String> {
-        let keys = key_table(&settings, &self.in_force.0.data_dir)?;
-        let differences = self
-            .publisher
-            .with_settings(|old| config::differences(old, &settings, (&self.in_force.0, &self.in_force.1)));
+        self.keys.declare(&settings.keys).await?;
+        let (server, log, store) = &self.in_force;
+        let differences =
+            self.publisher.with_settings(|old| config::differences(old, &settings, (server, log, store)));
         let models = KnownModels::with(settings.models.clone());
         self.publisher.apply(settings).await?;
-        self.shared.keys.store(Arc::new(keys));
         self.shared.models.store(Arc::new(models));
         self.transport.ask_to_evict();
         Ok(differences)
+    }
+
+    /// Whether no key opens anything.
+    pub fn has_no_key(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Makes a key that opens at once, and gives its secret, which is not kept.
+    ///
+    /// # Errors
+    /// A sentence, where the store is away or refuses.
+    pub async fn make_key(&self, name: &str) -> Result<String, String> {
+        self.keys.make(name).await
     }
 
     /// Stops in order: not ready; listener closed; streams drained; what is left told and cut; actors.
@@ -235,9 +253,4 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
         _ => "",
     };
     format!("cannot listen on {address}: {error}{helps}")
-}
-
-fn key_table(settings: &Settings, data_dir: &Path) -> Result<KeyTable, String> {
-    let stored = KeyFile::load(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
-    Ok(KeyTable::build(&settings.keys, &stored))
 }

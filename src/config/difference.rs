@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, s
 
 use penstock_actors::domain::{Catalog, ChannelSpec, Served, TransportKind};
 
-use super::{Log, LogFormat, Rotation, Server, Settings, Tls};
+use super::{Log, LogFormat, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
 
 /// A line for each thing that differs; empty where nothing does. `in_force` is what a reload cannot change.
-pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log)) -> Vec<String> {
+pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &Store)) -> Vec<String> {
     let mut lines = catalog(&old.catalog, &new.catalog);
     lines.extend(keys(&old.keys, &new.keys));
     if old.models != new.models {
@@ -22,6 +22,9 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log)) ->
         lines.push(format!("discover.refresh: {} -> {}", said(&old), said(&new)));
     }
     lines.extend(restart(in_force.0, &new.server, in_force.1, &new.log));
+    if *in_force.2 != new.store {
+        lines.push("store: changed; in force after a restart".to_owned());
+    }
     lines
 }
 

@@ -50,6 +50,9 @@ pub(super) enum Act {
     IncludeUsage,
     RootToken,
     OneLogFile,
+    SqlDsn,
+    LogSqlDsn,
+    SqlitePath,
 }
 
 /// What One API's variables come to.
@@ -161,6 +164,12 @@ impl Compatible {
             }
             Act::IncludeUsage => drop(switch(value).ok_or("must be true or false")?),
             Act::RootToken => self.root_token = Some(value.to_owned()),
+            Act::SqlDsn => self.set("store.url", value, name),
+            Act::LogSqlDsn => self.set("store.log_url", value, name),
+            Act::SqlitePath if self.layers.iter().any(|l| l.setting == "store.url") => {
+                return Ok(Effect::Unused("has no effect: SQL_DSN names the database".into()));
+            }
+            Act::SqlitePath => self.set("store.url", &format!("sqlite:{value}"), name),
             Act::OneLogFile => {
                 if switch(value).ok_or("must be true or false")? {
                     self.set("log.rotation", "never", name);

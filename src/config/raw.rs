@@ -19,6 +19,7 @@ pub(super) struct File {
     pub(super) server: Server,
     pub(super) tls: Option<Tls>,
     pub(super) log: Log,
+    pub(super) store: Store,
     pub(super) mock: Mock,
     pub(super) defaults: Defaults,
     pub(super) discover: Discover,
@@ -65,6 +66,14 @@ pub(super) struct Log {
     pub(super) format: LogFormat,
     pub(super) dir: Option<PathBuf>,
     pub(super) rotation: Rotation,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    pub(super) url: Option<String>,
+    pub(super) log_url: Option<String>,
+    pub(super) max_staleness: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]

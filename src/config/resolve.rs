@@ -82,6 +82,7 @@ pub(super) fn resolve(
     let file = checked.file;
     let server = resolver.server(file.server, file.tls, compatible.port, compatible.host, &source.overrides);
     let log = resolver.log(file.log);
+    let store = resolver.store(&file.store);
     let mut channels = file.channels;
     resolver.add_made(&mut channels, &file.discover.local, checked.incomplete);
     let (catalog, discovered) = resolver.catalog(channels, &file.defaults, file.aliases);
@@ -96,6 +97,7 @@ pub(super) fn resolve(
     Ok(Settings {
         server,
         log,
+        store,
         mock: file.mock.enabled.unwrap_or(catalog.channels.is_empty()),
         catalog,
         discover: Discover { channels: discovered, refresh },

@@ -362,7 +362,7 @@ fn differences_name_what_changed_and_hide_secrets() {
     let new = CHANNEL.replace("\"k\"", "\"other\"").replace("[\"m\"]", "[\"n\"]\nconcurrency = 4");
     let new = format!("[server]\nmax_body = \"2MiB\"\n{new}[channel.timeouts]\nidle = \"90s\"\n{}", key("b"));
     let new = check(&format!("{new}[aliases]\ny = \"n\"\n")).expect("valid");
-    let said = |old: &Settings, new: &Settings| differences(old, new, (&old.server, &old.log));
+    let said = |old: &Settings, new: &Settings| differences(old, new, (&old.server, &old.log, &old.store));
     assert_eq!(
         said(&old, &new),
         [

@@ -114,7 +114,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
 
 fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure> {
     let secret = auth::secret(request)?;
-    admit::caller(&worker.shared.keys.load(), &secret)
+    admit::caller(&worker.shared.keys.load(), &secret, now_ms())
 }
 
 /// Admits a call and has it relayed.
@@ -202,7 +202,16 @@ fn ready(worker: &Worker) -> HttpResponse {
         return HttpResponse::ServiceUnavailable().json(serde_json::json!({ "status": "draining" }));
     }
     let table = worker.relay.table();
-    HttpResponse::Ok().json(serde_json::json!({ "status": "ready", "revision": table.revision }))
+    // Without the store, known keys go on: that is no reason to be taken out of service.
+    let (reached, age_ms) = worker.shared.keys_health.look(now_ms());
+    let keys = serde_json::json!({ "store": if reached { "reached" } else { "away" }, "age_ms": age_ms });
+    HttpResponse::Ok()
+        .json(serde_json::json!({ "status": "ready", "revision": table.revision, "keys": keys }))
+}
+
+/// The wall clock, in milliseconds since 1970.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 /// What a proxy adds to the requests it passes on.

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -19,6 +19,8 @@ use crate::{
 pub struct HttpShared {
     /// Keys in force.
     pub keys: Arc<ArcSwap<KeyTable>>,
+    /// How fresh they are.
+    pub keys_health: Arc<KeysHealth>,
     /// What is known of models.
     pub models: ArcSwap<KnownModels>,
     /// Where things are counted.
@@ -45,6 +47,42 @@ impl Worker {
     /// Puts a worker's parts together.
     pub fn new(shared: Arc<HttpShared>, relay: Relay) -> Self {
         Self { shared, relay }
+    }
+}
+
+/// How fresh the keys in force are: readiness shows it.
+#[derive(Debug, Default)]
+pub struct KeysHealth {
+    confirmed_ms: AtomicI64,
+    is_missed: AtomicBool,
+}
+
+impl KeysHealth {
+    /// The store has confirmed the keys at this moment, in milliseconds since 1970.
+    pub fn confirmed(&self, at_ms: i64) {
+        self.confirmed_ms.store(at_ms, Ordering::Relaxed);
+    }
+
+    /// The keys are those that the store confirmed long ago, and it is away.
+    pub fn lost(&self, confirmed_ms: i64) {
+        self.confirmed(confirmed_ms);
+        self.is_missed.store(true, Ordering::Relaxed);
+    }
+
+    /// The store answers.
+    pub fn reached(&self) {
+        self.is_missed.store(false, Ordering::Relaxed);
+    }
+
+    /// The store did not answer; whether that is news.
+    pub fn missed(&self) -> bool {
+        !self.is_missed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the store answers, and for how many milliseconds the keys are unconfirmed.
+    pub(super) fn look(&self, now_ms: i64) -> (bool, i64) {
+        let age = now_ms.saturating_sub(self.confirmed_ms.load(Ordering::Relaxed)).max(0);
+        (!self.is_missed.load(Ordering::Relaxed), age)
     }
 }
 

@@ -23,24 +23,28 @@ pub struct Admitted {
 /// Keys may hold dashes themselves, so the key is looked up whole before it is split at its last dash.
 ///
 /// # Errors
-/// 401 where there is no such key, 403 where it may not pin.
-pub fn caller(keys: &KeyTable, secret: &str) -> Result<Admitted, Failure> {
+/// 401 where there is no such key or it has ended, 403 where it may not pin.
+pub fn caller(keys: &KeyTable, secret: &str, now_ms: i64) -> Result<Admitted, Failure> {
     if secret.len() > 512 || !secret.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(unauthorized("The API key is malformed."));
     }
+    let live = |caller: &Arc<Caller>| match caller.is_expired(now_ms) {
+        true => Err(expired()),
+        false => Ok(Arc::clone(caller)),
+    };
     if let Some(caller) = keys.find(secret) {
-        return Ok(Admitted { caller: Arc::clone(caller), pin: None });
+        return Ok(Admitted { caller: live(caller)?, pin: None });
     }
     let invalid = || unauthorized("The API key is not valid.");
     let (key, number) = secret.rsplit_once('-').ok_or_else(invalid)?;
-    let caller = keys.find(key).ok_or_else(invalid)?;
+    let caller = live(keys.find(key).ok_or_else(invalid)?)?;
     if !caller.may_pin {
         return Err(forbidden("pin_not_allowed", "This API key may not name a channel."));
     }
     let pin = number.parse().map_err(|_| {
         Failure::invalid_request("invalid_channel_id", None, "The channel named in the key is not a number.")
     })?;
-    Ok(Admitted { caller: Arc::clone(caller), pin: Some(Pinned(pin)) })
+    Ok(Admitted { caller, pin: Some(Pinned(pin)) })
 }
 
 /// Checks the key's own list of models; an alias may stand for the model it names.
@@ -59,6 +63,13 @@ pub fn unauthorized(message: &str) -> Failure {
     let mut failure = Failure::invalid_request("invalid_api_key", None, message);
     failure.status = 401;
     failure.kind = "authentication_error".to_owned();
+    failure
+}
+
+/// 401: a key that opened once.
+fn expired() -> Failure {
+    let mut failure = unauthorized("The API key has expired.");
+    failure.code = "api_key_expired".to_owned();
     failure
 }
 
@@ -106,20 +117,37 @@ pub fn model_not_found(model: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api_key::{KeyFile, KeySpec, digest};
+    use penstock_actors::domain::{AccountChain, KeyId};
+
+    use crate::api_key::digest;
 
     fn keys() -> KeyTable {
-        let key = |name: &str, secret: &str, may_pin: bool| KeySpec {
-            name: name.to_owned(),
-            digest: digest(secret),
-            group: "default".to_owned(),
-            models: (!may_pin).then(|| vec!["m".to_owned()]),
-            may_pin,
-            may_see_routing: false,
+        let key = |name: &str, secret: &str, may_pin: bool, expires_ms| {
+            let caller = Caller {
+                id: KeyId(1),
+                key: name.to_owned(),
+                accounts: AccountChain(Vec::new()),
+                group: "default".into(),
+                models: (!may_pin).then(|| vec!["m".to_owned()]),
+                may_pin,
+                may_see_routing: false,
+                expires_ms,
+            };
+            (digest(secret), caller)
         };
-        let declared =
-            [key("plain", "sk-plainplainplainplain", false), key("uuid", "0193-aaaa-bbbb-7", true)];
-        KeyTable::build(&declared, &KeyFile::default())
+        KeyTable::default().next([
+            key("plain", "sk-plainplainplainplain", false, None),
+            key("uuid", "0193-aaaa-bbbb-7", true, Some(1_000)),
+        ])
+    }
+
+    #[test]
+    fn a_key_that_has_ended_is_told_so() {
+        for secret in ["0193-aaaa-bbbb-7", "sk-0193-aaaa-bbbb-7-42"] {
+            assert!(caller(&keys(), secret, 999).is_ok());
+            let refused = caller(&keys(), secret, 1_000).map(|_| ()).map_err(|f| (f.status, f.code));
+            assert_eq!(refused, Err((401, "api_key_expired".to_owned())));
+        }
     }
 
     #[test]
@@ -142,7 +170,7 @@ mod tests {
             ("sk-plain plain", Err((401, "invalid_api_key"))),
             ("sk-pl\u{e4}in", Err((401, "invalid_api_key"))),
         ] {
-            let got = caller(&keys(), secret)
+            let got = caller(&keys(), secret, 0)
                 .map(|a| (a.caller.key.clone(), a.pin.map(|p| p.0)))
                 .map_err(|f| (f.status, f.code));
             let wanted = found.map(|(k, p)| (k.to_owned(), p)).map_err(|(s, c)| (s, c.to_owned()));
@@ -152,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_keys_own_list_rules_over_names_and_aliases() {
-        let plain = caller(&keys(), "plainplainplainplain").expect("known").caller;
+        let plain = caller(&keys(), "plainplainplainplain", 0).expect("known").caller;
         assert!(may_use(&plain, "m", "m").is_ok());
         assert!(may_use(&plain, "alias", "m").is_ok());
         assert_eq!(may_use(&plain, "x", "y").map_err(|f| f.status), Err(403));

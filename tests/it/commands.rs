@@ -1,8 +1,12 @@
 //! The program's commands: what they refuse, and in what words.
 
+use std::time::{Duration, Instant};
+
 use super::support::{
-    Process, Upstream,
+    Client, Process, SOON, TestApp, Upstream,
+    database::Database,
     process::{program, run},
+    relayed::{Mode, Relayed},
     upstream::After,
 };
 
@@ -86,6 +90,15 @@ fn a_start_that_cannot_be_says_why() {
     }
 }
 
+/// Asks until the answer has this status, for no longer than a change may take to be in force.
+async fn becomes(client: &Client, status: u16, what: &str) {
+    let deadline = Instant::now() + SOON;
+    while client.get("/v1/models").await.status != status {
+        assert!(Instant::now() < deadline, "{what}: never {status}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
 async fn health_tells_whether_a_server_is_alive() {
     let mut process = Process::start("");
@@ -116,48 +129,68 @@ async fn health_tells_whether_a_server_is_alive() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_made_opens_after_a_hangup() {
+async fn keys_are_made_renewed_and_ended_while_calls_run() {
     let process = Process::start("");
-    let output = run(&process.dir(), &["key", "create", "--name", "made"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let key = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-    let client = process.client().with_key(&key);
-    assert_eq!(client.get("/v1/models").await.status, 401);
-    process.hang_up("settings read again");
-    assert_eq!(client.get("/v1/models").await.status, 200);
-    assert!(!process.log().contains(&key), "never said");
-    std::fs::write(process.dir().join("data/keys.json"), "{").unwrap();
-    process.hang_up("were not applied");
-    assert_eq!(client.get("/v1/models").await.status, 200, "a damaged file changes nothing");
+    let key = |args: &[&str]| {
+        let output = run(&process.dir(), &[&["key"], args].concat());
+        assert!(output.status.success(), "{args:?} {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let first = key(&["create", "--name", "made", "--quota", "1.5", "--models", "m,n"]);
+    let client = process.client();
+    becomes(&client.clone().with_key(&first), 200, "made").await;
+    assert_eq!(key(&["top-up", "made", "-0.25"]), "the balance of \"made\" is 1.250000000 USD");
+    let second = key(&["rotate", "made"]);
+    becomes(&client.clone().with_key(&second), 200, "the new secret").await;
+    becomes(&client.clone().with_key(&first), 401, "the old secret").await;
+    let listed = key(&["list"]);
+    let line = listed.lines().find(|l| l.contains(" made ")).unwrap();
+    assert!(line.contains(&second[3..11]) && line.contains("1.250000000"), "{listed}");
+    assert!(!listed.contains(&second[3..]), "never the whole secret");
+    key(&["revoke", "made"]);
+    becomes(&client.clone().with_key(&second), 401, "revoked").await;
+    let short = key(&["create", "--name", "short", "--expires-in", "1ms"]);
+    let answer = client.with_key(&short);
+    let deadline = Instant::now() + SOON;
+    while answer.get("/v1/models").await.error_code() != "api_key_expired" {
+        assert!(Instant::now() < deadline, "it never expires");
+    }
+    assert!([first, second, short].iter().all(|key| !process.log().contains(key)), "never said");
     assert!(std::path::Path::new(program()).is_file());
 }
 
-#[test]
-fn a_full_data_directory_is_told_before_a_key_is_lost() {
+#[tokio::test]
+async fn keys_made_before_there_was_a_store_are_taken_over() {
     let dir = tempfile::tempdir().unwrap();
-    let full = dir.path().join("full");
-    std::fs::create_dir(&full).unwrap();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=8k", "tmpfs"])
-        .arg(&full)
-        .output();
-    if !mounted.is_ok_and(|output| output.status.success()) {
-        eprintln!("not tried: this user may mount nothing");
-        return;
-    }
-    let _ = std::fs::write(full.join("filler"), vec![0; 64 << 10]);
-    let output = run(dir.path(), &["serve", "--listen", "127.0.0.1:0", "--data-dir", "full"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    let unmounted = std::process::Command::new("umount").arg(&full).status();
-    assert!(unmounted.unwrap().success());
-    assert!(!output.status.success() && said.contains("make room"), "{said}");
+    std::fs::create_dir(dir.path().join("data")).unwrap();
+    let sha256 = penstock::api_key::hex(&penstock::api_key::digest("sk-of-old-0123456789"));
+    let file = dir.path().join("data/keys.json");
+    std::fs::write(&file, format!(r#"{{"keys":[{{"name":"old","sha256":"{sha256}"}}]}}"#)).unwrap();
+    let output = run(dir.path(), &["key", "list"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains(" old "), "{output:?}");
+    assert!(!file.exists() && file.with_extension("json.imported").exists());
 }
 
-#[test]
-fn documents_are_printed() {
-    let dir = tempfile::tempdir().unwrap();
-    for (document, words) in [("config", "max_bytes_in_flight"), ("one-api", "`SQL_DSN`")] {
-        let output = run(dir.path(), &["docs", document]);
-        assert!(String::from_utf8_lossy(&output.stdout).contains(words), "{output:?}");
+#[tokio::test]
+async fn a_start_without_the_database_goes_by_the_last_good_snapshot() {
+    let database = Database::postgres().await;
+    let relayed = Relayed::to(&database.url);
+    let settings = format!("[store]\nurl = \"{}\"\n", relayed.url);
+    let mut app = TestApp::start(&settings);
+    assert_eq!(app.client().get("/v1/models").await.status, 200);
+    let dir = app.dir();
+    app.stop().join().unwrap();
+    relayed.set(Mode::Cut);
+    // The same data directory, and no database.
+    let app = TestApp::start_in(dir, &settings);
+    assert_eq!(app.client().get("/v1/models").await.status, 200);
+    let ready: serde_json::Value =
+        serde_json::from_str(&app.client().get("/health/ready").await.body).unwrap();
+    assert_eq!((&ready["status"], &ready["keys"]["store"]), (&"ready".into(), &"away".into()), "{ready}");
+    relayed.set(Mode::Pass);
+    let deadline = Instant::now() + 3 * SOON;
+    while !app.client().get("/health/ready").await.body.contains("reached") {
+        assert!(Instant::now() < deadline, "the database is not found again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

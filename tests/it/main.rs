@@ -22,6 +22,7 @@ mod providers;
 mod reload;
 mod shutdown;
 mod slow_readers;
+mod store;
 mod support;
 mod tls_listener;
 mod upstream_answers;

@@ -4,8 +4,11 @@
 
 pub mod app;
 pub mod client;
+pub mod database;
 pub mod fault;
 pub mod process;
+pub mod relayed;
+pub mod settled;
 pub mod upstream;
 
 pub use app::TestApp;

@@ -22,11 +22,14 @@ pub struct Usage {
 impl Usage {
     /// All prompt tokens, however they were served.
     pub fn prompt(&self) -> u64 {
-        self.input + self.cached_read + self.cache_write_5m + self.cache_write_1h
+        self.input
+            .saturating_add(self.cached_read)
+            .saturating_add(self.cache_write_5m)
+            .saturating_add(self.cache_write_1h)
     }
 
     /// All generated tokens, seen or not.
     pub fn completion(&self) -> u64 {
-        self.output + self.reasoning
+        self.output.saturating_add(self.reasoning)
     }
 }

@@ -15,8 +15,7 @@ const fn secret(name: &'static str, does: Does) -> Name {
     Name { name, secrecy: Secret, does }
 }
 
-const DATABASE: Does =
-    Awaits("the database is not built; keys made by `penstock key create` are in the data directory");
+const DATABASE: Does = Needless("the pool and the statements of the database take care of themselves");
 const NODES: Does = Awaits("several nodes and Redis are not built");
 const CONSOLE: Does = Awaits("the console and its management API are not built");
 const PROBES: Does = Awaits("tests of channels by the clock are not built");
@@ -59,9 +58,12 @@ pub(in crate::config) const NAMES: &[Name] = &[
     ),
     plain("TZ", Awaits("nothing depends on the time zone; times of the log are UTC")),
     plain("DEBUG_SQL", DATABASE),
-    secret("SQL_DSN", DATABASE),
-    secret("LOG_SQL_DSN", DATABASE),
-    plain("SQLITE_PATH", DATABASE),
+    secret("SQL_DSN", Honoured(Act::SqlDsn, "is store.url; empty for SQLite")),
+    secret("LOG_SQL_DSN", Honoured(Act::LogSqlDsn, "is store.log_url")),
+    plain(
+        "SQLITE_PATH",
+        Honoured(Act::SqlitePath, "the file of SQLite (store.url), where SQL_DSN is not set"),
+    ),
     plain("SQLITE_BUSY_TIMEOUT", DATABASE),
     plain("SQL_MAX_IDLE_CONNS", DATABASE),
     plain("SQL_MAX_OPEN_CONNS", DATABASE),
@@ -97,7 +99,7 @@ pub(in crate::config) const NAMES: &[Name] = &[
     plain("TIKTOKEN_CACHE_DIR", TOKENS),
     plain("DATA_GYM_CACHE_DIR", TOKENS),
     // The fork's.
-    secret("CRYPTO_SECRET", DATABASE),
+    secret("CRYPTO_SECRET", Awaits("channels are in the settings file; nothing in the database is sealed")),
     plain("STREAMING_TIMEOUT", Replaced("set defaults.timeouts.idle")),
     plain("MAX_REQUEST_BODY_MB", Replaced("set server.max_body")),
     plain("STREAM_SCANNER_MAX_BUFFER_MB", Replaced("set server.max_event")),

@@ -104,6 +104,33 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "store",
+        form: Table,
+        about: "",
+        settings: &[
+            set(
+                "url",
+                Text,
+                Default("\"\""),
+                "Empty for a SQLite file in data_dir, or a database: postgres://user:password@host/name?sslmode=verify-full,\n\
+                 mysql://user:password@host/name, user:password@tcp(host:3306)/name?tls=true, sqlite:path. It may be\n\
+                 \"env:NAME\" or \"file:PATH\". The database is brought to the schema of this program at start.",
+            ),
+            set(
+                "log_url",
+                Text,
+                Default("\"\""),
+                "The same for the request log; empty for the same database.",
+            ),
+            set(
+                "max_staleness",
+                Text,
+                Default("\"24h\""),
+                "While the database is away, the keys it confirmed last go on, for as long as this; then none opens.",
+            ),
+        ],
+    },
+    Section {
         name: "mock",
         form: Table,
         about: "",

@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
+use penstock_actors::domain::Credential;
+
 use super::Resolver;
-use crate::config::{Log, Notice, Overrides, Place, Server, Tls, problem::At, raw, units::Span};
+use crate::config::{Log, Notice, Overrides, Place, Server, Store, Tls, problem::At, raw, units::Span};
 
 const DEFAULT_PORT: u16 = 3000;
 const DEFAULT_TLS_PORT: u16 = 3443;
@@ -128,6 +130,21 @@ impl Resolver<'_> {
             dir: raw.dir,
             rotation: raw.rotation,
         }
+    }
+
+    pub(super) fn store(&mut self, raw: &raw::Store) -> Store {
+        let mut address = |key: &str, written: &Option<String>| {
+            let at = At::Setting(format!("store.{key}"));
+            let written = written.as_deref().filter(|w| !w.trim().is_empty())?;
+            self.secret(&at, written).map(Credential::new)
+        };
+        let (url, log_url) = (address("url", &raw.url), address("log_url", &raw.log_url));
+        let max_staleness = raw.max_staleness.map_or(Duration::from_secs(24 * 3600), |s| s.0);
+        if max_staleness.is_zero() || max_staleness > LONGEST_DURATION {
+            let at = At::Setting("store.max_staleness".into());
+            self.refuse(&at, "must be more than 0 and at most 30 days");
+        }
+        Store { url, log_url, max_staleness }
     }
 
     pub(super) fn refresh(&mut self, raw: Option<Span>) -> Duration {

@@ -29,7 +29,7 @@ pub struct TestApp {
     table: TableHandle,
     jobs: Option<tokio::sync::mpsc::UnboundedSender<Job>>,
     thread: Option<JoinHandle<()>>,
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
     /// Set by tests that stop the gateway themselves or leave work behind on purpose.
     unchecked: bool,
     forgiving: bool,
@@ -43,7 +43,19 @@ impl TestApp {
 
     /// Starts a gateway with options, which are made in its own thread.
     pub fn start_with(settings: &str, options: impl FnOnce() -> Options + Send + 'static) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_where(Arc::new(tempfile::tempdir().unwrap()), settings, options)
+    }
+
+    /// Starts a gateway in the folder of another one.
+    pub fn start_in(dir: Arc<tempfile::TempDir>, settings: &str) -> Self {
+        Self::start_where(dir, settings, Options::default)
+    }
+
+    fn start_where(
+        dir: Arc<tempfile::TempDir>,
+        settings: &str,
+        options: impl FnOnce() -> Options + Send + 'static,
+    ) -> Self {
         let source = write(&dir, settings);
         let (tell, told) = mpsc::channel();
         let (jobs, mut queue) = tokio::sync::mpsc::unbounded_channel::<Job>();
@@ -70,6 +82,11 @@ impl TestApp {
             unchecked: false,
             forgiving: false,
         }
+    }
+
+    /// The folder with its settings and data.
+    pub fn dir(&self) -> Arc<tempfile::TempDir> {
+        self.dir.clone()
     }
 
     /// A client with the test key.
