@@ -3,6 +3,7 @@
 //! Unknown keys are refused with their place, contradictions with the key's name; an invalid file
 //! changes nothing.
 
+mod proxy;
 mod raw;
 mod resolve;
 mod secret;
@@ -209,7 +210,7 @@ fn changed_fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
             fields.push(concat!(stringify!($field), " changed").to_owned());
         })* };
     }
-    name_only!(credential, headers, models);
+    name_only!(credential, headers, models, proxy);
     fields.join(", ")
 }
 

@@ -6,8 +6,8 @@ pub mod outcome;
 pub mod usage;
 
 pub use catalog::{
-    Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Served, Timeouts,
-    TransportKind,
+    Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Proxy, ProxyKind,
+    ProxyLogin, Served, Timeouts, TransportKind,
 };
 pub use endpoint::Endpoint;
 pub use outcome::{Fault, Outcome};

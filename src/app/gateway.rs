@@ -192,6 +192,7 @@ impl Gateway {
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
+            proxy: None,
         })
     }
 

@@ -77,6 +77,7 @@ pub(super) struct Channel {
     pub(super) pool: Pool,
     #[serde(default)]
     pub(super) transport: Transport,
+    pub(super) proxy: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -12,7 +12,7 @@ use penstock_actors::domain::{
     Catalog, ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts, TransportKind,
 };
 
-use super::{ConfigError, Log, Overrides, Server, Settings, raw, secret, units::Span};
+use super::{ConfigError, Log, Overrides, Server, Settings, proxy, raw, secret, units::Span};
 use crate::api_key::{self, KeySpec};
 
 /// What is known of a provider when its channels are resolved.
@@ -179,6 +179,8 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
         header_allowed(header, &value).map_err(|problem| wrong("headers", problem))?;
         headers.push((header.as_str().into(), value.into()));
     }
+    let proxy = raw.proxy.as_deref().map_or(Ok(None), proxy::resolve);
+    let proxy = proxy.map_err(|problem| wrong("proxy", problem))?;
     let timeouts = timeouts(&raw.timeouts).map_err(|(field, problem)| wrong(field, problem))?;
     let pool = pool(&raw.pool).map_err(|(field, problem)| wrong(field, problem))?;
     if let Some(limit) = raw.concurrency
@@ -216,6 +218,7 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
             raw::Transport::Http1 => TransportKind::Http1,
             raw::Transport::Awc => TransportKind::Awc,
         },
+        proxy: proxy.map(Arc::new),
     })
 }
 

@@ -16,6 +16,7 @@ mod observing;
 mod panics;
 mod passing;
 mod paths;
+mod proxies;
 mod reload;
 mod shutdown;
 mod slow_readers;

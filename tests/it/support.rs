@@ -6,11 +6,13 @@ pub mod app;
 pub mod client;
 pub mod fault;
 pub mod process;
+pub mod proxy;
 pub mod upstream;
 
 pub use app::TestApp;
 pub use client::{Answer, Client, read_answer};
 pub use process::Process;
+pub use proxy::{ScriptedProxy, Way};
 pub use upstream::{Exchange, Upstream};
 
 use std::time::Duration;

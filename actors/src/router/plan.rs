@@ -145,6 +145,7 @@ mod tests {
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
+            proxy: None,
         }
     }
 
