@@ -2,11 +2,14 @@
 
 pub mod api_key;
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod conversation;
 pub mod dialect;
+pub mod docs;
 pub mod http;
+pub mod known_models;
 pub mod mock;
 pub mod provider;
 pub mod relay;

@@ -5,20 +5,24 @@ use std::{cell::RefCell, net::SocketAddr, path::Path, sync::Arc, time::Duration}
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::{
-    domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
+    domain::{Attached, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
     router::RouteTable,
     system::Actors,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{
+    certificate::{self, Certificate, Looked},
     descriptors::{self, Allowance},
-    listener::{listen, serve},
+    listener::{Listener, listen, serve},
 };
 use crate::{
     api_key::{KeyFile, KeyTable},
     config::{self, Settings},
     http::{Drain, HttpShared},
+    known_models::KnownModels,
     mock,
+    provider::{Registry, row},
     relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
@@ -36,6 +40,7 @@ pub struct Options {
 /// A gateway that serves.
 pub struct Gateway {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     actors: Actors,
     shared: Arc<HttpShared>,
     transport: Arc<SharedTransport>,
@@ -73,6 +78,7 @@ impl Gateway {
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
         let shared = Arc::new(HttpShared {
             keys,
+            models: ArcSwap::from_pointee(KnownModels::with(settings.models.clone())),
             metrics: Arc::clone(&metrics),
             relay: Arc::new(RelayShared {
                 table: Arc::clone(&actors.table),
@@ -87,14 +93,21 @@ impl Gateway {
             client_stall: server_settings.client_stall,
             drain,
         });
-        let listener = listen(server_settings.listen)
-            .map_err(|e| format!("cannot listen on {}: {e}", server_settings.listen))?;
-        let address = listener.local_addr().map_err(|e| e.to_string())?;
-        let server = serve(listener, &shared, &transport, options.routes, &server_settings, allowance)
+        let plain = bound(server_settings.listen)?;
+        let address = plain.local_addr().map_err(|e| e.to_string())?;
+        let mut listeners = vec![Listener { socket: plain, tls: None }];
+        let mut tls_address = None;
+        if let Some(tls) = &server_settings.tls {
+            let (socket, acceptor) = tls_listener(tls)?;
+            tls_address = Some(socket.local_addr().map_err(|e| e.to_string())?);
+            listeners.push(Listener { socket, tls: Some(acceptor) });
+        }
+        let server = serve(listeners, &shared, &transport, options.routes, &server_settings, allowance)
             .map_err(|e| e.to_string())?;
         let handle = server.handle();
         let gateway = Self {
             address,
+            tls_address,
             actors,
             shared,
             transport,
@@ -112,6 +125,11 @@ impl Gateway {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where clients connect under TLS, if anywhere.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// The route table in force.
@@ -141,6 +159,9 @@ impl Gateway {
             if old.keys != settings.keys {
                 lines.push("keys: changed".to_owned());
             }
+            if old.models != settings.models {
+                lines.push("models: changed".to_owned());
+            }
             if self.in_force.0 != settings.server || self.in_force.1 != settings.log {
                 lines.push("server, log: changed; in force after a restart".to_owned());
             }
@@ -148,6 +169,7 @@ impl Gateway {
         };
         self.publish(&settings).await?;
         self.shared.keys.store(Arc::new(keys));
+        self.shared.models.store(Arc::new(KnownModels::with(settings.models.clone())));
         self.transport.ask_to_evict();
         *self.settings.borrow_mut() = settings;
         Ok(differences)
@@ -178,8 +200,10 @@ impl Gateway {
         Ok(ChannelSpec {
             name: ChannelName(config::RESERVED.into()),
             id: None,
-            provider: "mock".into(),
+            provider: row::MOCK.into(),
+            row: Registry::builtin().row(row::MOCK).map(|r| Attached::new(Arc::clone(r))).unwrap_or_default(),
             base_url: base_url.into(),
+            params: Vec::new(),
             credential: Some(penstock_actors::domain::Credential::new("mock")),
             headers: Vec::new(),
             quirks: vec!["request-stream-usage".into()],
@@ -216,6 +240,35 @@ impl Gateway {
         actors.stop();
         tracing::info!("stopped");
     }
+}
+
+fn bound(address: SocketAddr) -> Result<std::net::TcpListener, String> {
+    listen(address).map_err(|e| format!("cannot listen on {address}: {e}"))
+}
+
+/// How often the certificate's files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Binds the TLS listener and has its certificate watched for as long as the process lives.
+fn tls_listener(settings: &config::Tls) -> Result<(std::net::TcpListener, TlsAcceptor), String> {
+    let settings = settings.clone();
+    let (mut certificate, validity) = Certificate::load(settings.clone()).map_err(|e| format!("tls: {e}"))?;
+    certificate::tell(validity, &settings);
+    let acceptor = TlsAcceptor::from(certificate.server_config().map_err(|e| e.to_string())?);
+    let socket = bound(settings.listen)?;
+    actix_web::rt::spawn(async move {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            match certificate.look(std::time::SystemTime::now()) {
+                Looked::Unchanged => {}
+                Looked::Replaced(validity) => certificate::tell(validity, &settings),
+                Looked::Refused(problem) => {
+                    tracing::error!(problem, "the new certificate cannot be used; the old one stays");
+                }
+            }
+        }
+    });
+    Ok((socket, acceptor))
 }
 
 /// Waits for a condition; false where it did not come about in time.

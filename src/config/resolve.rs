@@ -12,31 +12,13 @@ use penstock_actors::domain::{
     Catalog, ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts, TransportKind,
 };
 
-use super::{ConfigError, Log, Overrides, Server, Settings, proxy, raw, secret, units::Span};
+use super::{
+    ConfigError, Log, Overrides, Providers, Server, Settings, Tls, provider, proxy, raw, secret, units::Span,
+};
 use crate::api_key::{self, KeySpec};
 
-/// What is known of a provider when its channels are resolved.
-#[derive(Clone, Debug)]
-pub struct ProviderDefaults {
-    /// Used where the channel names none.
-    pub base_url: Option<&'static str>,
-    /// Whether the provider wants a credential.
-    pub needs_credential: bool,
-    /// The row's quirks, by name.
-    pub quirks: Vec<&'static str>,
-}
-
-/// Knows providers and quirks by name.
-pub trait Providers {
-    /// The provider's defaults; `None` where there is no such provider.
-    fn provider(&self, id: &str) -> Option<ProviderDefaults>;
-    /// Every provider's id, for error messages.
-    fn provider_ids(&self) -> Vec<&'static str>;
-    /// Every quirk's name.
-    fn quirk_names(&self) -> Vec<&'static str>;
-}
-
 const DEFAULT_PORT: u16 = 3000;
+const DEFAULT_TLS_PORT: u16 = 3443;
 /// The channel that `[mock]` switches.
 pub const RESERVED: &str = "penstock-mock";
 /// Longer durations are mistakes, and clocks overflow at some.
@@ -48,7 +30,7 @@ pub(super) fn resolve(
     overrides: &Overrides,
     providers: &dyn Providers,
 ) -> Result<Settings, ConfigError> {
-    let server = server(raw.server, overrides)?;
+    let server = server(raw.server, raw.tls, overrides)?;
     let log = Log {
         filter: raw.log.filter.unwrap_or_else(|| "info,actix_server=warn".to_owned()),
         format: raw.log.format,
@@ -69,7 +51,8 @@ pub(super) fn resolve(
     let mock = raw.mock.enabled.unwrap_or(channels.is_empty());
     let aliases = aliases(raw.aliases, &channels)?;
     let keys = keys(raw.keys)?;
-    Ok(Settings { server, log, mock, catalog: Catalog { revision: 0, channels, aliases }, keys })
+    let models = raw.models;
+    Ok(Settings { server, log, mock, catalog: Catalog { revision: 0, channels, aliases }, keys, models })
 }
 
 fn at(index: usize, name: &str, field: &str) -> String {
@@ -79,7 +62,7 @@ fn at(index: usize, name: &str, field: &str) -> String {
     }
 }
 
-fn server(raw: raw::Server, overrides: &Overrides) -> Result<Server, ConfigError> {
+fn server(raw: raw::Server, tls: Option<raw::Tls>, overrides: &Overrides) -> Result<Server, ConfigError> {
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT);
     let server = Server {
         listen: overrides.listen.or(raw.listen).unwrap_or(any),
@@ -93,6 +76,11 @@ fn server(raw: raw::Server, overrides: &Overrides) -> Result<Server, ConfigError
         max_event: raw.max_event.map_or(16 << 20, |s| s.0 as usize),
         client_stall: raw.client_stall.map_or(Duration::from_secs(300), |s| s.0),
         drain: raw.drain.map_or(Duration::from_secs(30), |s| s.0),
+        tls: tls.map(|tls| Tls {
+            listen: tls.listen.unwrap_or(SocketAddr::new(any.ip(), DEFAULT_TLS_PORT)),
+            certificate: tls.certificate,
+            key: tls.key,
+        }),
     };
     let positive = [
         ("workers", server.workers as u64),
@@ -109,6 +97,9 @@ fn server(raw: raw::Server, overrides: &Overrides) -> Result<Server, ConfigError
     }
     if server.workers > 1024 {
         return Err(ConfigError::invalid("server.workers", "must be at most 1024"));
+    }
+    if server.tls.as_ref().is_some_and(|tls| tls.listen == server.listen && tls.listen.port() != 0) {
+        return Err(ConfigError::invalid("tls.listen", "is server.listen; each needs an address of its own"));
     }
     if server.max_bytes_in_flight < server.max_body {
         let problem = "is less than server.max_body, so the largest body could never be taken";
@@ -127,15 +118,9 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
     if !is_name(&raw.name) {
         return bad("name", "must be 1 to 64 letters, digits, dots, dashes or underscores".into());
     }
-    let Some(provider) = providers.provider(&raw.provider) else {
-        let known = providers.provider_ids().join(", ");
-        return bad("provider", format!("there is no provider \"{}\"; known are {known}", raw.provider));
-    };
-    let base_url = match (raw.base_url.as_deref(), provider.base_url) {
-        (Some(written), _) => base_url(written).map_err(|problem| wrong("base_url", problem))?,
-        (None, Some(default)) => default.to_owned(),
-        (None, None) => return bad("base_url", format!("provider {} needs one", raw.provider)),
-    };
+    let provider = providers.provider(&raw.provider).map_err(|problem| wrong("provider", problem))?;
+    let provider::Place { base_url, params } =
+        provider::place(&raw, &provider, providers).map_err(|(field, problem)| wrong(field, problem))?;
     let credential = match raw.credential.as_deref().map(secret::resolve) {
         Some(Ok(secret)) => Some(Credential::new(secret)),
         Some(Err(problem)) => return bad("credential", problem),
@@ -144,14 +129,11 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
         }
         None => None,
     };
-    let quirk_names = providers.quirk_names();
-    for quirk in raw.quirks.iter().flatten() {
-        if !quirk_names.contains(&quirk.as_str()) {
-            return bad(
-                "quirks",
-                format!("there is no quirk \"{quirk}\"; known are {}", quirk_names.join(", ")),
-            );
-        }
+    if credential.is_some() && provider.takes_no_credential {
+        return bad("credential", format!("provider {} takes none", raw.provider));
+    }
+    if let Some(written) = &raw.quirks {
+        providers.check_quirks(written).map_err(|problem| wrong("quirks", problem))?;
     }
     if raw.models.is_empty() {
         return bad("models", "a channel must serve at least one model".into());
@@ -166,7 +148,7 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
     if let Some((model, _)) = raw.mapping.iter().find(|(_, upstream)| !is_model(upstream)) {
         return bad("mapping", format!("\"{model}\" is mapped to no name"));
     }
-    let groups = raw.groups.unwrap_or_else(|| vec![DEFAULT_GROUP.to_owned()]);
+    let groups = raw.groups.clone().unwrap_or_else(|| vec![DEFAULT_GROUP.to_owned()]);
     if groups.is_empty() || groups.iter().any(|g| !is_name(g)) {
         return bad("groups", "must be names; a channel without a group serves nobody".into());
     }
@@ -181,6 +163,7 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
     }
     let proxy = raw.proxy.as_deref().map_or(Ok(None), proxy::resolve);
     let proxy = proxy.map_err(|problem| wrong("proxy", problem))?;
+    provider::account_headers(&raw, &provider, &mut headers).map_err(|(field, p)| wrong(field, p))?;
     let timeouts = timeouts(&raw.timeouts).map_err(|(field, problem)| wrong(field, problem))?;
     let pool = pool(&raw.pool).map_err(|(field, problem)| wrong(field, problem))?;
     if let Some(limit) = raw.concurrency
@@ -203,7 +186,9 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
         name: ChannelName(raw.name.into()),
         id: raw.id,
         provider: raw.provider.into(),
+        row: provider.row,
         base_url: base_url.into(),
+        params,
         credential,
         headers,
         quirks,
@@ -222,7 +207,7 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
     })
 }
 
-type FieldProblem = (&'static str, String);
+pub(super) type FieldProblem = (&'static str, String);
 
 fn timeouts(raw: &raw::Timeouts) -> Result<Timeouts, FieldProblem> {
     let default = Timeouts::default();
@@ -266,22 +251,7 @@ fn pool(raw: &raw::Pool) -> Result<PoolSettings, FieldProblem> {
     }
 }
 
-/// Checks an upstream address and drops a trailing slash and `/v1`, which adapters add themselves.
-fn base_url(written: &str) -> Result<String, String> {
-    let uri: http::Uri = written.parse().map_err(|e| format!("\"{written}\" is no address: {e}"))?;
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => {}
-        (Some("http" | "https"), Some(_)) => return Err("must not hold a user name".into()),
-        _ => return Err(format!("\"{written}\" must start with http:// or https:// and name a host")),
-    }
-    if uri.query().is_some() || written.contains('#') {
-        return Err("must not hold a query or a fragment".into());
-    }
-    let plain = written.trim_end_matches('/');
-    Ok(plain.strip_suffix("/v1").unwrap_or(plain).trim_end_matches('/').to_owned())
-}
-
-fn header_allowed(name: &str, value: &str) -> Result<(), String> {
+pub(super) fn header_allowed(name: &str, value: &str) -> Result<(), String> {
     const OURS: [&str; 6] =
         ["host", "content-length", "transfer-encoding", "connection", "content-type", "expect"];
     if http::header::HeaderName::from_bytes(name.as_bytes()).is_err() {

@@ -3,6 +3,7 @@
 
 mod anthropic;
 mod awc;
+mod bench;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
 mod bodies;
@@ -16,11 +17,13 @@ mod observing;
 mod panics;
 mod passing;
 mod paths;
+mod providers;
 mod proxies;
 mod reload;
 mod shutdown;
 mod slow_readers;
 mod support;
+mod tls_listener;
 mod upstream_answers;
 mod upstream_connections;
 mod upstream_cuts;
