@@ -141,8 +141,8 @@ fn table(channels: usize) -> RouteTable {
     };
     let channels: String = (0..channels).map(channel).collect();
     std::fs::write(&file, format!("{channels}[aliases]\nalias = \"m\"\n")).unwrap();
-    let overrides = Overrides { listen: None, data_dir: Some(dir.path().join("data")) };
-    let catalog = app::load(&Source { file: Some(file), overrides }).unwrap().catalog;
+    let overrides = Overrides { data_dir: Some(dir.path().join("data")), ..Overrides::default() };
+    let catalog = app::load(&Source { file: Some(file), overrides, ..Source::default() }).unwrap().catalog;
     let cells: HashMap<_, _> = catalog
         .channels
         .iter()

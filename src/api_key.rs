@@ -197,7 +197,8 @@ impl KeyFile {
     }
 }
 
-fn path(data_dir: &Path) -> PathBuf {
+/// Where the keys of a data directory are.
+pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("keys.json")
 }
 

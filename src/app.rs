@@ -1,57 +1,34 @@
 //! The composition root: the only place that knows everyone. It starts, reloads and stops in a written order.
 
 mod certificate;
+mod data_dir;
 mod descriptors;
+mod discovery;
 mod gateway;
 mod health;
 mod listener;
 mod log;
 mod providers;
+mod publisher;
+mod watch;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
 pub use gateway::{Gateway, Options};
 pub use health::health;
 
+use self::watch::{Verdict, Watch};
 use crate::{
-    api_key::KeyFile,
-    config::{self, ConfigError, Overrides, Settings},
+    api_key::{self, KeyFile},
+    config::{self, ConfigError, Settings},
 };
 
-/// Where settings come from.
-#[derive(Clone, Debug, Default)]
-pub struct Source {
-    /// The settings file.
-    pub file: Option<PathBuf>,
-    /// What flags set over it.
-    pub overrides: Overrides,
-}
+pub use crate::config::{Source, USUAL_FILE};
 
-/// The settings file that is looked for where Penstock runs.
-pub const USUAL_FILE: &str = "penstock.toml";
-
-impl Source {
-    /// Takes the usual file where none is named. Once it was there it is expected: its absence later is a
-    /// mistake, not a wish for the defaults.
-    ///
-    /// # Errors
-    /// [`ConfigError`] where the system does not say whether the file is there.
-    pub fn find(&mut self) -> Result<(), ConfigError> {
-        let usual = Path::new(USUAL_FILE);
-        let there =
-            usual.try_exists().map_err(|error| ConfigError::Unreadable { path: usual.into(), error })?;
-        if self.file.is_none() && there {
-            self.file = Some(usual.into());
-        }
-        Ok(())
-    }
-}
+/// How long the start waits for providers to say which models they have.
+const FIRST_MODELS: Duration = Duration::from_secs(3);
 
 /// When a key is made at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +44,7 @@ pub enum FirstKey {
 /// # Errors
 /// [`ConfigError`] with the place or the key of the first mistake.
 pub fn load(source: &Source) -> Result<Settings, ConfigError> {
-    config::load(source.file.as_deref(), &source.overrides, &providers::Rows::builtin())
+    config::load(source, &providers::Rows::builtin())
 }
 
 /// Checks what the settings name outside themselves: the certificate of the TLS listener.
@@ -86,29 +63,56 @@ pub fn check(settings: &Settings) -> Result<(), String> {
 /// # Errors
 /// A sentence, where the gateway cannot start.
 pub fn serve(mut source: Source, first_key: FirstKey) -> Result<(), String> {
-    source.find().map_err(|e| e.to_string())?;
     let settings = load(&source).map_err(|e| e.to_string())?;
-    log::start(&settings.log)?;
+    let _log = log::start(&settings.log)?;
+    log::say(&settings.notices);
     actix_web::rt::System::new().block_on(async move {
         let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
+        let mut watch = Watch::default();
+        watch.read(watch::look(watched(&source, &settings)));
         let gateway = Gateway::start(settings.clone(), Options::default()).await?;
         // After the port is ours: a key that nobody saw must not stay behind.
         let secret = prepare_key(&settings, first_key)?;
         if secret.is_some() {
+            watch.read(watch::look(watched(&source, &settings)));
             gateway.apply(settings).await?;
         }
+        gateway.discovered(FIRST_MODELS).await;
         greet(&gateway, secret.as_deref());
         let ended = terminated();
         let mut ended = std::pin::pin!(ended);
         loop {
             tokio::select! {
                 () = &mut ended => break,
-                _ = hangup.recv() => reload(&gateway, &mut source).await,
+                _ = hangup.recv() => reload(&gateway, &mut source, &mut watch).await,
+                stamps = next_look(&gateway, &source) => if watch.look(stamps) == Verdict::Read {
+                    reload(&gateway, &mut source, &mut watch).await;
+                }
             }
         }
         gateway.stop().await;
         Ok(())
     })
+}
+
+/// The files whose change is a change of the settings.
+fn watched(source: &Source, settings: &Settings) -> Vec<PathBuf> {
+    let keys = api_key::path(&settings.server.data_dir);
+    source.file.iter().cloned().chain(settings.secret_files.iter().cloned()).chain([keys]).collect()
+}
+
+/// Waits a while, then looks at the files; for ever where they are not to be watched.
+async fn next_look(gateway: &Gateway, source: &Source) -> watch::Stamps {
+    let files = gateway.with_settings(|s| s.server.watch.then(|| watched(source, s)));
+    let Some(files) = files else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(watch::EVERY).await;
+        let files = files.clone();
+        // Apart: a file system that hangs must not keep signals waiting.
+        if let Ok(stamps) = tokio::task::spawn_blocking(|| watch::look(files)).await {
+            return stamps;
+        }
+    }
 }
 
 /// Ends on SIGTERM or SIGINT.
@@ -127,30 +131,48 @@ pub async fn terminated() {
     }
 }
 
-/// Reads the file again and puts the difference in force; an invalid file changes nothing.
-async fn reload(gateway: &Gateway, source: &mut Source) {
-    match source.find().and_then(|()| load(source)) {
-        Ok(settings) => match gateway.apply(settings).await {
-            Ok(differences) if differences.is_empty() => tracing::info!("settings read again: no difference"),
-            Ok(differences) => {
-                for difference in differences {
-                    tracing::info!(difference, "settings changed");
-                }
+/// Reads the settings again and puts the difference in force; mistakes change nothing and are told once.
+async fn reload(gateway: &Gateway, source: &mut Source, watch: &mut Watch) {
+    let found = source.find();
+    watch.read(watch::look(gateway.with_settings(|settings| watched(source, settings))));
+    let settings = match found.and_then(|()| load(source)) {
+        Ok(settings) => settings,
+        Err(error) => {
+            for problem in error.to_string().lines() {
+                tracing::error!(%problem, "settings are invalid; the old ones stay in force");
             }
-            Err(problem) => tracing::error!(problem, "settings were not applied"),
-        },
-        Err(error) => tracing::error!(%error, "settings are invalid; the old ones stay in force"),
+            return;
+        }
+    };
+    // Secrets in files that were not watched yet.
+    watch.add(watch::look(watched(source, &settings)));
+    let known = gateway.with_settings(|old| old.notices.clone());
+    let notices: Vec<_> = settings.notices.iter().filter(|n| !known.contains(n)).cloned().collect();
+    match gateway.apply(settings).await {
+        Ok(differences) if differences.is_empty() => tracing::info!("settings read again: no difference"),
+        Ok(differences) => {
+            for difference in differences {
+                tracing::info!(%difference, "settings changed");
+            }
+        }
+        Err(problem) => return tracing::error!(problem, "settings were not applied"),
     }
+    log::say(&notices);
 }
 
 /// Makes the key that the greeting shows, if one is due.
 fn prepare_key(settings: &Settings, first_key: FirstKey) -> Result<Option<String>, String> {
     let data_dir = &settings.server.data_dir;
-    let sentence =
-        |e: std::io::Error| format!("the data directory {} cannot be used: {e}", data_dir.display());
+    let sentence = |e: std::io::Error| data_dir::sentence(data_dir, &e);
     let none = settings.keys.is_empty() && KeyFile::load(data_dir).map_err(sentence)?.is_empty();
-    let due = first_key == FirstKey::Fresh || none;
-    due.then(|| KeyFile::create(data_dir, "first").map_err(sentence)).transpose()
+    if first_key == FirstKey::Fresh || none {
+        return KeyFile::create(data_dir, "first").map(Some).map_err(sentence);
+    }
+    // Nothing needs to be written yet; better said now than when something does.
+    if let Err(error) = data_dir::try_out(data_dir) {
+        tracing::warn!("{}", sentence(error));
+    }
+    Ok(None)
 }
 
 /// Says where the gateway is and how to try it. The secret is shown here and nowhere else.

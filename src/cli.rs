@@ -2,11 +2,20 @@
 
 mod docs;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{api_key::KeyFile, app, bench, config::Overrides, mock};
+use crate::{
+    api_key::KeyFile,
+    app, bench,
+    config::{self, ConfigError, Environment, Overrides, Weight},
+    mock,
+};
 
 /// One address, one key, every model.
 #[derive(Debug, Parser)]
@@ -28,13 +37,13 @@ enum Command {
     Bench(Box<bench::BenchOptions>),
     /// Reads the settings, says what is wrong with them, and ends.
     Check(Settings),
-    /// Prints a page of documentation in Markdown.
+    /// Asks the running server whether it is alive; for health checks. With --listen or --port no settings are read.
+    Health(Settings),
+    /// Prints a page of documentation that is made of the code.
     Docs {
         #[command(subcommand)]
         page: docs::Page,
     },
-    /// Asks the running server whether it is alive; for health checks. With --listen or --port no settings are read.
-    Health(Settings),
     /// API keys kept in the data directory.
     Key {
         #[command(subcommand)]
@@ -44,7 +53,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Makes a key and prints it once. A running server takes it up on SIGHUP.
+    /// Makes a key and prints it once. A running server takes it up within a second or two.
     Create {
         /// What the key is called.
         #[arg(long, default_value = "unnamed")]
@@ -62,18 +71,44 @@ struct Settings {
     /// Where to listen, for example 127.0.0.1:3000.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "port")]
     listen: Option<SocketAddr>,
-    /// The port to listen on, on every address.
+    /// The port to listen on; the address stays what it is.
     #[arg(long)]
     port: Option<u16>,
     /// Where state lives.
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
+    /// A folder that gets the log too.
+    #[arg(long, value_name = "FOLDER")]
+    log_dir: Option<PathBuf>,
+    #[command(flatten)]
+    bella: Bella,
 }
 
-impl Settings {
-    fn source(self) -> app::Source {
-        let overrides = Overrides { listen: self.listen.or(self.port.map(every)), data_dir: self.data_dir };
-        app::Source { file: self.config, overrides }
+/// Flags of Bella OpenAPI's start script: accepted, so that a line that has them still starts.
+#[derive(Args, Debug)]
+struct Bella {
+    #[arg(long, hide = true, value_name = "URL")]
+    server: Option<String>,
+    #[arg(long, hide = true, value_name = "ID:SECRET")]
+    github_oauth: Option<String>,
+    #[arg(long, hide = true, value_name = "ID:SECRET")]
+    google_oauth: Option<String>,
+    #[arg(long, hide = true)]
+    skip_auth: bool,
+}
+
+impl Bella {
+    /// The flags that were given; never their values, which hold secrets.
+    fn given(&self) -> Vec<&'static str> {
+        [
+            ("--server", self.server.is_some()),
+            ("--github-oauth", self.github_oauth.is_some()),
+            ("--google-oauth", self.google_oauth.is_some()),
+            ("--skip-auth", self.skip_auth),
+        ]
+        .into_iter()
+        .filter_map(|(flag, given)| given.then_some(flag))
+        .collect()
     }
 }
 
@@ -83,9 +118,32 @@ fn every(port: u16) -> SocketAddr {
 }
 
 impl Settings {
-    fn load(self) -> Result<crate::config::Settings, String> {
-        let mut source = self.source();
-        source.find().and_then(|()| app::load(&source)).map_err(|e| e.to_string())
+    fn source(self) -> Result<app::Source, ConfigError> {
+        let overrides = Overrides {
+            listen: self.listen,
+            port: self.port,
+            foreign: self.bella.given(),
+            data_dir: self.data_dir,
+            log_dir: self.log_dir,
+        };
+        let mut source = app::Source { file: self.config, overrides, environment: environment()? };
+        source.find()?;
+        Ok(source)
+    }
+
+    fn load(self) -> Result<config::Settings, String> {
+        self.source().and_then(|source| app::load(&source)).map_err(|e| e.to_string())
+    }
+}
+
+/// The process's environment, and what `.env` adds to it. The one place that reads either.
+fn environment() -> Result<Environment, ConfigError> {
+    let environment = Environment::of(std::env::vars_os());
+    let path = Path::new(".env");
+    match std::fs::read_to_string(path) {
+        Ok(text) => environment.with_file(path, &text),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(environment),
+        Err(error) => Err(ConfigError::Unreadable { path: path.into(), error }),
     }
 }
 
@@ -119,14 +177,21 @@ impl Cli {
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(serve) => {
                 let key = if serve.fresh_key { app::FirstKey::Fresh } else { app::FirstKey::IfNone };
-                app::serve(serve.settings.source(), key)
+                app::serve(serve.settings.source().map_err(|e| e.to_string())?, key)
             }
             Command::Mock(mock) => run_mock(mock),
             Command::Bench(options) => bench::run(&options),
             Command::Check(settings) => {
                 let settings = settings.load()?;
                 app::check(&settings)?;
-                println!("settings are valid: {} channels", settings.catalog.channels.len());
+                for notice in settings.notices.iter().filter(|n| n.weight == Weight::Warning) {
+                    println!("warning: {}", notice.text);
+                }
+                println!(
+                    "settings are valid: {} channels, {} keys",
+                    settings.catalog.channels.len(),
+                    settings.keys.len()
+                );
                 Ok(())
             }
             Command::Docs { page } => {

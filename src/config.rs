@@ -1,26 +1,44 @@
 //! Settings: raw as written, then resolved once into one struct a concern. Reads no provider tables.
 //!
-//! Unknown keys are refused with their place, contradictions with the key's name; an invalid file
-//! changes nothing.
+//! A flag wins over the environment, the environment over the file, the file over the defaults. Every
+//! mistake is told with its place and the key's name; a file with mistakes changes nothing.
 
+mod difference;
+mod dotenv;
+mod environment;
+mod known_keys;
+mod layers;
+mod lint;
+mod nearest;
+mod one_api;
+mod problem;
 mod provider;
 mod proxy;
 mod raw;
+mod reference;
 mod resolve;
 mod secret;
+mod source;
 mod units;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use penstock_actors::domain::{Catalog, ChannelSpec};
+use penstock_actors::domain::{Catalog, ChannelName};
 
+pub use difference::differences;
+pub use environment::Environment;
+pub use known_keys::provider_ids as providers_of_variables;
+pub use one_api::table as one_api_table;
+pub use problem::{Notice, Place, Problem, Weight};
 pub use provider::{ProviderDefaults, Providers, ProvidersRefused};
+pub use reference::render as reference;
 pub use resolve::RESERVED;
+pub use source::{Overrides, Source, USUAL_FILE};
 
 use crate::{api_key::KeySpec, known_models::ModelFacts};
 
@@ -29,16 +47,31 @@ use crate::{api_key::KeySpec, known_models::ModelFacts};
 pub struct Settings {
     /// The listener and its caps. Changes need a restart.
     pub server: Server,
-    /// The log.
+    /// The log. Changes need a restart.
     pub log: Log,
     /// Whether the built-in mock channel serves `penstock-echo`.
     pub mock: bool,
-    /// Channels and aliases.
+    /// Channels and aliases. Channels in `discover` serve more than is written here.
     pub catalog: Catalog,
-    /// Keys declared in the file.
+    /// Which channels' models the provider is asked for.
+    pub discover: Discover,
+    /// Keys declared in the file and in the environment.
     pub keys: Vec<KeySpec>,
     /// What the operator says of models, by name.
     pub models: BTreeMap<String, ModelFacts>,
+    /// What is allowed and still worth a line.
+    pub notices: Vec<Notice>,
+    /// Files that secrets were read from.
+    pub secret_files: BTreeSet<PathBuf>,
+}
+
+/// Models that providers say they have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discover {
+    /// The channels to ask for.
+    pub channels: BTreeSet<ChannelName>,
+    /// How often.
+    pub refresh: Duration,
 }
 
 /// The listener and its caps.
@@ -62,6 +95,8 @@ pub struct Server {
     pub client_stall: Duration,
     /// How long streams may go on after a signal to stop.
     pub drain: Duration,
+    /// Whether changed files are taken up without a signal.
+    pub watch: bool,
     /// The TLS listener, where there is one.
     pub tls: Option<Tls>,
 }
@@ -84,6 +119,21 @@ pub struct Log {
     pub filter: String,
     /// Lines for people or for machines.
     pub format: LogFormat,
+    /// A folder that gets the log too.
+    pub dir: Option<PathBuf>,
+    /// When another file is begun there.
+    pub rotation: Rotation,
+}
+
+/// When another log file is begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rotation {
+    /// Each day, in UTC.
+    #[default]
+    Daily,
+    /// Never.
+    Never,
 }
 
 /// How log lines are written.
@@ -100,137 +150,47 @@ pub enum LogFormat {
 /// Why settings were refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{path}: {error}")]
+    /// A file cannot be read.
+    #[error("{}: {}", path.display(), unreadable(error))]
     Unreadable {
         /// Which file.
         path: PathBuf,
         /// What the system said.
         error: std::io::Error,
     },
-    /// Not TOML, a misspelt key or a wrong type. The line itself is not shown: it may hold a secret.
-    #[error("{path}, line {line}, column {column}: {problem}")]
-    Malformed {
-        /// Which file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// Counted from 1, in characters.
-        column: usize,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A value that cannot be, or two that contradict.
-    #[error("{key}: {problem}")]
-    Invalid {
-        /// The key's full name.
-        key: String,
-        /// What is wrong, and what is allowed.
-        problem: String,
-    },
+    /// Mistakes, each on a line of its own.
+    #[error("{}", lines(.0))]
+    Refused(Vec<Problem>),
 }
 
-impl ConfigError {
-    fn invalid(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Invalid { key: key.into(), problem: problem.into() }
+fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        std::io::ErrorKind::IsADirectory => "is a folder, not a file".to_owned(),
+        std::io::ErrorKind::InvalidData => "is no UTF-8".to_owned(),
+        _ => error.to_string(),
     }
 }
 
-/// What flags set over the file.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// `--listen`, or the port of `--port` on every address.
-    pub listen: Option<SocketAddr>,
-    /// `--data-dir`
-    pub data_dir: Option<PathBuf>,
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads a settings file, or takes the defaults where `path` is `None`.
+/// Reads the settings of a source.
 ///
 /// # Errors
-/// [`ConfigError`] with the place or the key of the first mistake.
-pub fn load(
-    path: Option<&Path>,
-    overrides: &Overrides,
-    providers: &dyn Providers,
-) -> Result<Settings, ConfigError> {
-    let Some(path) = path else { return resolve::resolve(raw::File::default(), overrides, providers) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
-    let raw = toml::from_str(&text).map_err(|error| malformed(path, &text, &error))?;
-    let providers = providers.with_own(&text).map_err(|refused| match refused {
-        ProvidersRefused::Malformed(error) => malformed(path, &text, &error),
-        ProvidersRefused::Invalid { key, problem } => ConfigError::Invalid { key, problem },
-    })?;
-    resolve::resolve(raw, overrides, &*providers)
+/// [`ConfigError`] with every mistake that can be told at once.
+pub fn load(source: &Source, providers: &dyn Providers) -> Result<Settings, ConfigError> {
+    let text = match &source.file {
+        None => String::new(),
+        Some(path) => read(path)?,
+    };
+    resolve::resolve(&text, source, providers).map_err(ConfigError::Refused)
 }
 
-fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let before = text.get(..error.span().map_or(0, |s| s.start)).unwrap_or_default();
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    // Of the line, what stands before the equals sign: a key, never a value.
-    let line = text[line_start..].lines().next().unwrap_or_default();
-    let key = line.split_once('=').map(|(key, _)| format!("{}: ", key.trim())).unwrap_or_default();
-    ConfigError::Malformed {
-        path: path.into(),
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-        problem: format!("{key}{}", error.message()),
-    }
-}
-
-/// Says in words what differs between two catalogs, a line each.
-pub fn differences(old: &Catalog, new: &Catalog) -> Vec<String> {
-    let find = |in_: &Catalog, spec: &ChannelSpec| in_.channels.iter().find(|c| c.name == spec.name).cloned();
-    let mut lines = Vec::new();
-    for spec in &new.channels {
-        match find(old, spec) {
-            None => lines.push(format!("channel {}: added", spec.name)),
-            Some(before) if before == *spec => {}
-            Some(before) => lines.push(format!("channel {}: {}", spec.name, changed_fields(&before, spec))),
-        }
-    }
-    for spec in &old.channels {
-        if find(new, spec).is_none() {
-            lines.push(format!("channel {}: removed", spec.name));
-        }
-    }
-    if old.aliases != new.aliases {
-        lines.push("aliases: changed".to_owned());
-    }
-    lines
-}
-
-/// Names the fields that differ; values only where they are no secret.
-fn changed_fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
-    let mut fields = Vec::new();
-    macro_rules! compare {
-        ($($field:ident),*) => { $(if old.$field != new.$field {
-            fields.push(format!("{} {:?} -> {:?}", stringify!($field), old.$field, new.$field));
-        })* };
-    }
-    compare!(
-        id,
-        provider,
-        base_url,
-        params,
-        quirks,
-        groups,
-        priority,
-        weight,
-        concurrency,
-        enabled,
-        timeouts,
-        pool,
-        transport
-    );
-    macro_rules! name_only {
-        ($($field:ident),*) => { $(if old.$field != new.$field {
-            fields.push(concat!(stringify!($field), " changed").to_owned());
-        })* };
-    }
-    name_only!(row, credential, headers, models, proxy);
-    fields.join(", ")
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.into(), error })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Pure: a call in, bytes out; bytes in, events out. No I/O, no clock, no environment.
 
 pub mod anthropic;
+pub mod discovery;
 pub mod openai;
 pub mod quirk;
 mod registry;

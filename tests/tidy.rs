@@ -185,6 +185,12 @@ fn only_the_transport_names_awc() {
 }
 
 #[test]
+fn only_commands_read_the_environment() {
+    let others = |path: &Path| !["bench", "cli"].contains(&module(path).as_str()) && !is_test(path);
+    check_names(&sources("src"), others, &["std::env::", "env::var"]);
+}
+
+#[test]
 fn decisions_of_actors_are_told_the_time() {
     let decisions = |path: &Path| DECISIONS.iter().any(|d| path.ends_with(Path::new("actors/src").join(d)));
     check_names(&sources("actors/src"), decisions, UNDECIDED_NAMES);

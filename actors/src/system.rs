@@ -46,7 +46,12 @@ impl Actors {
     /// # Errors
     /// [`MailboxError`] where the roster is gone.
     pub async fn apply(&self, catalog: Arc<Catalog>) -> Result<(), MailboxError> {
-        self.roster.send(Desired(catalog)).await
+        self.applier().apply(catalog).await
+    }
+
+    /// What puts catalogs in force where the actors themselves are not held.
+    pub fn applier(&self) -> Applier {
+        Applier(self.roster.clone())
     }
 
     /// Stops the control arbiter, after everything that may still ask it.
@@ -55,6 +60,20 @@ impl Actors {
         if self.arbiter.join().is_err() {
             tracing::error!("the control arbiter ended by a panic");
         }
+    }
+}
+
+/// Puts catalogs in force.
+#[derive(Clone, Debug)]
+pub struct Applier(Addr<Roster>);
+
+impl Applier {
+    /// Puts a catalog in force; returns once calls see it.
+    ///
+    /// # Errors
+    /// [`MailboxError`] where the roster is gone.
+    pub async fn apply(&self, catalog: Arc<Catalog>) -> Result<(), MailboxError> {
+        self.0.send(Desired(catalog)).await
     }
 }
 

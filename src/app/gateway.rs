@@ -1,28 +1,25 @@
 //! A running gateway: its parts, how they start, how settings are applied, in what order they stop.
 
-use std::{cell::RefCell, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
-use penstock_actors::{
-    domain::{Attached, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
-    router::RouteTable,
-    system::Actors,
-};
+use penstock_actors::{router::RouteTable, system::Actors};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
     certificate::{self, Certificate, Looked},
+    data_dir,
     descriptors::{self, Allowance},
+    discovery::Discovery,
     listener::{Listener, listen, serve},
+    publisher::Publisher,
 };
 use crate::{
     api_key::{KeyFile, KeyTable},
     config::{self, Settings},
     http::{Drain, HttpShared},
     known_models::KnownModels,
-    mock,
-    provider::{Registry, row},
     relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
@@ -44,22 +41,14 @@ pub struct Gateway {
     actors: Actors,
     shared: Arc<HttpShared>,
     transport: Arc<SharedTransport>,
-    settings: RefCell<Settings>,
+    publisher: Rc<Publisher>,
+    discovery: Discovery,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log),
-    /// The built-in mock channel, where one was ever wanted.
-    mock: RefCell<Option<BuiltInMock>>,
     server: ServerHandle,
     drain_for: Duration,
 }
 
-struct BuiltInMock {
-    base_url: String,
-    handle: ServerHandle,
-}
-
-/// The model of the built-in mock channel.
-const MOCK_MODEL: &str = "penstock-echo";
 /// How long cut streams may take to tell their clients.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -105,21 +94,23 @@ impl Gateway {
         let server = serve(listeners, &shared, &transport, options.routes, &server_settings, allowance)
             .map_err(|e| e.to_string())?;
         let handle = server.handle();
-        let gateway = Self {
+        let in_force = (settings.server.clone(), settings.log.clone());
+        let publisher = Rc::new(Publisher::new(actors.applier(), settings));
+        publisher.publish().await?;
+        actix_web::rt::spawn(server);
+        let discovery = Discovery::start(Rc::clone(&publisher), Arc::clone(&transport));
+        Ok(Self {
             address,
             tls_address,
             actors,
             shared,
             transport,
-            settings: RefCell::new(settings.clone()),
-            in_force: (settings.server.clone(), settings.log.clone()),
-            mock: RefCell::default(),
+            publisher,
+            discovery,
+            in_force,
             server: handle,
             drain_for: server_settings.drain,
-        };
-        gateway.publish(&settings).await?;
-        actix_web::rt::spawn(server);
-        Ok(gateway)
+        })
     }
 
     /// Where clients connect.
@@ -142,6 +133,16 @@ impl Gateway {
         &self.actors
     }
 
+    /// Does something with the settings in force.
+    pub fn with_settings<R>(&self, look: impl FnOnce(&Settings) -> R) -> R {
+        self.publisher.with_settings(look)
+    }
+
+    /// Waits until every provider whose models are discovered was asked once, but not longer than this.
+    pub async fn discovered(&self, within: Duration) {
+        self.discovery.settled(within).await;
+    }
+
     /// What the handlers share.
     pub fn shared(&self) -> &Arc<HttpShared> {
         &self.shared
@@ -153,78 +154,23 @@ impl Gateway {
     /// A sentence; the old settings stay in force.
     pub async fn apply(&self, settings: Settings) -> Result<Vec<String>, String> {
         let keys = key_table(&settings, &self.in_force.0.data_dir)?;
-        let differences = {
-            let old = self.settings.borrow();
-            let mut lines = config::differences(&old.catalog, &settings.catalog);
-            if old.keys != settings.keys {
-                lines.push("keys: changed".to_owned());
-            }
-            if old.models != settings.models {
-                lines.push("models: changed".to_owned());
-            }
-            if self.in_force.0 != settings.server || self.in_force.1 != settings.log {
-                lines.push("server, log: changed; in force after a restart".to_owned());
-            }
-            lines
-        };
-        self.publish(&settings).await?;
+        let differences = self
+            .publisher
+            .with_settings(|old| config::differences(old, &settings, (&self.in_force.0, &self.in_force.1)));
+        let models = KnownModels::with(settings.models.clone());
+        self.publisher.apply(settings).await?;
         self.shared.keys.store(Arc::new(keys));
-        self.shared.models.store(Arc::new(KnownModels::with(settings.models.clone())));
+        self.shared.models.store(Arc::new(models));
         self.transport.ask_to_evict();
-        *self.settings.borrow_mut() = settings;
         Ok(differences)
-    }
-
-    async fn publish(&self, settings: &Settings) -> Result<(), String> {
-        let mut catalog = settings.catalog.clone();
-        catalog.revision = self.actors.table.load().revision + 1;
-        if settings.mock {
-            catalog.channels.push(Arc::new(self.mock_channel()?));
-        }
-        self.actors.apply(Arc::new(catalog)).await.map_err(|e| e.to_string())
-    }
-
-    /// The channel of the built-in mock, which is started when it is first wanted.
-    fn mock_channel(&self) -> Result<ChannelSpec, String> {
-        let mut running = self.mock.borrow_mut();
-        let base_url = match &*running {
-            Some(mock) => mock.base_url.clone(),
-            None => {
-                let started =
-                    BuiltInMock::start().map_err(|e| format!("the mock channel cannot start: {e}"))?;
-                let base_url = started.base_url.clone();
-                *running = Some(started);
-                base_url
-            }
-        };
-        Ok(ChannelSpec {
-            name: ChannelName(config::RESERVED.into()),
-            id: None,
-            provider: row::MOCK.into(),
-            row: Registry::builtin().row(row::MOCK).map(|r| Attached::new(Arc::clone(r))).unwrap_or_default(),
-            base_url: base_url.into(),
-            params: Vec::new(),
-            credential: Some(penstock_actors::domain::Credential::new("mock")),
-            headers: Vec::new(),
-            quirks: vec!["request-stream-usage".into()],
-            models: vec![Served { model: MOCK_MODEL.into(), upstream: MOCK_MODEL.into() }],
-            groups: vec!["default".into()],
-            priority: 0,
-            weight: 1,
-            concurrency: None,
-            enabled: true,
-            timeouts: Timeouts::default(),
-            pool: PoolSettings::default(),
-            transport: TransportKind::default(),
-            proxy: None,
-        })
     }
 
     /// Stops in order: not ready; listener closed; streams drained; what is left told and cut; actors.
     pub async fn stop(self) {
-        let Self { actors, shared, server, mock, drain_for, .. } = self;
+        let Self { actors, shared, server, publisher, discovery, drain_for, .. } = self;
         tracing::info!(in_flight = shared.metrics.calls_in_flight.get(), "shutting down");
         shared.drain.start();
+        drop(discovery);
         // Graceful: the listener closes now, connections go on. Its own end is not waited for, since
         // idle clients would hold it for as long as they are kept alive.
         actix_web::rt::spawn(server.stop(true));
@@ -234,16 +180,14 @@ impl Gateway {
             until(LAST_WORDS, || shared.metrics.calls_in_flight.get() == 0).await;
         }
         until(LAST_WORDS, || shared.metrics.client_connections.get() == 0).await;
-        if let Some(mock) = mock.into_inner() {
-            mock.handle.stop(false).await;
-        }
+        publisher.stop().await;
         actors.stop();
         tracing::info!("stopped");
     }
 }
 
 fn bound(address: SocketAddr) -> Result<std::net::TcpListener, String> {
-    listen(address).map_err(|e| format!("cannot listen on {address}: {e}"))
+    listen(address).map_err(|e| cannot_listen(address, &e))
 }
 
 /// How often the certificate's files are looked at.
@@ -281,18 +225,19 @@ async fn until(time: Duration, holds: impl Fn() -> bool) -> bool {
     tokio::time::timeout(time, waiting).await.is_ok()
 }
 
-impl BuiltInMock {
-    fn start() -> std::io::Result<Self> {
-        let listener = mock::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let base_url = format!("http://{}", listener.local_addr()?);
-        let server = mock::serve(listener, mock::MockSettings::default(), 1)?;
-        let handle = server.handle();
-        actix_web::rt::spawn(server);
-        Ok(Self { base_url, handle })
-    }
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
+    let helps = match error.kind() {
+        ErrorKind::AddrInUse => {
+            "; another program listens there: stop it, or choose another port with --port"
+        }
+        ErrorKind::PermissionDenied => "; ports below 1024 need a right: choose another with --port",
+        ErrorKind::AddrNotAvailable => "; this machine has no such address: see server.listen",
+        _ => "",
+    };
+    format!("cannot listen on {address}: {error}{helps}")
 }
 
 fn key_table(settings: &Settings, data_dir: &Path) -> Result<KeyTable, String> {
-    let stored = KeyFile::load(data_dir).map_err(|e| format!("keys in {}: {e}", data_dir.display()))?;
+    let stored = KeyFile::load(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
     Ok(KeyTable::build(&settings.keys, &stored))
 }

@@ -59,3 +59,16 @@ impl Providers for Rows {
         if is_param_value(value) { Ok(()) } else { Err(format!("\"{value}\" {PARAM_VALUE}")) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn every_provider_whose_variables_are_known_has_a_row() {
+        for id in config::providers_of_variables() {
+            assert!(Rows::builtin().provider(id).is_ok(), "{id}");
+        }
+    }
+}

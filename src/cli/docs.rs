@@ -2,20 +2,26 @@
 
 use clap::Subcommand;
 
-use crate::docs;
+use crate::{config, docs};
 
 /// What can be printed.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(super) enum Page {
     /// The providers that a channel may name, and the quirks.
     Providers,
+    /// The commented settings file: every setting with its default and meaning.
+    Config,
+    /// One API's variables, and what each does here.
+    OneApi,
 }
 
 impl Page {
-    /// Prints the page, in Markdown.
+    /// Prints the page.
     pub(super) fn print(self) {
         let page = match self {
             Self::Providers => docs::providers(),
+            Self::Config => config::reference(),
+            Self::OneApi => config::one_api_table(),
         };
         print!("{page}");
     }

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use penstock_actors::domain::Attached;
 
-use super::{
-    raw,
-    resolve::{FieldProblem, header_allowed},
-    secret,
-};
+use super::raw;
+
+/// A field of a channel, and what is wrong with it.
+pub(super) type FieldProblem = (&'static str, String);
 
 /// What is known of a provider when its channels are resolved.
 #[derive(Clone, Debug, Default)]
@@ -123,11 +122,16 @@ pub(super) fn place(
 
 /// Checks an upstream address and drops trailing slashes.
 fn base_url(written: &str) -> Result<String, String> {
-    let uri: http::Uri = written.parse().map_err(|e| format!("\"{written}\" is no address: {e}"))?;
+    let uri: http::Uri = written.parse().map_err(|e| format!("\"{}\" is no address: {e}", shown(written)))?;
     match (uri.scheme_str(), uri.authority()) {
         (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => {}
         (Some("http" | "https"), Some(_)) => return Err("must not hold a user name".into()),
-        _ => return Err(format!("\"{written}\" must start with http:// or https:// and name a host")),
+        _ => {
+            return Err(format!(
+                "\"{}\" must start with http:// or https:// and name a host",
+                shown(written)
+            ));
+        }
     }
     if uri.query().is_some() || written.contains('#') {
         return Err("must not hold a query or a fragment".into());
@@ -138,27 +142,7 @@ fn base_url(written: &str) -> Result<String, String> {
     Ok(written.trim_end_matches('/').to_owned())
 }
 
-/// Adds the headers that name organisation and project.
-pub(super) fn account_headers(
-    channel: &raw::Channel,
-    provider: &ProviderDefaults,
-    headers: &mut Vec<(Arc<str>, Arc<str>)>,
-) -> Result<(), FieldProblem> {
-    for (field, written, header) in [
-        ("organisation", &channel.organisation, &provider.organisation_header),
-        ("project", &channel.project, &provider.project_header),
-    ] {
-        let Some(written) = written else { continue };
-        let Some(header) = header else {
-            let problem = format!("provider {} knows no {field}; use headers if it does", channel.provider);
-            return Err((field, problem));
-        };
-        if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(header)) {
-            return Err((field, format!("headers set {header} too")));
-        }
-        let value = secret::resolve(written).map_err(|problem| (field, problem))?;
-        header_allowed(header, &value).map_err(|problem| (field, problem))?;
-        headers.push((Arc::clone(header), value.into()));
-    }
-    Ok(())
+/// An address as far as it can be told: what a name and a password might stand in is left out.
+fn shown(written: &str) -> &str {
+    written.rsplit_once('@').map_or(written, |(_, host)| host)
 }

@@ -1,27 +1,18 @@
-//! Proxies as operators write them: `http://user:password@host:port`, and from where it may come.
+//! Proxies as operators write them: `http://user:password@host:port`.
 //!
 //! What was written may hold a password, so no sentence repeats it.
 
 use http::uri::Authority;
 use penstock_actors::domain::{Credential, Proxy, ProxyKind, ProxyLogin};
 
-use super::secret;
-
 /// The word for no proxy, where one is set for all.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
-/// Finds the proxy that `written` stands for: its address, `env:NAME`, `file:PATH`, or `none`.
+/// Reads a proxy's address.
 ///
 /// # Errors
 /// A sentence that says what is wrong, and does not repeat what was written.
-pub(super) fn resolve(written: &str) -> Result<Option<Proxy>, String> {
-    if written == NONE {
-        return Ok(None);
-    }
-    parse(&secret::resolve(written)?).map(Some)
-}
-
-fn parse(address: &str) -> Result<Proxy, String> {
+pub(super) fn parse(address: &str) -> Result<Proxy, String> {
     let known = "must start with http://, https://, socks5:// or socks5h://, or be \"none\"";
     let (scheme, rest) = address.split_once("://").ok_or(known)?;
     let (kind, default_port) = match scheme.to_ascii_lowercase().as_str() {
@@ -111,14 +102,13 @@ mod tests {
             ("http://token@p:3128", Http, "p", 3128, Some(("token", ""))),
             ("socks5://us%C3%A9r:a@b@p", Socks5, "p", 1080, Some(("us\u{e9}r", "a@b"))),
         ] {
-            let proxy = resolve(written).expect("valid").expect("a proxy");
+            let proxy = parse(written).expect("valid");
             assert_eq!((proxy.kind, &*proxy.host, proxy.port), (kind, host, port), "{written}");
             let shown = proxy.login.as_ref().map(|l| (l.user.expose(), l.password.expose()));
             assert_eq!(shown, login, "{written}");
             let hidden = format!("{proxy:?}").matches("Credential(hidden)").count();
             assert_eq!(hidden, if login.is_some() { 2 } else { 0 });
         }
-        assert_eq!(resolve("none"), Ok(None));
     }
 
     #[test]
@@ -146,13 +136,11 @@ mod tests {
             "socks5://zebra@p",
             "http://[::1",
             "http://ze bra",
-            "env:PENSTOCK_NO_SUCH_VARIABLE",
-            "file:/no/such/file",
         ] {
-            let refusal = resolve(written).expect_err(written);
+            let refusal = parse(written).expect_err(written);
             assert!(!refusal.contains("zebra") && !refusal.is_empty(), "{written}: {refusal}");
         }
         let long = format!("socks5://u:{}@p", "x".repeat(256));
-        assert!(resolve(&long).is_err());
+        assert!(parse(&long).is_err());
     }
 }

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny},
+};
 
 use super::{
-    LogFormat,
+    LogFormat, Rotation,
     units::{Size, Span},
 };
 use crate::known_models::ModelFacts;
@@ -17,6 +20,8 @@ pub(super) struct File {
     pub(super) tls: Option<Tls>,
     pub(super) log: Log,
     pub(super) mock: Mock,
+    pub(super) defaults: Defaults,
+    pub(super) discover: Discover,
     /// Read by whoever knows the providers.
     #[serde(rename = "provider")]
     pub(super) providers: Vec<IgnoredAny>,
@@ -42,6 +47,7 @@ pub(super) struct Server {
     pub(super) max_event: Option<Size>,
     pub(super) client_stall: Option<Span>,
     pub(super) drain: Option<Span>,
+    pub(super) watch: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,12 +63,28 @@ pub(super) struct Tls {
 pub(super) struct Log {
     pub(super) filter: Option<String>,
     pub(super) format: LogFormat,
+    pub(super) dir: Option<PathBuf>,
+    pub(super) rotation: Rotation,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Mock {
     pub(super) enabled: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Defaults {
+    pub(super) proxy: Option<String>,
+    pub(super) timeouts: Timeouts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Discover {
+    pub(super) local: Vec<String>,
+    pub(super) refresh: Option<Span>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,7 +102,7 @@ pub(super) struct Channel {
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
     pub(super) quirks: Option<Vec<String>>,
-    pub(super) models: Vec<String>,
+    pub(super) models: Option<Models>,
     #[serde(default)]
     pub(super) mapping: BTreeMap<String, String>,
     pub(super) groups: Option<Vec<String>>,
@@ -108,6 +130,33 @@ pub(super) enum Transport {
     Awc,
 }
 
+/// What may be written for models.
+pub(super) const MODELS_FORM: &str =
+    "write a list of names, or \"discover\" for those the provider says it has";
+
+/// What a channel serves: what is written, or what the provider says that it has.
+#[derive(Debug)]
+pub(super) enum Models {
+    Listed(Vec<String>),
+    Discovered,
+}
+
+impl<'de> Deserialize<'de> for Models {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Word(String),
+            List(Vec<String>),
+        }
+        match Written::deserialize(from) {
+            Ok(Written::List(names)) => Ok(Self::Listed(names)),
+            Ok(Written::Word(word)) if word == "discover" => Ok(Self::Discovered),
+            _ => Err(D::Error::custom(MODELS_FORM)),
+        }
+    }
+}
+
 fn one() -> u32 {
     1
 }
@@ -116,7 +165,7 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Timeouts {
     pub(super) connect: Option<Span>,
@@ -126,7 +175,7 @@ pub(super) struct Timeouts {
     pub(super) total: Option<Span>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Pool {
     pub(super) max_connections: Option<u32>,

@@ -1,336 +1,283 @@
-//! From the file as written to settings in force: defaults, units, secrets, contradictions.
+//! From what is written to settings in force: layers, defaults, units, secrets, contradictions.
+
+mod channel;
+mod header;
+mod key;
+mod server;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 
-use penstock_actors::domain::{
-    Catalog, ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts, TransportKind,
-};
+use penstock_actors::domain::{Catalog, ChannelName, ChannelSpec, Proxy, Timeouts};
 
 use super::{
-    ConfigError, Log, Overrides, Providers, Server, Settings, Tls, provider, proxy, raw, secret, units::Span,
+    Discover, Environment, Notice, Place, Problem, Settings, Source, environment,
+    known_keys::{self, Made},
+    layers::{Document, Layer, Origin},
+    lint,
+    nearest::did_you_mean,
+    one_api,
+    problem::At,
+    provider::Providers,
+    proxy, raw, secret,
 };
-use crate::api_key::{self, KeySpec};
 
-const DEFAULT_PORT: u16 = 3000;
-const DEFAULT_TLS_PORT: u16 = 3443;
 /// The channel that `[mock]` switches.
 pub const RESERVED: &str = "penstock-mock";
-/// Longer durations are mistakes, and clocks overflow at some.
-const LONGEST_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 const DEFAULT_GROUP: &str = "default";
 
+/// What resolving needs and what it finds.
+struct Resolver<'a> {
+    document: &'a Document<'a>,
+    environment: &'a Environment,
+    providers: &'a dyn Providers,
+    /// How many channels the file has; those behind them come from the environment.
+    written: usize,
+    made: Vec<(Place, Place)>,
+    problems: Vec<Problem>,
+    notices: Vec<Notice>,
+    secret_files: BTreeSet<PathBuf>,
+}
+
+/// What holds for channels that do not say otherwise.
+struct Defaults {
+    timeouts: Timeouts,
+    proxy: Option<Arc<Proxy>>,
+}
+
 pub(super) fn resolve(
-    raw: raw::File,
-    overrides: &Overrides,
+    text: &str,
+    source: &Source,
     providers: &dyn Providers,
-) -> Result<Settings, ConfigError> {
-    let server = server(raw.server, raw.tls, overrides)?;
-    let log = Log {
-        filter: raw.log.filter.unwrap_or_else(|| "info,actix_server=warn".to_owned()),
-        format: raw.log.format,
-    };
-    let mut channels = Vec::new();
-    let (mut names, mut ids) = (BTreeSet::new(), BTreeMap::new());
-    for (i, written) in raw.channels.into_iter().enumerate() {
-        let spec = channel(i, written, providers)?;
-        if !names.insert(spec.name.clone()) {
-            return Err(ConfigError::invalid(at(i, &spec.name.0, "name"), "another channel has this name"));
+) -> Result<Settings, Vec<Problem>> {
+    let environment = &source.environment;
+    let mut document = Document::parse(source.file.as_deref(), text)?;
+    let used = document.references("env:").into_iter().map(str::to_owned).collect();
+    let mut problems = Vec::new();
+    let compatible = one_api::read(environment);
+    problems.extend(compatible.problems);
+    let own = environment::layers(environment, &used, &mut problems);
+    contradictions(&own, &compatible.layers, &mut problems);
+    let layers = [compatible.layers, own, flags(source)].concat();
+    document.lay(&layers);
+    let checked = document.check();
+    problems.extend(checked.problems);
+    let own = match providers.with_own(text) {
+        Ok(own) => own,
+        // Whoever names such a provider cannot be judged.
+        Err(refused) => {
+            problems.push(document.row_refused(refused));
+            return Err(in_order(problems));
         }
-        if let Some(other) = spec.id.and_then(|id| ids.insert(id, spec.name.clone())) {
-            let problem = format!("channel \"{other}\" has this id already");
-            return Err(ConfigError::invalid(at(i, &spec.name.0, "id"), problem));
-        }
-        channels.push(Arc::new(spec));
-    }
-    let mock = raw.mock.enabled.unwrap_or(channels.is_empty());
-    let aliases = aliases(raw.aliases, &channels)?;
-    let keys = keys(raw.keys)?;
-    let models = raw.models;
-    Ok(Settings { server, log, mock, catalog: Catalog { revision: 0, channels, aliases }, keys, models })
-}
-
-fn at(index: usize, name: &str, field: &str) -> String {
-    match name {
-        "" => format!("channel[{index}].{field}"),
-        _ => format!("channel \"{name}\": {field}"),
-    }
-}
-
-fn server(raw: raw::Server, tls: Option<raw::Tls>, overrides: &Overrides) -> Result<Server, ConfigError> {
-    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT);
-    let server = Server {
-        listen: overrides.listen.or(raw.listen).unwrap_or(any),
-        data_dir: overrides.data_dir.clone().or(raw.data_dir).unwrap_or_else(|| PathBuf::from("data")),
-        workers: raw
-            .workers
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
-        max_body: raw.max_body.map_or(64 << 20, |s| s.0),
-        max_whole_body: raw.max_whole_body.map_or(32 << 20, |s| s.0),
-        max_bytes_in_flight: raw.max_bytes_in_flight.map_or(1 << 30, |s| s.0),
-        max_event: raw.max_event.map_or(16 << 20, |s| s.0 as usize),
-        client_stall: raw.client_stall.map_or(Duration::from_secs(300), |s| s.0),
-        drain: raw.drain.map_or(Duration::from_secs(30), |s| s.0),
-        tls: tls.map(|tls| Tls {
-            listen: tls.listen.unwrap_or(SocketAddr::new(any.ip(), DEFAULT_TLS_PORT)),
-            certificate: tls.certificate,
-            key: tls.key,
-        }),
     };
-    let positive = [
-        ("workers", server.workers as u64),
-        ("max_body", server.max_body),
-        ("max_whole_body", server.max_whole_body),
-        ("max_event", server.max_event as u64),
-        ("client_stall", server.client_stall.as_millis() as u64),
-    ];
-    if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
-        return Err(ConfigError::invalid(format!("server.{key}"), "must be more than 0"));
-    }
-    if server.client_stall.max(server.drain) > LONGEST_DURATION {
-        return Err(ConfigError::invalid("server.client_stall, server.drain", "must be at most 30 days"));
-    }
-    if server.workers > 1024 {
-        return Err(ConfigError::invalid("server.workers", "must be at most 1024"));
-    }
-    if server.tls.as_ref().is_some_and(|tls| tls.listen == server.listen && tls.listen.port() != 0) {
-        return Err(ConfigError::invalid("tls.listen", "is server.listen; each needs an address of its own"));
-    }
-    if server.max_bytes_in_flight < server.max_body {
-        let problem = "is less than server.max_body, so the largest body could never be taken";
-        return Err(ConfigError::invalid("server.max_bytes_in_flight", problem));
-    }
-    Ok(server)
-}
+    let providers = &*own;
 
-fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result<ChannelSpec, ConfigError> {
-    let name = raw.name.clone();
-    let wrong = |field: &str, problem: String| ConfigError::invalid(at(index, &name, field), problem);
-    let bad = |field: &str, problem: String| Err(wrong(field, problem));
-    if raw.name == RESERVED {
-        return bad("name", "is the name of the built-in mock channel".into());
-    }
-    if !is_name(&raw.name) {
-        return bad("name", "must be 1 to 64 letters, digits, dots, dashes or underscores".into());
-    }
-    let provider = providers.provider(&raw.provider).map_err(|problem| wrong("provider", problem))?;
-    let provider::Place { base_url, params } =
-        provider::place(&raw, &provider, providers).map_err(|(field, problem)| wrong(field, problem))?;
-    let credential = match raw.credential.as_deref().map(secret::resolve) {
-        Some(Ok(secret)) => Some(Credential::new(secret)),
-        Some(Err(problem)) => return bad("credential", problem),
-        None if provider.needs_credential => {
-            return bad("credential", format!("provider {} needs one", raw.provider));
-        }
-        None => None,
+    let mut resolver = Resolver {
+        document: &document,
+        environment,
+        providers,
+        written: checked.file.channels.len(),
+        made: Vec::new(),
+        problems,
+        notices: [one_api::flags(&source.overrides.foreign), compatible.notices].concat(),
+        secret_files: BTreeSet::new(),
     };
-    if credential.is_some() && provider.takes_no_credential {
-        return bad("credential", format!("provider {} takes none", raw.provider));
+    let file = checked.file;
+    let server = resolver.server(file.server, file.tls, compatible.port, compatible.host, &source.overrides);
+    let log = resolver.log(file.log);
+    let mut channels = file.channels;
+    resolver.add_made(&mut channels, &file.discover.local, checked.incomplete);
+    let (catalog, discovered) = resolver.catalog(channels, &file.defaults, file.aliases);
+    let refresh = resolver.refresh(file.discover.refresh);
+    let keys = resolver.keys(file.keys, compatible.root_token);
+    let Resolver { problems, mut notices, secret_files, .. } = resolver;
+    if !problems.is_empty() {
+        return Err(in_order(problems));
     }
-    if let Some(written) = &raw.quirks {
-        providers.check_quirks(written).map_err(|problem| wrong("quirks", problem))?;
-    }
-    if raw.models.is_empty() {
-        return bad("models", "a channel must serve at least one model".into());
-    }
-    let mut seen = BTreeSet::new();
-    if let Some(model) = raw.models.iter().find(|m| !is_model(m) || !seen.insert(m.as_str())) {
-        return bad("models", format!("\"{model}\" is empty, holds spaces at its ends or stands twice"));
-    }
-    if let Some(model) = raw.mapping.keys().find(|m| !raw.models.contains(m)) {
-        return bad("mapping", format!("\"{model}\" is not one of the channel's models"));
-    }
-    if let Some((model, _)) = raw.mapping.iter().find(|(_, upstream)| !is_model(upstream)) {
-        return bad("mapping", format!("\"{model}\" is mapped to no name"));
-    }
-    let groups = raw.groups.clone().unwrap_or_else(|| vec![DEFAULT_GROUP.to_owned()]);
-    if groups.is_empty() || groups.iter().any(|g| !is_name(g)) {
-        return bad("groups", "must be names; a channel without a group serves nobody".into());
-    }
-    if raw.weight > 1_000_000 {
-        return bad("weight", "must be at most 1000000".into());
-    }
-    let mut headers = Vec::new();
-    for (header, written) in &raw.headers {
-        let value = secret::resolve(written).map_err(|problem| wrong("headers", problem))?;
-        header_allowed(header, &value).map_err(|problem| wrong("headers", problem))?;
-        headers.push((header.as_str().into(), value.into()));
-    }
-    let proxy = raw.proxy.as_deref().map_or(Ok(None), proxy::resolve);
-    let proxy = proxy.map_err(|problem| wrong("proxy", problem))?;
-    provider::account_headers(&raw, &provider, &mut headers).map_err(|(field, p)| wrong(field, p))?;
-    let timeouts = timeouts(&raw.timeouts).map_err(|(field, problem)| wrong(field, problem))?;
-    let pool = pool(&raw.pool).map_err(|(field, problem)| wrong(field, problem))?;
-    if let Some(limit) = raw.concurrency
-        && limit > pool.max_connections
-    {
-        let problem = format!("{limit} is more than pool.max_connections ({})", pool.max_connections);
-        return bad("concurrency", problem);
-    }
-    let quirks = match raw.quirks {
-        Some(quirks) => quirks.into_iter().map(Arc::from).collect(),
-        None => provider.quirks.into_iter().map(Arc::from).collect(),
-    };
-    let upstream = |m: &String| raw.mapping.get(m).unwrap_or(m).as_str().into();
-    Ok(ChannelSpec {
-        models: raw
-            .models
-            .iter()
-            .map(|m| Served { model: m.as_str().into(), upstream: upstream(m) })
-            .collect(),
-        name: ChannelName(raw.name.into()),
-        id: raw.id,
-        provider: raw.provider.into(),
-        row: provider.row,
-        base_url: base_url.into(),
-        params,
-        credential,
-        headers,
-        quirks,
-        groups: groups.into_iter().map(Arc::from).collect(),
-        priority: raw.priority,
-        weight: raw.weight,
-        concurrency: raw.concurrency,
-        enabled: raw.enabled,
-        timeouts,
-        pool,
-        transport: match raw.transport {
-            raw::Transport::Http1 => TransportKind::Http1,
-            raw::Transport::Awc => TransportKind::Awc,
-        },
-        proxy: proxy.map(Arc::new),
+    notices.extend(lint::catalog(&catalog, &discovered, &keys));
+    notices.extend(source.file.as_deref().and_then(|path| lint::permissions(path, &document)));
+    Ok(Settings {
+        server,
+        log,
+        mock: file.mock.enabled.unwrap_or(catalog.channels.is_empty()),
+        catalog,
+        discover: Discover { channels: discovered, refresh },
+        keys,
+        models: file.models,
+        notices,
+        secret_files,
     })
 }
 
-pub(super) type FieldProblem = (&'static str, String);
+/// The file's mistakes from the top, then those of the environment and of flags.
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by(|a, b| a.place.cmp(&b.place));
+    problems
+}
 
-fn timeouts(raw: &raw::Timeouts) -> Result<Timeouts, FieldProblem> {
-    let default = Timeouts::default();
-    let or = |written: Option<Span>, default: Duration| written.map_or(default, |s| s.0);
-    let total = or(raw.total, default.total);
-    // A default gives way to a shorter total; only what is written can contradict it.
-    let timeouts = Timeouts {
-        connect: or(raw.connect, default.connect.min(total)),
-        first_byte_stream: or(raw.first_byte_stream, default.first_byte_stream.min(total)),
-        first_byte: or(raw.first_byte, default.first_byte.min(total)),
-        idle: or(raw.idle, default.idle.min(total)),
-        total,
+/// Flags as layers; `--port` is not one, since it changes a part of a setting.
+fn flags(source: &Source) -> Vec<Layer> {
+    let overrides = &source.overrides;
+    let layer = |setting: &str, flag, value: String| Layer {
+        setting: setting.to_owned(),
+        literal: toml::Value::from(value).to_string(),
+        origin: Origin::Flag(flag),
     };
-    for (field, value) in [
-        ("timeouts.connect", timeouts.connect),
-        ("timeouts.first_byte_stream", timeouts.first_byte_stream),
-        ("timeouts.first_byte", timeouts.first_byte),
-        ("timeouts.idle", timeouts.idle),
-        ("timeouts.total", timeouts.total),
-    ] {
-        if value.is_zero() || value > LONGEST_DURATION {
-            return Err((field, "must be more than 0 and at most 30 days".into()));
-        }
-        if value > total {
-            return Err((field, format!("{value:?} is more than timeouts.total ({total:?})")));
-        }
-    }
-    Ok(timeouts)
+    let folder = |path: &PathBuf| path.display().to_string();
+    [
+        overrides.listen.map(|listen| layer("server.listen", "--listen", listen.to_string())),
+        overrides.data_dir.as_ref().map(|dir| layer("server.data_dir", "--data-dir", folder(dir))),
+        overrides.log_dir.as_ref().map(|dir| layer("log.dir", "--log-dir", folder(dir))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-fn pool(raw: &raw::Pool) -> Result<PoolSettings, FieldProblem> {
-    let default = PoolSettings::default();
-    let pool = PoolSettings {
-        max_connections: raw.max_connections.unwrap_or(default.max_connections),
-        idle: raw.idle.map_or(default.idle, |s| s.0),
-        lifetime: raw.lifetime.map_or(default.lifetime, |s| s.0),
+/// Two variables that set one thing to different values are refused: neither is the nearer wish.
+fn contradictions(own: &[Layer], others: &[Layer], problems: &mut Vec<Problem>) {
+    let name = |layer: &Layer| match &layer.origin {
+        Origin::Variable(name) => name.clone(),
+        Origin::Flag(name) => (*name).to_owned(),
     };
-    match pool.max_connections {
-        0 => Err(("pool.max_connections", "must be more than 0; use enabled = false instead".into())),
-        _ => Ok(pool),
+    for other in others {
+        if let Some(mine) = own.iter().find(|l| l.setting == other.setting && l.literal != other.literal) {
+            let problem = format!("{} sets {} to something else; leave one", name(mine), other.setting);
+            problems.push(Problem::variable(&name(other), problem));
+        }
     }
 }
 
-pub(super) fn header_allowed(name: &str, value: &str) -> Result<(), String> {
-    const OURS: [&str; 6] =
-        ["host", "content-length", "transfer-encoding", "connection", "content-type", "expect"];
-    if http::header::HeaderName::from_bytes(name.as_bytes()).is_err() {
-        return Err(format!("\"{name}\" is no header name"));
-    }
-    if OURS.contains(&name.to_ascii_lowercase().as_str()) {
-        return Err(format!("\"{name}\" is set by the gateway itself"));
-    }
-    if http::header::HeaderValue::from_str(value).is_err() {
-        return Err(format!("the value of \"{name}\" holds characters that no header can carry"));
-    }
-    Ok(())
-}
-
-fn aliases(
-    raw: BTreeMap<String, String>,
-    channels: &[Arc<ChannelSpec>],
-) -> Result<BTreeMap<Arc<str>, Arc<str>>, ConfigError> {
-    let served: BTreeSet<&str> = channels.iter().flat_map(|c| &c.models).map(|m| &*m.model).collect();
-    for (alias, target) in &raw {
-        let key = || format!("aliases.\"{alias}\"");
-        if !is_model(alias) {
-            return Err(ConfigError::invalid(key(), "an alias must be a name"));
-        }
-        if raw.contains_key(target) {
-            return Err(ConfigError::invalid(key(), format!("\"{target}\" is an alias itself")));
-        }
-        if !served.contains(target.as_str()) {
-            return Err(ConfigError::invalid(key(), format!("no channel serves \"{target}\"")));
-        }
-        if served.contains(alias.as_str()) {
-            return Err(ConfigError::invalid(key(), "a channel serves a model of this name"));
-        }
-    }
-    Ok(raw.into_iter().map(|(alias, target)| (alias.into(), target.into())).collect())
-}
-
-fn keys(raw: Vec<raw::Key>) -> Result<Vec<KeySpec>, ConfigError> {
-    let (mut names, mut digests) = (BTreeSet::new(), BTreeSet::new());
-    let mut keys = Vec::new();
-    for key in raw {
-        let bad = |field: &str, problem: &str| {
-            Err(ConfigError::invalid(format!("key \"{}\": {field}", key.name), problem))
+impl Resolver<'_> {
+    fn refuse(&mut self, at: &At, problem: impl Into<String>) {
+        let made = match at {
+            At::Channel(index, _, field) if *index >= self.written => self
+                .made
+                .get(index - self.written)
+                .map(|(from, address)| if field == "base_url" { address } else { from }.clone()),
+            _ => None,
         };
-        if !is_name(&key.name) || !names.insert(key.name.clone()) {
-            return bad("name", "must be a name that no other key has");
+        let place = made.unwrap_or_else(|| self.document.place(&at.path()));
+        self.problems.push(Problem { place, key: at.to_string(), problem: problem.into() });
+    }
+
+    /// Finds the secret that is written at a setting.
+    fn secret(&mut self, at: &At, written: &str) -> Option<String> {
+        if let Some(path) = written.strip_prefix("file:") {
+            self.secret_files.insert(path.into());
         }
-        let digest = match (&key.secret, &key.sha256) {
-            (Some(_), Some(_)) => return bad("secret", "give either secret or sha256, not both"),
-            (None, None) => {
-                return bad("secret", "give secret (the key itself, env:NAME, file:PATH) or sha256");
+        match secret::resolve(written, self.environment) {
+            Ok(secret) => Some(secret),
+            Err(problem) => {
+                self.refuse(at, problem);
+                None
             }
-            (Some(written), None) => match secret::resolve(written) {
-                Ok(secret) if api_key::is_strong(&secret) => api_key::digest(&secret),
-                Ok(_) => return bad("secret", "a key must have at least 16 characters without spaces"),
-                Err(problem) => return bad("secret", &problem),
-            },
-            (None, Some(hex)) => match api_key::parse_digest(hex) {
-                Some(digest) => digest,
-                None => return bad("sha256", "must be 64 hexadecimal digits"),
-            },
-        };
-        if !digests.insert(digest) {
-            return bad("secret", "another key has the same secret");
         }
-        let group = key.group.unwrap_or_else(|| DEFAULT_GROUP.to_owned());
-        if !is_name(&group) {
-            return Err(ConfigError::invalid(format!("key \"{}\": group", key.name), "must be a name"));
-        }
-        keys.push(KeySpec {
-            name: key.name,
-            digest,
-            group,
-            models: key.models,
-            may_pin: key.may_pin,
-            may_see_routing: key.may_see_routing,
-        });
     }
-    Ok(keys)
+
+    /// Finds the proxy that is written at a setting.
+    fn proxy(&mut self, at: &At, written: &str) -> Option<Arc<Proxy>> {
+        if written == proxy::NONE {
+            return None;
+        }
+        let address = self.secret(at, written)?;
+        proxy::parse(&address).map_err(|problem| self.refuse(at, problem)).ok().map(Arc::new)
+    }
+
+    /// Adds the channels of the environment. Those of providers' variables only where the file has none, so
+    /// that nothing appears by surprise; local servers that are named, always.
+    fn add_made(&mut self, channels: &mut Vec<raw::Channel>, local: &[String], incomplete: bool) {
+        let known = known_keys::local_names();
+        if let Some(odd) = local.iter().find(|name| !known.contains(&name.as_str())) {
+            let near = did_you_mean(odd, known.iter().copied());
+            let problem = format!("there is no local server \"{odd}\"; known are {}{near}", known.join(", "));
+            self.refuse(&At::Setting("discover.local".into()), problem);
+        }
+        let mut found = known_keys::local(local, self.environment);
+        if channels.is_empty() && !incomplete {
+            let mut usual = known_keys::providers(self.environment, self.providers);
+            usual.made.retain(|made| found.made.iter().all(|m| m.channel.name != made.channel.name));
+            usual.notices.retain(|notice| !found.notices.contains(notice));
+            found.made.extend(usual.made);
+            found.notices.extend(usual.notices);
+            found.problems.extend(usual.problems);
+        } else if !incomplete {
+            let used = self.document.references("env:");
+            let unused = known_keys::any_set(self.environment);
+            for name in unused.into_iter().filter(|name| !used.contains(name)) {
+                let text = format!("{name} is set, but makes no channel: the file has channels of its own");
+                found.notices.push(Notice::info(text));
+            }
+        }
+        self.notices.extend(found.notices);
+        self.problems.extend(found.problems);
+        for Made { channel, from, address_from } in found.made {
+            let from = match from {
+                Place::Nowhere => self.document.place(&At::Setting("discover.local".into()).path()),
+                from => from,
+            };
+            let address_from = if address_from == Place::Nowhere { from.clone() } else { address_from };
+            self.made.push((from, address_from));
+            channels.push(channel);
+        }
+    }
+
+    fn catalog(
+        &mut self,
+        channels: Vec<raw::Channel>,
+        defaults: &raw::Defaults,
+        aliases: BTreeMap<String, String>,
+    ) -> (Catalog, BTreeSet<ChannelName>) {
+        let proxy = defaults.proxy.as_deref();
+        let proxy = proxy.and_then(|written| self.proxy(&At::Setting("defaults.proxy".to_owned()), written));
+        let defaults = Defaults { timeouts: self.default_timeouts(&defaults.timeouts), proxy };
+        let mut specs: Vec<Arc<ChannelSpec>> = Vec::new();
+        let mut discovered = BTreeSet::new();
+        let (mut names, mut ids) = (BTreeSet::new(), BTreeMap::new());
+        for (index, written) in channels.into_iter().enumerate() {
+            let at = |field: &str| At::Channel(index, written.name.clone(), field.to_owned());
+            if !names.insert(written.name.clone()) {
+                self.refuse(&at("name"), "another channel has this name");
+            }
+            if let Some(id) = written.id
+                && let Some(other) = ids.insert(id, written.name.clone())
+            {
+                self.refuse(&at("id"), format!("channel \"{other}\" has this id already"));
+            }
+            let by_discovery = matches!(written.models, Some(raw::Models::Discovered));
+            if let Some(spec) = self.channel(index, written, &defaults) {
+                if by_discovery {
+                    discovered.insert(spec.name.clone());
+                }
+                specs.push(Arc::new(spec));
+            }
+        }
+        let aliases = self.aliases(aliases, &specs);
+        (Catalog { revision: 0, channels: specs, aliases }, discovered)
+    }
+
+    fn aliases(
+        &mut self,
+        raw: BTreeMap<String, String>,
+        channels: &[Arc<ChannelSpec>],
+    ) -> BTreeMap<Arc<str>, Arc<str>> {
+        let served: BTreeSet<&str> = channels.iter().flat_map(|c| &c.models).map(|m| &*m.model).collect();
+        for (alias, target) in &raw {
+            let at = At::Alias(alias.clone());
+            if !is_model(alias) || !is_model(target) {
+                self.refuse(&at, "an alias and its target must be names");
+            }
+            if raw.contains_key(target) {
+                self.refuse(&at, format!("\"{target}\" is an alias itself"));
+            } else if served.contains(alias.as_str()) {
+                self.refuse(&at, "a channel serves a model of this name");
+            }
+        }
+        raw.into_iter().map(|(alias, target)| (alias.into(), target.into())).collect()
+    }
 }
 
 fn is_name(text: &str) -> bool {

@@ -49,9 +49,10 @@ impl<'de> Deserialize<'de> for Span {
         const FORM: &str = "a duration is a number of seconds or a text such as \"90s\", \"500ms\", \"5m\"";
         match NumberOrText::deserialize(from).map_err(|_| D::Error::custom(FORM))? {
             NumberOrText::Number(seconds) => Ok(Self(Duration::from_secs(seconds))),
-            NumberOrText::Text(text) => {
-                humantime::parse_duration(&text).map(Self).map_err(|_| D::Error::custom(FORM))
-            }
+            NumberOrText::Text(text) => match text.trim().parse() {
+                Ok(seconds) => Ok(Self(Duration::from_secs(seconds))),
+                Err(_) => humantime::parse_duration(&text).map(Self).map_err(|_| D::Error::custom(FORM)),
+            },
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::dialect::{
 };
 
 /// The API version that the dialect's file describes.
-const API_VERSION: &str = "2023-06-01";
+pub(super) const API_VERSION: &str = "2023-06-01";
 
 /// The adapter. It has no state.
 #[derive(Clone, Copy, Debug, Default)]

@@ -214,6 +214,9 @@ impl Scanner {
             self.utf8.push(content).map_err(not_utf8)?;
         }
         let next = rest.get(stop);
+        if next.is_some() && !self.utf8.is_whole() {
+            return Err(not_utf8(stop));
+        }
         if self.depth == INNER_DEPTH && self.inner.is_on() {
             let ended = next.is_some_and(|byte| *byte == b'"').then_some(self.base + (at + stop) as u64 + 1);
             if let Some(place) = self.inner.take(role, content, ended) {

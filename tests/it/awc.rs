@@ -94,7 +94,7 @@ async fn a_reload_changes_the_transport_and_closes_what_the_other_one_kept() {
     let app = TestApp::start(&upstream.channel("up", AWC));
     assert_eq!(app.client().chat(&chat("m")).await.status, 200);
     let differences = app.reload(&upstream.channel("up", "")).await.unwrap();
-    assert_eq!(differences, ["channel up: transport Awc -> Http1"]);
+    assert_eq!(differences, ["channel \"up\": transport awc -> http1"]);
     super::support::eventually("the kept connection is closed", || upstream.connections() == 0).await;
     assert_eq!(app.client().chat(&chat("m")).await.status, 200);
     assert!(upstream.seen()[1].header("date").is_none());

@@ -38,7 +38,7 @@ async fn an_operators_row_says_where_and_how_its_provider_is_called_and_changes_
     assert_eq!(seen.body, body.replace("max_completion_tokens", "max_tokens"));
 
     let differences = app.reload(&settings("/other")).await.unwrap();
-    assert_eq!(differences, ["channel a: row changed"]);
+    assert_eq!(differences, ["channel \"a\": row changed"]);
     assert_eq!(app.client().chat(body).await.status, 200);
     assert_eq!(request_line(&upstream), "POST /other/m/talk?v=2 HTTP/1.1");
     assert_eq!(app.reload(&settings("/other")).await.unwrap(), Vec::<String>::new());
@@ -168,9 +168,12 @@ fn check_names_the_place_or_the_key_of_a_wrong_row() {
     let dir = tempfile::tempdir().unwrap();
     const CHANNEL: &str = "[[channel]]\nname = \"a\"\ncredential = \"k\"\nmodels = [\"m\"]\nprovider = ";
     for (text, words) in [
-        ("[[provider]]\nid = \"a\"\nbase_ulr = \"x\"\n".to_owned(), &["line 3", "base_ulr", "base_url"][..]),
-        ("[[provider]]\nid = \"a\"\none_api = \"5\"\n".to_owned(), &["line 3", "one_api"]),
-        ("[[provider]]\nname = \"a\"\n".to_owned(), &["line 1", "id"]),
+        (
+            "[[provider]]\nid = \"a\"\nbase_ulr = \"x\"\n".to_owned(),
+            &["penstock.toml:3: ", "base_ulr", "base_url"][..],
+        ),
+        ("[[provider]]\nid = \"a\"\none_api = \"5\"\n".to_owned(), &["penstock.toml:3: ", "one_api"]),
+        ("[[provider]]\nname = \"a\"\n".to_owned(), &["penstock.toml:1: ", "id"]),
         (
             "[[provider]]\nid = \"openai\"\n".to_owned(),
             &["provider \"openai\": id: is a provider of Penstock's own"],
@@ -205,9 +208,12 @@ fn check_names_the_place_or_the_key_of_a_wrong_row() {
             format!("{CHANNEL}\"groq\"\nquirks = [\"request-stream-usage\", \"drop-stream-options\"]\n"),
             &["channel \"a\": quirks", "contradict"],
         ),
-        ("[model.x]\ncontext_windows = 5\n".to_owned(), &["line 2", "context_windows", "context_window"]),
-        ("[model.x]\ncapabilities = [\"singing\"]\n".to_owned(), &["line 2", "singing", "tools"]),
-        ("[model.x]\ncontext_window = -5\n".to_owned(), &["line 2"]),
+        (
+            "[model.x]\ncontext_windows = 5\n".to_owned(),
+            &["penstock.toml:2: ", "context_windows", "context_window"],
+        ),
+        ("[model.x]\ncapabilities = [\"singing\"]\n".to_owned(), &["penstock.toml:2: ", "tools"]),
+        ("[model.x]\ncontext_window = -5\n".to_owned(), &["penstock.toml:2: "]),
     ] {
         std::fs::write(dir.path().join("penstock.toml"), &text).unwrap();
         let output = run(dir.path(), &["check"]);

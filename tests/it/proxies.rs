@@ -160,7 +160,7 @@ async fn another_proxy_is_in_force_at_once_and_the_old_tunnels_are_closed() {
     };
     let app = TestApp::start(&channel(&old));
     assert_eq!(app.client().chat(&chat("m")).await.status, 200);
-    assert_eq!(app.reload(&channel(&new)).await.unwrap(), ["channel up: proxy changed"]);
+    assert_eq!(app.reload(&channel(&new)).await.unwrap(), ["channel \"up\": proxy changed"]);
     eventually("the old tunnel is closed", || upstream.connections() == 0).await;
     assert_eq!(app.client().chat(&chat("m")).await.status, 200);
     assert_eq!((old.seen().len(), new.seen().len()), (1, 1));

@@ -123,17 +123,17 @@ async fn a_hangup_puts_the_file_in_force_and_a_wrong_file_changes_nothing() {
     assert_eq!(newcomer.get("/v1/models").await.status, 401);
     let key = format!("[[key]]\nname = \"new\"\nsecret = \"{NEW}\"\n");
     process.reload(&format!("{}{key}", channel("concurrency = 1\n")), "settings changed");
-    process.wait_until("what changed is said", |log| log.contains("concurrency None -> Some(1)"));
+    process.wait_until("what changed is said", |log| log.contains("channel \"a\": concurrency none -> 1"));
     assert_eq!(newcomer.get("/v1/models").await.status, 200);
     assert_eq!(newcomer.chat(&chat("m")).await.status, 429);
     for (wrong, words) in [
         (format!("{}concurency = 3\n", channel("")), "concurency"),
-        (channel("weight = -1\n"), "line 7"),
+        (channel("weight = -1\n"), "penstock.toml:7: "),
         (channel("provider = \"twice\"\n"), "duplicate key"),
-        (channel("priority = \"high\"\n"), "line 7"),
+        (channel("priority = \"high\"\n"), "penstock.toml:7: "),
         (format!("{0}{0}", channel("")), "another channel has this name"),
         (channel("[channel.timeouts]\nidle = 0\n"), "timeouts.idle"),
-        ("[[[".to_owned(), "line 1"),
+        ("[[[".to_owned(), "penstock.toml:1: "),
     ] {
         process.reload(&wrong, "the old ones stay in force");
         let log = process.log();
@@ -144,7 +144,7 @@ async fn a_hangup_puts_the_file_in_force_and_a_wrong_file_changes_nothing() {
     std::fs::remove_file(process.dir().join("penstock.toml")).unwrap();
     process.hang_up("the old ones stay in force");
     assert_eq!(newcomer.get("/v1/models").await.status, 200);
-    process.reload(&channel("concurrency = 1\n"), "keys: changed");
+    process.reload(&channel("concurrency = 1\n"), "key \"new\": removed");
     assert_eq!(newcomer.get("/v1/models").await.status, 401, "a key that is taken away opens nothing");
     go.notify_waiters();
     let mut all = Vec::new();

@@ -189,8 +189,9 @@ fn write(dir: &tempfile::TempDir, settings: &str) -> Source {
     let overrides = Overrides {
         listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         data_dir: Some(dir.path().join("data")),
+        ..Overrides::default()
     };
-    Source { file: Some(file), overrides }
+    Source { file: Some(file), overrides, ..Source::default() }
 }
 
 /// The settings with the test key.

@@ -13,6 +13,9 @@ use super::{
     app::{KEY, with_key},
 };
 
+/// Changes wait for a signal, so that a test knows when they are taken up.
+const UNWATCHED: (&str, &str) = ("PENSTOCK_SERVER__WATCH", "false");
+
 /// A running `penstock serve`. Dropping it kills the process.
 pub struct Process {
     pub address: SocketAddr,
@@ -31,9 +34,23 @@ impl Process {
     pub fn start_after(shell: &str, settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("penstock.toml"), with_key(settings)).unwrap();
+        Self::start_in(dir, &format!("{shell}\nexec \"$0\" serve --listen 127.0.0.1:0"), &[UNWATCHED])
+    }
+
+    /// Starts the program in a folder without a settings file, with these variables alone and these arguments.
+    pub fn start_bare(variables: &[(&str, &str)], arguments: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(dir, &format!("exec \"$0\" {arguments}"), variables)
+    }
+
+    /// Runs a shell line in a folder until the program, its `$0`, says where it listens.
+    pub fn start_in(dir: tempfile::TempDir, shell: &str, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new("sh")
             .current_dir(dir.path())
-            .args(["-c", &format!("{shell}\nexec \"$0\" serve --listen 127.0.0.1:0"), program()])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(variables.iter().copied())
+            .args(["-c", shell, program()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -134,5 +151,12 @@ pub fn program() -> &'static str {
 
 /// Runs the program in a folder until it ends by itself.
 pub fn run(dir: &std::path::Path, args: &[&str]) -> Output {
-    Command::new(program()).current_dir(dir).args(args).output().unwrap()
+    run_with(dir, args, &[])
+}
+
+/// Runs the program in a folder, with these variables alone, until it ends by itself.
+pub fn run_with(dir: &std::path::Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(program());
+    command.current_dir(dir).args(args).env_clear().envs(variables.iter().copied());
+    command.output().unwrap()
 }

@@ -1,0 +1,72 @@
+//! What is allowed and probably not meant.
+
+use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path};
+
+use penstock_actors::domain::{Catalog, ChannelName};
+
+use super::{Notice, layers::Document, nearest::did_you_mean};
+use crate::api_key::KeySpec;
+
+/// Channels, aliases and keys that serve nobody.
+pub(super) fn catalog(
+    catalog: &Catalog,
+    discovered: &BTreeSet<ChannelName>,
+    keys: &[KeySpec],
+) -> Vec<Notice> {
+    let mut found = Vec::new();
+    let mut warn = |text: String| found.push(Notice::warning(text));
+    for channel in &catalog.channels {
+        let name = &channel.name;
+        if !channel.enabled {
+            warn(format!("channel \"{name}\": enabled = false: it serves nobody"));
+        } else if channel.concurrency == Some(0) {
+            warn(format!("channel \"{name}\": concurrency = 0 lets nothing through"));
+        }
+    }
+    let served: BTreeSet<&str> =
+        catalog.channels.iter().flat_map(|c| &c.models).map(|served| &*served.model).collect();
+    // What a provider will say that it has is not known yet.
+    let all_known = discovered.is_empty() && !catalog.channels.is_empty();
+    for (alias, target) in &catalog.aliases {
+        if all_known && !served.contains(&**target) {
+            let near = did_you_mean(target, served.iter().copied());
+            warn(format!("aliases.\"{alias}\": no channel serves \"{target}\"{near}"));
+        }
+    }
+    for key in keys {
+        let reach = catalog.channels.iter().filter(|c| c.groups.iter().any(|g| **g == key.group));
+        let reached: BTreeSet<&str> = reach.clone().flat_map(|c| &c.models).map(|s| &*s.model).collect();
+        if !catalog.channels.is_empty() && reach.count() == 0 {
+            warn(format!("key \"{}\": group: no channel serves the group \"{}\"", key.name, key.group));
+            continue;
+        }
+        let is_reached = |name: &str| {
+            let target = catalog.aliases.get(name).map_or(name, |target| target);
+            reached.contains(target)
+        };
+        for model in key.models.iter().flatten() {
+            if all_known && !is_reached(model) {
+                let near = did_you_mean(model, reached.iter().copied());
+                warn(format!(
+                    "key \"{}\": models: no channel of its group serves \"{model}\"{near}",
+                    key.name
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// Secrets in clear text in a file that others may read.
+pub(super) fn permissions(path: &Path, document: &Document<'_>) -> Option<Notice> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return None;
+    }
+    let clear = document.clear_secrets();
+    let first = clear.first()?;
+    Some(Notice::warning(format!(
+        "{first}: holds a secret in clear text, and users other than its owner may read the file (mode {mode:o}); \
+         use env:NAME or file:PATH, or chmod 600"
+    )))
+}

@@ -1,0 +1,345 @@
+//! The settings themselves.
+
+use super::{
+    Form::{Foreign, Names, Repeated, Table},
+    Kind::{List, Map, Number, Switch, Text},
+    Section, Setting,
+    Shown::{self, Comment, Default, Example},
+};
+
+const fn set(key: &'static str, kind: super::Kind, shown: Shown, meaning: &'static str) -> Setting {
+    Setting { key, kind, shown, meaning }
+}
+
+/// Every section, in the order of the reference file.
+pub(in crate::config) const SECTIONS: &[Section] = &[
+    Section {
+        name: "server",
+        form: Table,
+        about: "",
+        settings: &[
+            set(
+                "listen",
+                Text,
+                Default("\"0.0.0.0:3000\""),
+                "Where clients connect. Flags: --listen ADDRESS; --port PORT for the port alone.",
+            ),
+            set("data_dir", Text, Default("\"data\""), "Where state lives. Flag: --data-dir FOLDER."),
+            set("workers", Number, Example("2"), "HTTP workers; without this line, one a core."),
+            set("max_body", Text, Default("\"64MiB\""), "Longest request body, decompressed."),
+            set(
+                "max_whole_body",
+                Text,
+                Default("\"32MiB\""),
+                "Longest request body for providers of another dialect, which needs it whole in memory.",
+            ),
+            set(
+                "max_bytes_in_flight",
+                Text,
+                Default("\"1GiB\""),
+                "Request bodies held at once, in memory and temporary files together; above it, 503.",
+            ),
+            set("max_event", Text, Default("\"16MiB\""), "Longest event of a stream."),
+            set(
+                "client_stall",
+                Text,
+                Default("\"5m\""),
+                "A client that takes nothing of its answer for this long is cut off.",
+            ),
+            set(
+                "drain",
+                Text,
+                Default("\"30s\""),
+                "After SIGTERM, how long streams may go on before they are told and cut.",
+            ),
+            set(
+                "watch",
+                Switch,
+                Default("true"),
+                "Whether a change of this file, of a \"file:\" secret or of the keys in the data directory is taken\n\
+                 up by itself, within about a second. SIGHUP does it always.",
+            ),
+        ],
+    },
+    Section {
+        name: "tls",
+        form: Table,
+        about: "A listener under TLS, beside the one in the clear; without this section, none. New files are taken up\n\
+                within a second or two; those that cannot be used are told in the log, and the old ones stay in force.",
+        settings: &[
+            set("listen", Text, Default("\"0.0.0.0:3443\""), ""),
+            set(
+                "certificate",
+                Text,
+                Example("\"/etc/letsencrypt/live/example.com/fullchain.pem\""),
+                "PEM: the server's certificate first, then its issuers.",
+            ),
+            set("key", Text, Example("\"/etc/letsencrypt/live/example.com/privkey.pem\""), ""),
+        ],
+    },
+    Section {
+        name: "log",
+        form: Table,
+        about: "",
+        settings: &[
+            set(
+                "filter",
+                Text,
+                Default("\"info,actix_server=warn\""),
+                "A filter by target and level. The environment's RUST_LOG wins.",
+            ),
+            set("format", Text, Default("\"text\""), "\"text\" for people, \"json\" for machines."),
+            set(
+                "dir",
+                Text,
+                Example("\"logs\""),
+                "A folder that gets the log too, as files; without this line, none. Flag: --log-dir FOLDER.",
+            ),
+            set(
+                "rotation",
+                Text,
+                Default("\"daily\""),
+                "\"daily\" begins a file each day (in UTC) and keeps 30; \"never\" writes one file.",
+            ),
+        ],
+    },
+    Section {
+        name: "mock",
+        form: Table,
+        about: "",
+        settings: &[set(
+            "enabled",
+            Switch,
+            Example("false"),
+            "Whether the built-in mock channel serves the model penstock-echo; without this line, only while\n\
+             there is no channel.",
+        )],
+    },
+    Section {
+        name: "defaults",
+        form: Table,
+        about: "For channels that do not say otherwise.",
+        settings: &[set("proxy", Text, Default("\"none\""), "What each means stands at [[channel]].")],
+    },
+    Section {
+        name: "defaults.timeouts",
+        form: Table,
+        about: "For channels that do not say otherwise; what each means stands at [channel.timeouts].",
+        settings: TIMEOUTS_BARE,
+    },
+    Section {
+        name: "discover",
+        form: Table,
+        about: "Models that providers say they have, for channels with models = \"discover\".",
+        settings: &[
+            set(
+                "local",
+                List,
+                Default("[]"),
+                "Servers on this machine that become channels, on their usual ports: \"ollama\" (11434),\n\
+                 \"llamacpp\" (8080), \"vllm\" (8000).",
+            ),
+            set(
+                "refresh",
+                Text,
+                Default("\"10m\""),
+                "How often a provider is asked again. One that fails is asked again sooner; what it said last\n\
+                 stays in force.",
+            ),
+        ],
+    },
+    Section {
+        name: "provider",
+        form: Foreign,
+        about: "A provider of one's own, in the form of config/providers.toml, which explains every key. Penstock's own are in\n\
+                docs/providers.md.",
+        settings: &[
+            set("id", Text, Example("\"example\""), ""),
+            set("name", Text, Example("\"Example\""), ""),
+            set("base_url", Text, Example("\"https://llm.example.com\""), ""),
+            set("prefix", Text, Example("\"/api/v2\""), ""),
+            set("auth", Text, Example("\"header:X-Example-Key\""), ""),
+            set("endpoints", List, Example("[\"chat_completions\", \"embeddings\"]"), ""),
+            set("paths", Map, Example("{ embeddings = \"/{model}/vectors?version={version}\" }"), ""),
+            set("params", Map, Example("{ version = \"2024-01-01\" }"), ""),
+            set("quirks", List, Example("[\"request-stream-usage\", \"max-tokens-only\"]"), ""),
+        ],
+    },
+    Section {
+        name: "channel",
+        form: Repeated,
+        about: "A channel is one way to reach models. Write as many as you have provider accounts.",
+        settings: &[
+            set("name", Text, Example("\"openai\""), "Permanent name."),
+            set(
+                "id",
+                Number,
+                Example("1"),
+                "A number that callers may pin (sk-KEY-1), if their key allows it. Without it, no pin.",
+            ),
+            set(
+                "provider",
+                Text,
+                Example("\"openai\""),
+                "A provider of docs/providers.md, or one's own from above.",
+            ),
+            set(
+                "base_url",
+                Text,
+                Example("\"https://api.openai.com\""),
+                "Where the provider is; most have a default. With or without /v1 or whatever the provider puts there; a base\n\
+                 that names a version of its own (https://host/api/v3) is used as it is.",
+            ),
+            set(
+                "params",
+                Map,
+                Example("{}"),
+                "What the provider's address or paths have places for, for example { api_version = \"2024-10-21\" } with azure.",
+            ),
+            set("credential", Text, Example("\"env:OPENAI_API_KEY\""), ""),
+            set(
+                "organisation",
+                Text,
+                Example("\"org-example\""),
+                "For providers that know them: sent as OpenAI-Organization and OpenAI-Project. Also \"env:NAME\" or \"file:PATH\".",
+            ),
+            set("project", Text, Example("\"proj_example\""), ""),
+            set(
+                "models",
+                List,
+                Example("[\"gpt-5.2\", \"text-embedding-3-small\"]"),
+                "Models as clients ask for them, and the provider's own names where they differ. models = \"discover\"\n\
+                 asks the provider which it has, at the start and now and then; names in mapping are served too.",
+            ),
+            set("mapping", Map, Example("{ \"gpt-5.2\" = \"gpt-5.2-2025-12-11\" }"), ""),
+            set(
+                "headers",
+                Map,
+                Example("{ \"X-Example\" = \"value\" }"),
+                "Headers set on each request. Values may be \"env:NAME\" or \"file:PATH\".",
+            ),
+            set(
+                "quirks",
+                List,
+                Example("[\"request-stream-usage\"]"),
+                "Small named rewrites; without this line, the provider's own. docs/providers.md says what each does:\n  \
+                 request-stream-usage, drop-stream-options, max-tokens-only, random-seed, clamp-temperature,\n  \
+                 system-for-developer, drop-user, drop-store, drop-metadata, drop-cache-hints",
+            ),
+            set("groups", List, Default("[\"default\"]"), "Groups of callers that may use the channel."),
+            set(
+                "priority",
+                Number,
+                Default("0"),
+                "Channels of the highest priority are tried first; inside a priority, calls are spread by weight and load.",
+            ),
+            set("weight", Number, Default("1"), ""),
+            set(
+                "concurrency",
+                Number,
+                Example("64"),
+                "Requests in flight; without this line, no limit. 0 lets nothing through.",
+            ),
+            set("enabled", Switch, Default("true"), ""),
+            set(
+                "transport",
+                Text,
+                Default("\"http1\""),
+                "By what its requests go out: \"http1\", the gateway's own HTTP/1.1, or \"awc\", the client of the actix family.",
+            ),
+            set(
+                "proxy",
+                Text,
+                Default("\"none\""),
+                "What its connections lead through: http://, https://, socks5:// or socks5h://, then\n\
+                 user:password@host:port; or \"none\". May be \"env:NAME\" or \"file:PATH\". Every provider is tunnelled,\n\
+                 plain http ones too (CONNECT). Names are resolved here for socks5, by the proxy for the others. In\n\
+                 user and password, write what is special in addresses as %XX.",
+            ),
+        ],
+    },
+    Section { name: "channel.timeouts", form: Repeated, about: "", settings: TIMEOUTS },
+    Section {
+        name: "channel.pool",
+        form: Repeated,
+        about: "",
+        settings: &[
+            set("max_connections", Number, Default("16384"), "Open connections, counted over all workers."),
+            set("idle", Text, Default("\"30s\""), "An unused connection is closed after this long,"),
+            set("lifetime", Text, Default("\"10m\""), "and not reused after this long."),
+        ],
+    },
+    Section {
+        name: "aliases",
+        form: Names,
+        about: "Names that stand for another model.",
+        settings: &[set("\"gpt-latest\"", Text, Example("\"gpt-5.2\""), "")],
+    },
+    Section {
+        name: "model.\"gpt-5.2\"",
+        form: Names,
+        about: "What /v1/models says of a model, over what Penstock knows. Capabilities: tools, vision, reasoning, json,\n\
+                audio, pdf.",
+        settings: &[
+            set("owner", Text, Example("\"openai\""), ""),
+            set("context_window", Number, Example("400000"), ""),
+            set("max_output_tokens", Number, Example("128000"), ""),
+            set("capabilities", List, Example("[\"tools\", \"vision\", \"reasoning\", \"json\"]"), ""),
+        ],
+    },
+    Section {
+        name: "key",
+        form: Repeated,
+        about: "Keys. `penstock key create` makes keys of its own, in the data directory.",
+        settings: &[
+            set("name", Text, Example("\"example\""), ""),
+            set(
+                "secret",
+                Text,
+                Example("\"env:PENSTOCK_EXAMPLE_KEY\""),
+                "The key itself, env:NAME or file:PATH.",
+            ),
+            set("sha256", Text, Comment("\"...\""), "Or only its hash, of the key without its sk-."),
+            set("group", Text, Default("\"default\""), ""),
+            set(
+                "models",
+                List,
+                Example("[\"gpt-latest\"]"),
+                "Models it may ask for; without this line, all of its group.",
+            ),
+            set("may_pin", Switch, Default("false"), "May name a channel in the key: sk-KEY-1."),
+            set(
+                "may_see_routing",
+                Switch,
+                Default("false"),
+                "Is told which channel answered (x-penstock-channel, x-penstock-attempts), and may read /metrics.",
+            ),
+        ],
+    },
+];
+
+const TIMEOUTS: &[Setting] = &[
+    set(
+        "connect",
+        Text,
+        Default("\"5s\""),
+        "Name resolution, TCP and TLS; and waiting for a connection where all are in use.",
+    ),
+    set(
+        "first_byte_stream",
+        Text,
+        Default("\"60s\""),
+        "Until the first event of a stream that is no comment; then the next channel is tried.",
+    ),
+    set("first_byte", Text, Default("\"10m\""), "Until the first byte of an answer that is no stream."),
+    set("idle", Text, Default("\"2m\""), "Between two reads of an answer."),
+    set("total", Text, Default("\"1h\""), "From the attempt's start to the answer's end."),
+];
+
+const TIMEOUTS_BARE: &[Setting] = &[
+    set("connect", Text, Default("\"5s\""), ""),
+    set("first_byte_stream", Text, Default("\"60s\""), ""),
+    set("first_byte", Text, Default("\"10m\""), ""),
+    set("idle", Text, Default("\"2m\""), ""),
+    set("total", Text, Default("\"1h\""), ""),
+];

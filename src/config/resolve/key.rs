@@ -1,0 +1,113 @@
+//! API keys of the file and of the environment.
+
+use std::collections::BTreeSet;
+
+use super::{DEFAULT_GROUP, Resolver, is_name};
+use crate::{
+    api_key::{self, KeySpec},
+    config::{Notice, Problem, problem::At, raw},
+};
+
+/// The variable whose keys are separated by commas.
+const API_KEYS: &str = "API_KEYS";
+const ROOT_TOKEN: &str = "INITIAL_ROOT_TOKEN";
+const TOO_WEAK: &str = "a key must have at least 16 characters without spaces";
+
+impl Resolver<'_> {
+    /// The keys, those of the environment last.
+    pub(super) fn keys(&mut self, raw: Vec<raw::Key>, root_token: Option<String>) -> Vec<KeySpec> {
+        let (mut names, mut digests) = (BTreeSet::new(), BTreeSet::new());
+        let mut keys = Vec::new();
+        for (index, key) in raw.into_iter().enumerate() {
+            let at = |field: &str| At::Key(index, key.name.clone(), field.to_owned());
+            if !is_name(&key.name) || !names.insert(key.name.clone()) {
+                self.refuse(&at("name"), "must be a name that no other key has");
+            }
+            let group = key.group.clone().unwrap_or_else(|| DEFAULT_GROUP.to_owned());
+            if !is_name(&group) {
+                self.refuse(&at("group"), "must be a name");
+            }
+            let Some(digest) = self.digest(index, &key) else { continue };
+            if !digests.insert(digest) {
+                self.refuse(&at("secret"), "another key has the same secret");
+            }
+            keys.push(KeySpec {
+                name: key.name,
+                digest,
+                group,
+                models: key.models,
+                may_pin: key.may_pin,
+                may_see_routing: key.may_see_routing,
+            });
+        }
+        for (variable, name, secret, may) in self.of_environment(root_token) {
+            if !api_key::is_strong(&secret) {
+                self.problems.push(Problem::variable(variable, format!("{name}: {TOO_WEAK}")));
+                continue;
+            }
+            if !names.insert(name.clone()) {
+                let problem = format!("the file has a key of the name {name} already");
+                self.problems.push(Problem::variable(variable, problem));
+                continue;
+            }
+            let digest = api_key::digest(&secret);
+            if !digests.insert(digest) {
+                let text = format!("{variable}: {name} is a key that is known already; the first one stays");
+                self.notices.push(Notice::info(text));
+                continue;
+            }
+            keys.push(KeySpec {
+                name,
+                digest,
+                group: DEFAULT_GROUP.to_owned(),
+                models: None,
+                may_pin: may == May::PinAndSee,
+                may_see_routing: may == May::PinAndSee,
+            });
+        }
+        keys
+    }
+
+    fn digest(&mut self, index: usize, key: &raw::Key) -> Option<api_key::KeyDigest> {
+        let at = |field: &str| At::Key(index, key.name.clone(), field.to_owned());
+        match (&key.secret, &key.sha256) {
+            (Some(_), Some(_)) => self.refuse(&at("secret"), "give either secret or sha256, not both"),
+            (None, None) => {
+                self.refuse(&at("secret"), "give secret (the key itself, env:NAME, file:PATH) or sha256");
+            }
+            (Some(written), None) => {
+                let secret = self.secret(&at("secret"), written)?;
+                if api_key::is_strong(&secret) {
+                    return Some(api_key::digest(&secret));
+                }
+                self.refuse(&at("secret"), TOO_WEAK);
+            }
+            (None, Some(hex)) => {
+                if let Some(digest) = api_key::parse_digest(hex) {
+                    return Some(digest);
+                }
+                self.refuse(&at("sha256"), "must be 64 hexadecimal digits");
+            }
+        }
+        None
+    }
+
+    /// Variable, name, secret and rights of each key of the environment.
+    fn of_environment(&self, root_token: Option<String>) -> Vec<(&'static str, String, String, May)> {
+        let listed = self.environment.get(API_KEYS).unwrap_or_default().split(',').map(str::trim);
+        let listed = listed.filter(|secret| !secret.is_empty()).enumerate();
+        let listed = listed.map(|(index, secret)| {
+            (API_KEYS, format!("api-keys-{}", index + 1), secret.to_owned(), May::Call)
+        });
+        let root =
+            root_token.map(|secret| (ROOT_TOKEN, "initial-root-token".to_owned(), secret, May::PinAndSee));
+        listed.chain(root).collect()
+    }
+}
+
+/// What a key of the environment may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum May {
+    Call,
+    PinAndSee,
+}
