@@ -15,6 +15,7 @@ mod one_api;
 pub mod prices;
 mod problem;
 mod provider;
+mod proxy;
 mod raw;
 mod reference;
 mod resolve;

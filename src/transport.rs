@@ -9,6 +9,7 @@ mod control;
 mod dial;
 mod http1;
 mod pool;
+mod proxy;
 mod resolve;
 mod shared;
 mod socket;
@@ -26,6 +27,7 @@ pub use awc_client::AwcTransport;
 pub use choice::Transports;
 pub use control::{ControlAnswer, ControlClient, ControlLimits};
 pub use http1::Http1Transport;
+pub use proxy::ProxyError;
 pub use resolve::Resolver;
 pub use shared::SharedTransport;
 pub use target::Target;
@@ -113,6 +115,9 @@ pub enum TransportError {
     /// The TLS handshake failed.
     #[error("the provider's TLS handshake failed: {0}")]
     Tls(String),
+    /// The channel's proxy led nowhere.
+    #[error("the channel's proxy {0}")]
+    Proxy(ProxyError),
     /// A kept connection was closed by the provider before a byte of the answer came.
     #[error("a kept connection was closed as the request arrived")]
     Stale,

@@ -15,8 +15,8 @@ pub use books::{
     Settlement, StreamId, UsageSource,
 };
 pub use catalog::{
-    Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Served, Timeouts,
-    TransportKind,
+    Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Proxy, ProxyKind,
+    ProxyLogin, Served, Timeouts, TransportKind,
 };
 pub use endpoint::Endpoint;
 pub use money::{Money, PicosPerUnit, Ratio};

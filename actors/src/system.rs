@@ -106,6 +106,7 @@ mod tests {
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
+            proxy: None,
         };
         let channels = names.iter().map(spec).map(Arc::new).collect();
         Arc::new(Catalog { revision, channels, aliases: [].into() })

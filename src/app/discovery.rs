@@ -136,6 +136,7 @@ async fn take(
 
 async fn ask(client: &ControlClient, spec: &ChannelSpec) -> Result<Listing, String> {
     let question = discovery::question(spec)?;
+    let client = client.through(spec.proxy.clone());
     let answer = client.get(&question.uri, &question.headers, LIMITS).await.map_err(|e| e.to_string())?;
     discovery::listing(answer.status, &answer.body)
 }

@@ -158,6 +158,7 @@ impl Publisher {
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
+            proxy: None,
         })
     }
 

@@ -95,7 +95,9 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
     if old.credential != new.credential {
         lines.push("credential changed".to_owned());
     }
-    for (name, differs) in [("row", old.row != new.row), ("params", old.params != new.params)] {
+    for (name, differs) in
+        [("row", old.row != new.row), ("params", old.params != new.params), ("proxy", old.proxy != new.proxy)]
+    {
         if differs {
             lines.push(format!("{name} changed"));
         }

@@ -258,6 +258,7 @@ fn bare(name: &str, provider: &str) -> raw::Channel {
         timeouts: raw::Timeouts::default(),
         pool: raw::Pool::default(),
         transport: raw::Transport::default(),
+        proxy: None,
     }
 }
 

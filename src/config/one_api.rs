@@ -47,6 +47,7 @@ pub(super) enum Act {
     Debug,
     GinMode,
     RelayTimeout,
+    RelayProxy,
     IncludeUsage,
     RootToken,
     OneLogFile,
@@ -162,6 +163,7 @@ impl Compatible {
                     self.set("defaults.timeouts.total", &seconds.to_string(), name);
                 }
             }
+            Act::RelayProxy => self.set("defaults.proxy", value, name),
             Act::IncludeUsage => drop(switch(value).ok_or("must be true or false")?),
             Act::RootToken => self.root_token = Some(value.to_owned()),
             Act::SqlDsn => self.set("store.url", value, name),

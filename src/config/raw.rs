@@ -85,6 +85,7 @@ pub(super) struct Mock {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Defaults {
+    pub(super) proxy: Option<String>,
     pub(super) timeouts: Timeouts,
 }
 
@@ -127,6 +128,7 @@ pub(super) struct Channel {
     pub(super) pool: Pool,
     #[serde(default)]
     pub(super) transport: Transport,
+    pub(super) proxy: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use penstock_actors::domain::{Catalog, ChannelName, ChannelSpec};
+use penstock_actors::domain::{Catalog, ChannelName, ChannelSpec, Proxy, Timeouts};
 
 use super::{
     Discover, Environment, Notice, Place, Problem, Settings, Source, environment,
@@ -22,7 +22,7 @@ use super::{
     one_api,
     problem::At,
     provider::Providers,
-    raw, secret,
+    proxy, raw, secret,
 };
 
 /// The channel that `[mock]` switches.
@@ -40,6 +40,12 @@ struct Resolver<'a> {
     problems: Vec<Problem>,
     notices: Vec<Notice>,
     secret_files: BTreeSet<PathBuf>,
+}
+
+/// What holds for channels that do not say otherwise.
+struct Defaults {
+    timeouts: Timeouts,
+    proxy: Option<Arc<Proxy>>,
 }
 
 pub(super) fn resolve(
@@ -174,6 +180,15 @@ impl Resolver<'_> {
         }
     }
 
+    /// Finds the proxy that is written at a setting.
+    fn proxy(&mut self, at: &At, written: &str) -> Option<Arc<Proxy>> {
+        if written == proxy::NONE {
+            return None;
+        }
+        let address = self.secret(at, written)?;
+        proxy::parse(&address).map_err(|problem| self.refuse(at, problem)).ok().map(Arc::new)
+    }
+
     /// Adds the channels of the environment. Those of providers' variables only where the file has none, so
     /// that nothing appears by surprise; local servers that are named, always.
     fn add_made(&mut self, channels: &mut Vec<raw::Channel>, local: &[String], incomplete: bool) {
@@ -218,7 +233,9 @@ impl Resolver<'_> {
         defaults: &raw::Defaults,
         aliases: BTreeMap<String, String>,
     ) -> (Catalog, BTreeSet<ChannelName>) {
-        let defaults = self.default_timeouts(&defaults.timeouts);
+        let proxy = defaults.proxy.as_deref();
+        let proxy = proxy.and_then(|written| self.proxy(&At::Setting("defaults.proxy".to_owned()), written));
+        let defaults = Defaults { timeouts: self.default_timeouts(&defaults.timeouts), proxy };
         let mut specs: Vec<Arc<ChannelSpec>> = Vec::new();
         let mut discovered = BTreeSet::new();
         let (mut names, mut ids) = (BTreeSet::new(), BTreeMap::new());
@@ -233,7 +250,7 @@ impl Resolver<'_> {
                 self.refuse(&at("id"), format!("channel \"{other}\" has this id already"));
             }
             let by_discovery = matches!(written.models, Some(raw::Models::Discovered));
-            if let Some(spec) = self.channel(index, written, defaults) {
+            if let Some(spec) = self.channel(index, written, &defaults) {
                 if by_discovery {
                     discovered.insert(spec.name.clone());
                 }

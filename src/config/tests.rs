@@ -140,6 +140,21 @@ fn defaults_hold_for_channels_that_do_not_say_otherwise() {
 }
 
 #[test]
+fn a_proxy_for_all_leads_channels_that_name_none_themselves() {
+    let own = |name: &str, proxy: &str| CHANNEL.replace("\"a\"", name) + "proxy = \"" + proxy + "\"\n";
+    let text = CHANNEL.to_owned() + &own("\"b\"", "none") + &own("\"c\"", "env:MY_PROXY");
+    let variables = [("RELAY_PROXY", "http://u:zebra@all:1"), ("MY_PROXY", "socks5h://own")];
+    let settings = check_with(&text, Overrides::default(), &variables).expect("valid");
+    let hosts = settings.catalog.channels.iter().map(|c| c.proxy.as_ref().map(|p| p.host.to_string()));
+    assert_eq!(hosts.collect::<Vec<_>>(), [Some("all".to_owned()), None, Some("own".to_owned())]);
+    assert!(!format!("{settings:?}").contains("zebra"));
+    let refused = check_with(CHANNEL, Overrides::default(), &[("RELAY_PROXY", "ftp://u:zebra@all")]);
+    let sentence = refused.expect_err("refused")[0].to_string();
+    assert!(sentence.starts_with("RELAY_PROXY: ") && sentence.contains("socks5h://"), "{sentence}");
+    assert!(!sentence.contains("zebra"), "{sentence}");
+}
+
+#[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let text =
         "[server]\nlisten = \"10.0.0.1:1\"\nmax_body = \"1MiB\"\nworkers = 3\n[mock]\nenabled = false\n";
@@ -296,7 +311,8 @@ fn one_apis_variables_set_what_they_name() {
     assert_eq!(settings.catalog.channels[0].timeouts.total, Duration::from_secs(90));
     assert!(settings.log.filter.contains("penstock=debug"));
     assert_eq!(settings.log.rotation, Rotation::Never);
-    assert!(warnings(&settings)[0].starts_with("SQL_DSN: has no effect yet: the database"));
+    assert_eq!(settings.store.url.as_ref().map(|u| u.expose()), Some("root:secret@x"));
+    assert!(settings.notices.iter().any(|n| n.text.starts_with("SQL_DSN: is store.url")));
     assert!(!format!("{:?}", settings.notices).contains("secret"));
     let settings = of_environment(&[("RELAY_TIMEOUT", "0"), ("RUST_LOG", "trace"), ("DEBUG", "true")]);
     assert_eq!(settings.log.filter, "trace");

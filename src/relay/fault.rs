@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::{
     provider::{Failure, Next},
-    transport::TransportError,
+    transport::{ProxyError, TransportError},
 };
 
 /// What a transport error means for the attempt.
@@ -15,6 +15,7 @@ pub(super) fn of_transport(error: &TransportError) -> Failure {
         }
         TransportError::ConnectTimeout => (504, "upstream_connect_timeout", Next::Failover),
         TransportError::Tls(_) => (502, "upstream_tls_failed", Next::Failover),
+        TransportError::Proxy(error) => return of_proxy(error),
         TransportError::NoPlace => return no_place(error),
         TransportError::NoDescriptor => return no_descriptor(error),
         TransportError::Stale | TransportError::Closed => (502, "upstream_closed", Next::FailoverUncertain),
@@ -34,6 +35,19 @@ pub(super) fn of_transport(error: &TransportError) -> Failure {
         other => sentence(other),
     };
     Failure::upstream(status, code, next, public)
+}
+
+/// Nothing of the request was sent, so the next channel may be tried without a doubt.
+fn of_proxy(error: &ProxyError) -> Failure {
+    let (code, what) = match error {
+        ProxyError::Unreachable(_) | ProxyError::Unknown(_) | ProxyError::Tls(_) => {
+            ("proxy_unreachable", "could not be reached")
+        }
+        ProxyError::Login => ("proxy_login_refused", "did not accept the channel's login"),
+        ProxyError::Refused(_) => ("proxy_refused", "refused the connection to the provider"),
+        ProxyError::Garbage(_) => ("proxy_bad_answer", "did not answer as a proxy does"),
+    };
+    Failure::upstream(502, code, Next::Failover, format!("The channel's proxy {what}."))
 }
 
 fn no_place(error: &TransportError) -> Failure {

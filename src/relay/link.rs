@@ -180,6 +180,7 @@ mod tests {
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
+            proxy: None,
         };
         Link::new(&Arc::new(spec)).expect("a link")
     }

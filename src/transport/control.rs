@@ -7,7 +7,10 @@ use std::{future::poll_fn, rc::Rc, sync::Arc, time::Duration};
 use awc::http::Method;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Uri};
-use penstock_actors::{channel::Connections, domain::PoolSettings};
+use penstock_actors::{
+    channel::Connections,
+    domain::{PoolSettings, Proxy},
+};
 
 use super::{
     Outgoing, OutgoingBody, SharedTransport, Target, TransportError,
@@ -23,6 +26,7 @@ const AT_ONCE: u32 = 64;
 pub struct ControlClient {
     shared: Arc<SharedTransport>,
     connections: Arc<Connections>,
+    proxy: Option<Arc<Proxy>>,
 }
 
 /// What one request may take.
@@ -46,7 +50,12 @@ pub struct ControlAnswer {
 impl ControlClient {
     /// Makes a client that trusts and resolves as the transports do.
     pub fn new(shared: Arc<SharedTransport>) -> Self {
-        Self { shared, connections: Connections::new(AT_ONCE) }
+        Self { shared, connections: Connections::new(AT_ONCE), proxy: None }
+    }
+
+    /// The same client, whose connections lead through a proxy.
+    pub fn through(&self, proxy: Option<Arc<Proxy>>) -> Self {
+        Self { shared: Arc::clone(&self.shared), connections: Arc::clone(&self.connections), proxy }
     }
 
     /// Gets a resource.
@@ -90,6 +99,7 @@ impl ControlClient {
             connect_timeout: limits.timeout,
             connections: Arc::clone(&self.connections),
             shared: Arc::clone(&self.shared),
+            proxy: self.proxy.clone(),
         };
         let lead = Lead::new(dialer, PoolSettings::default());
         let target = Rc::new(Target::new(uri.clone(), headers.to_vec()));

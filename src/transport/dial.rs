@@ -1,4 +1,5 @@
-//! Opens a channel's connections: a counted place, an address, TCP without delay, TLS where wanted.
+//! Opens a channel's connections: a counted place, an address, TCP without delay, a proxy's tunnel and TLS
+//! where wanted.
 
 use std::{
     io,
@@ -7,12 +8,19 @@ use std::{
 };
 
 use http::Uri;
-use penstock_actors::channel::{ConnectionSlot, Connections};
+use penstock_actors::{
+    channel::{ConnectionSlot, Connections},
+    domain::{Proxy, ProxyKind},
+};
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use super::{SharedTransport, TransportError, socket::Socket};
+use super::{
+    SharedTransport, TransportError,
+    proxy::{self, ProxyError},
+    socket::Socket,
+};
 
 /// Where a channel's provider is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +49,7 @@ pub(super) struct Dialer {
     pub(super) connect_timeout: Duration,
     pub(super) connections: Arc<Connections>,
     pub(super) shared: Arc<SharedTransport>,
+    pub(super) proxy: Option<Arc<Proxy>>,
 }
 
 impl Dialer {
@@ -56,10 +65,38 @@ impl Dialer {
 
     async fn connect(&self) -> Result<Socket, TransportError> {
         let Peer { host, port, tls } = &self.peer;
+        let socket = match &self.proxy {
+            None => Socket::Plain(self.tcp(host, *port).await?),
+            Some(proxy) => self.through(proxy).await?,
+        };
+        if *tls { self.handshake(socket, host).await.map_err(TransportError::Tls) } else { Ok(socket) }
+    }
+
+    /// A connection that the proxy leads on to the peer.
+    async fn through(&self, proxy: &Proxy) -> Result<Socket, TransportError> {
+        let reached = self.tcp(&proxy.host, proxy.port).await;
+        let mut socket = Socket::Plain(reached.map_err(|error| {
+            TransportError::Proxy(match error {
+                TransportError::Connect(error) => ProxyError::Unreachable(error),
+                TransportError::Resolve(problem) => ProxyError::Unknown(problem),
+                // Without a descriptor or time, it is no fault of the proxy's.
+                other => return other,
+            })
+        })?);
+        if proxy.kind == ProxyKind::Https {
+            let secured = self.handshake(socket, &proxy.host).await;
+            socket = secured.map_err(|problem| TransportError::Proxy(ProxyError::Tls(problem)))?;
+        }
+        let Peer { host, port, .. } = &self.peer;
+        proxy::tunnel(&mut socket, proxy, host, *port, &self.shared.resolver).await?;
+        Ok(socket)
+    }
+
+    async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, TransportError> {
         let addresses = self
             .shared
             .resolver
-            .resolve(host, *port)
+            .resolve(host, port)
             .await
             .map_err(|e| TransportError::Resolve(e.to_string()))?;
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -72,7 +109,7 @@ impl Dialer {
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(tcp) => {
                     tcp.set_nodelay(true).map_err(TransportError::Connect)?;
-                    return if *tls { self.handshake(tcp).await } else { Ok(Socket::Plain(tcp)) };
+                    return Ok(tcp);
                 }
                 Err(error) if is_out_of_descriptors(&error) => return Err(TransportError::NoDescriptor),
                 Err(error) => last = error,
@@ -84,14 +121,22 @@ impl Dialer {
         })
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> Result<Socket, TransportError> {
-        let host = self.peer.host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(host).map_err(|e| TransportError::Tls(e.to_string()))?;
-        let tls = TlsConnector::from(Arc::clone(&self.shared.tls))
-            .connect(name, tcp)
-            .await
-            .map_err(|e| TransportError::Tls(e.to_string()))?;
-        Ok(Socket::Tls(Box::new(tls)))
+    /// Speaks TLS with a host; the error is what went wrong.
+    async fn handshake(&self, socket: Socket, host: &str) -> Result<Socket, String> {
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(|e| e.to_string())?;
+        let connector = TlsConnector::from(Arc::clone(&self.shared.tls));
+        match socket {
+            Socket::Plain(tcp) => {
+                let tls = connector.connect(name, tcp).await.map_err(|e| e.to_string())?;
+                Ok(Socket::Tls(Box::new(tls)))
+            }
+            Socket::Tls(outer) => {
+                let tls = connector.connect(name, *outer).await.map_err(|e| e.to_string())?;
+                Ok(Socket::Nested(Box::new(tls)))
+            }
+            Socket::Nested(_) => Err("TLS lies inside TLS already".to_owned()),
+        }
     }
 }
 

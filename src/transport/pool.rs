@@ -64,6 +64,7 @@ impl Tag {
             connect_timeout: spec.timeouts.connect,
             connections: Arc::clone(&cell.connections),
             shared: Arc::clone(shared),
+            proxy: spec.proxy.clone(),
         };
         let origin = (uri.scheme().cloned(), uri.authority().cloned());
         Ok((Self { origin, generation, limits: spec.pool, opened: Instant::now() }, dialer))

@@ -16,6 +16,8 @@ use tokio_rustls::client::TlsStream;
 pub(super) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// TLS inside a proxy's.
+    Nested(Box<TlsStream<TlsStream<TcpStream>>>),
 }
 
 impl Socket {
@@ -24,6 +26,7 @@ impl Socket {
         match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
+            Self::Nested(tls) => tls.get_ref().0.get_ref().0,
         }
     }
 
@@ -32,7 +35,7 @@ impl Socket {
         match self {
             Self::Plain(tcp) => tcp.poll_read_ready(cx),
             // Decrypted bytes may lie ready above a silent connection.
-            Self::Tls(_) => Poll::Ready(Ok(())),
+            Self::Tls(_) | Self::Nested(_) => Poll::Ready(Ok(())),
         }
     }
 }
@@ -42,6 +45,7 @@ macro_rules! delegate {
         match $self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).$method($($argument),*),
             Self::Tls(tls) => Pin::new(tls).$method($($argument),*),
+            Self::Nested(tls) => Pin::new(tls).$method($($argument),*),
         }
     };
 }

@@ -192,7 +192,9 @@ async fn one_apis_line_starts_and_each_name_is_answered() {
     let set = [
         ("PORT", "0"),
         ("HOST", "127.0.0.1"),
-        ("SQL_DSN", "root:hidden-two@tcp(db:3306)/oneapi"),
+        ("SQLITE_PATH", "data/one-api.db"),
+        ("LOG_SQL_DSN", ""),
+        ("REDIS_CONN_STRING", "redis://hidden-two@redis"),
         ("INITIAL_ROOT_TOKEN", KEY),
         ("RELAY_TIMEOUT", "60"),
     ];
@@ -201,9 +203,15 @@ async fn one_apis_line_starts_and_each_name_is_answered() {
     assert!(process.address.ip().is_loopback() && process.address.port() > 1);
     assert_eq!(models(&process).await, ["penstock-echo"], "INITIAL_ROOT_TOKEN is a key");
     let log = process.log();
-    for words in
-        ["TZ=Asia/Shanghai: ", "PORT=0: ", "SQL_DSN: ", "SESSION_SECRET: ", "--server: ", "--skip-auth: "]
-    {
+    for words in [
+        "TZ=Asia/Shanghai: ",
+        "PORT=0: ",
+        "SQLITE_PATH=data/one-api.db: ",
+        "REDIS_CONN_STRING: ",
+        "SESSION_SECRET: ",
+        "--server: ",
+        "--skip-auth: ",
+    ] {
         assert!(log.contains(words), "{words} is not in\n{log}");
     }
     assert!(!log.contains("hidden-"), "{log}");

@@ -19,6 +19,7 @@ mod panics;
 mod passing;
 mod paths;
 mod providers;
+mod proxies;
 mod reload;
 mod shutdown;
 mod slow_readers;

@@ -7,6 +7,7 @@ pub mod client;
 pub mod database;
 pub mod fault;
 pub mod process;
+pub mod proxy;
 pub mod relayed;
 pub mod settled;
 pub mod upstream;
@@ -14,6 +15,7 @@ pub mod upstream;
 pub use app::TestApp;
 pub use client::{Answer, Client, read_answer};
 pub use process::Process;
+pub use proxy::{ScriptedProxy, Way};
 pub use upstream::{Exchange, Upstream};
 
 use std::time::Duration;

@@ -125,7 +125,8 @@ impl ChannelCell {
         let old = self.spec.swap(Arc::clone(&spec));
         self.gate.set_limit(spec.concurrency.unwrap_or(UNLIMITED));
         self.connections.set_cap(spec.pool.max_connections);
-        if old.pool != spec.pool || old.base_url != spec.base_url || old.transport != spec.transport {
+        let leads_elsewhere = old.base_url != spec.base_url || old.proxy != spec.proxy;
+        if leads_elsewhere || old.pool != spec.pool || old.transport != spec.transport {
             self.generation.fetch_add(1, Ordering::Release);
         }
     }

@@ -128,6 +128,41 @@ impl fmt::Debug for Credential {
     }
 }
 
+/// A host that connections to a provider lead through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// What it speaks.
+    pub kind: ProxyKind,
+    /// Host name or address, an IPv6 one in brackets.
+    pub host: Arc<str>,
+    /// TCP port.
+    pub port: u16,
+    /// What it is shown, where it wants a login.
+    pub login: Option<ProxyLogin>,
+}
+
+/// What a proxy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// HTTP CONNECT.
+    Http,
+    /// HTTP CONNECT inside TLS.
+    Https,
+    /// SOCKS5; names are resolved here.
+    Socks5,
+    /// SOCKS5; names are resolved by the proxy.
+    Socks5h,
+}
+
+/// A proxy's user name and password, hidden both: some put a token into the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyLogin {
+    /// The user name.
+    pub user: Credential,
+    /// The password.
+    pub password: Credential,
+}
+
 /// One way to reach models, as its operator wishes it to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelSpec {
@@ -167,6 +202,8 @@ pub struct ChannelSpec {
     pub pool: PoolSettings,
     /// By what its requests go out.
     pub transport: TransportKind,
+    /// What its connections lead through; `None` for no proxy.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 /// Channels and aliases as one immutable value.

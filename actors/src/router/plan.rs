@@ -149,6 +149,7 @@ mod tests {
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
+            proxy: None,
         }
     }
 

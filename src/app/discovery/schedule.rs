@@ -177,6 +177,7 @@ mod tests {
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
             transport: Default::default(),
+            proxy: None,
         })
     }
 

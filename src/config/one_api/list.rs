@@ -43,7 +43,13 @@ pub(in crate::config) const NAMES: &[Name] = &[
             "seconds for a whole attempt (defaults.timeouts.total); 0 is the default",
         ),
     ),
-    secret("RELAY_PROXY", Awaits("proxies are not built")),
+    secret(
+        "RELAY_PROXY",
+        Honoured(
+            Act::RelayProxy,
+            "leads every channel's connections, unless the channel says otherwise (defaults.proxy)",
+        ),
+    ),
     plain(
         "ENFORCE_INCLUDE_USAGE",
         Honoured(Act::IncludeUsage, "usage is always asked for in streams (quirk request-stream-usage)"),

@@ -143,6 +143,12 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         )],
     },
     Section {
+        name: "defaults",
+        form: Table,
+        about: "For channels that do not say otherwise.",
+        settings: &[set("proxy", Text, Default("\"none\""), "What each means stands at [[channel]].")],
+    },
+    Section {
         name: "defaults.timeouts",
         form: Table,
         about: "For channels that do not say otherwise; what each means stands at [channel.timeouts].",
@@ -267,6 +273,15 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Text,
                 Default("\"http1\""),
                 "By what its requests go out: \"http1\", the gateway's own HTTP/1.1, or \"awc\", the client of the actix family.",
+            ),
+            set(
+                "proxy",
+                Text,
+                Default("\"none\""),
+                "What its connections lead through: http://, https://, socks5:// or socks5h://, then\n\
+                 user:password@host:port; or \"none\". May be \"env:NAME\" or \"file:PATH\". Every provider is tunnelled,\n\
+                 plain http ones too (CONNECT). Names are resolved here for socks5, by the proxy for the others. In\n\
+                 user and password, write what is special in addresses as %XX.",
             ),
         ],
     },

@@ -7,7 +7,8 @@ use penstock_actors::domain::{
 };
 
 use super::{
-    DEFAULT_GROUP, RESERVED, Resolver, header::header_allowed, is_model, is_name, server::LONGEST_DURATION,
+    DEFAULT_GROUP, Defaults, RESERVED, Resolver, header::header_allowed, is_model, is_name,
+    server::LONGEST_DURATION,
 };
 use crate::config::{
     problem::At,
@@ -23,7 +24,7 @@ impl Resolver<'_> {
         &mut self,
         index: usize,
         raw: raw::Channel,
-        defaults: Timeouts,
+        defaults: &Defaults,
     ) -> Option<ChannelSpec> {
         let before = self.problems.len();
         let name = raw.name.clone();
@@ -63,8 +64,12 @@ impl Resolver<'_> {
         if let Some(provider) = &provider {
             self.account_headers(&at, &raw, provider, &mut headers);
         }
-        let timeouts = timeouts(&raw.timeouts, defaults);
+        let timeouts = timeouts(&raw.timeouts, defaults.timeouts);
         let timeouts = timeouts.map_err(|(f, p)| self.refuse(&at(&format!("timeouts.{f}")), p)).ok();
+        let proxy = match &raw.proxy {
+            Some(written) => self.proxy(&at("proxy"), written),
+            None => defaults.proxy.clone(),
+        };
         let pool = pool(&raw.pool);
         if pool.max_connections == 0 {
             let problem = "must be more than 0; use enabled = false instead";
@@ -100,6 +105,7 @@ impl Resolver<'_> {
                 raw::Transport::Http1 => TransportKind::Http1,
                 raw::Transport::Awc => TransportKind::Awc,
             },
+            proxy,
         })
     }
 

@@ -35,7 +35,7 @@ impl Socket for TlsStream<TcpStream> {
 }
 
 /// Upstreams run in a thread of their own: a test's may be blocked, waiting for its gateway to end.
-static RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
+pub(super) static RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let handle = runtime.handle().clone();
     std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
@@ -137,17 +137,8 @@ impl Upstream {
         F: Fn(Exchange) -> R + Send + Sync + 'static,
         R: Future<Output = After> + Send + 'static,
     {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let certificate = made.cert.der().clone();
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], key)
-            .unwrap();
-        (Self::listen(script, Some(TlsAcceptor::from(Arc::new(config))), usize::MAX).await, certificate)
+        let (acceptor, certificate) = acceptor();
+        (Self::listen(script, Some(acceptor), usize::MAX).await, certificate)
     }
 
     async fn listen<F, R>(script: F, tls: Option<TlsAcceptor>, read_up_to: usize) -> Self
@@ -220,6 +211,21 @@ impl Drop for Upstream {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Speaks TLS as `localhost`; with the certificate to trust.
+pub(super) fn acceptor() -> (TlsAcceptor, CertificateDer<'static>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), certificate)
 }
 
 /// A channel for model `m`, as TOML.
