@@ -173,9 +173,9 @@ impl Journal {
         if streams.iter().any(|known| known.stream() == state.stream()) {
             return Err(JournalError::Taken(worker));
         }
-        let sink = self.begin(&state).map_err(|error| {
-            JournalError::Folder(self.inner.settings.folder.clone(), error)
-        })?;
+        let sink = self
+            .begin(&state)
+            .map_err(|error| JournalError::Folder(self.inner.settings.folder.clone(), error))?;
         streams.push(state.clone());
         Ok(JournalWriter::new(self.inner.clone(), state, sink))
     }

@@ -7,6 +7,7 @@ pub mod config;
 pub mod conversation;
 pub mod dialect;
 pub mod http;
+pub mod journal;
 pub mod mock;
 pub mod provider;
 pub mod relay;

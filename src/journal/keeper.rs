@@ -14,7 +14,7 @@ use penstock_actors::domain::StreamId;
 use super::{
     Inner,
     disk::DiskFile,
-    stream::{Durable, Spare, StreamState, Written, lock},
+    stream::{Spare, StreamState, Written, lock},
 };
 
 /// How the names of spares begin.
@@ -140,9 +140,10 @@ fn sync(inner: &Inner, state: &StreamState) {
         None => durable.upto = head,
         // The writer has gone on elsewhere: what it wrote before that, since the last good sync, is in doubt.
         Some(failed) if failed + 1 < files.len() => {
-            *durable = Durable { upto: head, doubt: (durable.upto, files[failed + 1].base) };
+            durable.doubt(files[failed + 1].base);
+            durable.upto = head;
         }
-        Some(_) => durable.doubt = (durable.upto, head),
+        Some(_) => durable.doubt(head),
     });
     keep_what_is_open(state, &files);
 }

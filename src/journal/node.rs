@@ -36,7 +36,9 @@ pub enum NodeError {
     )]
     InUse(PathBuf),
     /// The file makes no sense.
-    #[error("{0} is damaged ({1}); put back a copy of it, or move the whole folder away to start as a new node")]
+    #[error(
+        "{0} is damaged ({1}); put back a copy of it, or move the whole folder away to start as a new node"
+    )]
     Damaged(PathBuf, String),
     /// There are segments, but no file.
     #[error("{0} is missing though there are journals beside it; put back a copy of it, or move them away")]

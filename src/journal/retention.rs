@@ -72,11 +72,7 @@ pub fn removable(
 }
 
 /// Lists the segments, decides, and deletes. Gives how many went.
-pub(super) fn apply(
-    inner: &Inner,
-    recovered: u32,
-    positions: &HashMap<StreamId, u64>,
-) -> io::Result<usize> {
+pub(super) fn apply(inner: &Inner, recovered: u32, positions: &HashMap<StreamId, u64>) -> io::Result<usize> {
     let needed_from: HashMap<_, _> =
         lock(&inner.streams).iter().map(|state| (state.stream(), state.needed_from())).collect();
     let passed = Passed { recovered, needed_from: &needed_from, positions };

@@ -4,11 +4,7 @@
 //! and the record goes whole into the next one. So the records of a segment count only up to the base of
 //! the next. Every record is written at the offset it was given, or not at all: the stream has no holes.
 
-use std::{
-    io,
-    sync::Arc,
-    time::Instant,
-};
+use std::{io, sync::Arc, time::Instant};
 
 use penstock_actors::domain::CallId;
 
@@ -177,7 +173,8 @@ impl Sink {
         let prelude = (self.scratch.len() - HEADER) as u32;
         let header = self.next_header(prelude);
         self.scratch[..HEADER].copy_from_slice(&header);
-        let path = self.inner.settings.folder.join(SegmentName::new(self.state.stream(), self.segment).file());
+        let path =
+            self.inner.settings.folder.join(SegmentName::new(self.state.stream(), self.segment).file());
         let file = self.inner.disk.create(&path).inspect_err(|_| self.inner.counters.errors.add(1))?;
         if let Err(error) = write_whole(&self.inner, file.as_ref(), &self.scratch) {
             // Nothing of it counts: the next segment will have the same base.

@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 
 use super::{disk::DiskFile, keeper::Kick};
 
+/// So many doubtful parts are told apart; older ones are taken together.
+const DOUBTS: usize = 16;
+
 /// The published state of a stream that is being written.
 #[derive(Debug)]
 pub struct StreamState {
@@ -33,12 +36,12 @@ pub struct StreamState {
 }
 
 /// How far a stream survives the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durable {
     /// Records that end here or before were synced, but for those in doubt.
     pub upto: u64,
     /// Records that end behind the first and not behind the second: their sync failed.
-    pub doubt: (u64, u64),
+    doubts: Vec<(u64, u64)>,
 }
 
 /// A record may not survive the machine: the sync that covered it failed.
@@ -95,7 +98,7 @@ impl StreamState {
 
     /// How far the stream is durable. What a consumer commits elsewhere should not be ahead of it.
     pub fn durable(&self) -> Durable {
-        *lock(&self.durable)
+        lock(&self.durable).clone()
     }
 
     /// Whether dispatches are refused because the disk takes nothing.
@@ -117,7 +120,8 @@ impl StreamState {
             let notified = self.durable_notify.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            if let Some(known) = self.durable().knows(end) {
+            let known = lock(&self.durable).knows(end);
+            if let Some(known) = known {
                 return known;
             }
             self.kick.kick();
@@ -169,11 +173,23 @@ impl StreamState {
 
 impl Durable {
     /// What is known of the record that ends at `end`; `None` while it waits for its sync.
-    fn knows(self, end: u64) -> Option<Result<(), InDoubt>> {
-        if self.doubt.0 < end && end <= self.doubt.1 {
+    pub fn knows(&self, end: u64) -> Option<Result<(), InDoubt>> {
+        if self.doubts.iter().any(|(from, to)| *from < end && end <= *to) {
             Some(Err(InDoubt))
         } else {
             (end <= self.upto).then_some(Ok(()))
+        }
+    }
+
+    /// What was written since the last good sync, up to `to`, is in doubt.
+    pub(super) fn doubt(&mut self, to: u64) {
+        match self.doubts.last_mut() {
+            Some(last) if last.0 == self.upto => last.1 = to,
+            _ => self.doubts.push((self.upto, to)),
+        }
+        if self.doubts.len() > DOUBTS {
+            self.doubts[1].0 = self.doubts[0].0;
+            self.doubts.remove(0);
         }
     }
 }

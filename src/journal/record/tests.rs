@@ -121,7 +121,8 @@ fn the_longest_record_is_within_the_cap() {
     let long = "x".repeat(10 * MAX_TEXT);
     let mut largest = settlement(u128::MAX);
     largest.accounts.0 = vec![AccountId(i64::MIN); MAX_ACCOUNTS];
-    for text in [&mut largest.code, &mut largest.model, &mut largest.channel, &mut largest.client_request_id] {
+    for text in [&mut largest.code, &mut largest.model, &mut largest.channel, &mut largest.client_request_id]
+    {
         *text = long.clone();
     }
     let attempt = AttemptFact { channel: long.clone(), code: long, ..largest.attempts[0].clone() };

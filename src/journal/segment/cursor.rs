@@ -87,7 +87,15 @@ impl Cursor {
             if (header.stream, header.segment) != (expected, name.segment) {
                 return Err(BadHeader::Foreign(header.stream.node));
             }
-            Ok(Self { file, header, start: HEADER as u64, buffer: Vec::new(), filled: 0, next: 0, last: None })
+            Ok(Self {
+                file,
+                header,
+                start: HEADER as u64,
+                buffer: Vec::new(),
+                filled: 0,
+                next: 0,
+                last: None,
+            })
         }))
     }
 

@@ -25,7 +25,7 @@ fn books(reader: &JournalReader) -> BTreeMap<u128, Vec<Settled>> {
 }
 
 fn start(disk: &MemDisk, boot: u32, recovered: u32) -> (Journal, Recovered) {
-    let journal = open_with(disk, boot, JournalSettings { segment_bytes: 700, ..settings() });
+    let journal = open_with(disk, boot, JournalSettings { segment_bytes: 300, ..settings() });
     let mut writer = journal.writer(StreamId::RECOVERY).unwrap();
     let done = recover(&journal.reader(), recovered, &mut writer, 1_790_000_010_000).unwrap();
     (journal, done)
@@ -227,8 +227,7 @@ impl Simulation {
             End::PowerCut(percent) => self.disk.after_power_cut(|lost| lost * usize::from(percent) / 100),
         };
         if let End::PowerCut(_) = end {
-            let is_durable =
-                |end: u64| end <= durable.upto && !(durable.doubt.0 < end && end <= durable.doubt.1);
+            let is_durable = |end: u64| durable.knows(end) == Some(Ok(()));
             for known in self.calls.range_mut(first..).map(|(_, known)| known) {
                 known.is_owed &= is_durable(known.ends.0);
                 known.is_settled &= is_durable(known.ends.1);

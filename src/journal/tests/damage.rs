@@ -32,7 +32,11 @@ fn a_segment_cut_at_any_byte_gives_the_records_before() {
     for length in 0..disk.bytes(name).len() {
         let cut = disk.after_kill();
         cut.change(name, |bytes| bytes.truncate(length));
-        assert_eq!(calls(&read(&reader(&cut), stream(1, 0), 0, TO_THE_END)), whole(&ends, length), "{length}");
+        assert_eq!(
+            calls(&read(&reader(&cut), stream(1, 0), 0, TO_THE_END)),
+            whole(&ends, length),
+            "{length}"
+        );
     }
 }
 
@@ -63,7 +67,7 @@ fn damage_before_the_published_head_is_a_gap() {
 #[test]
 fn damage_in_a_segment_hides_only_what_follows_in_it() {
     let disk = MemDisk::new();
-    let ends = written(&disk, 300);
+    let ends = written(&disk, 250);
     assert_eq!(disk.segments().len(), 3, "two records a segment");
     disk.change(&disk.segments()[0], |bytes| *bytes.last_mut().unwrap() ^= 1);
     let mut records = reader(&disk).read(stream(1, 0), 0);
@@ -81,7 +85,7 @@ fn damage_in_a_segment_hides_only_what_follows_in_it() {
 #[test]
 fn a_missing_segment_is_a_gap_wherever_it_stood() {
     let disk = MemDisk::new();
-    let ends = written(&disk, 300);
+    let ends = written(&disk, 250);
     let gap = |from, to| Found::Gap(Gap { stream: stream(1, 0), from, to });
     for (missing, place, expected) in
         [(0, 0, gap(0, ends[1])), (1, 2, gap(ends[1], ends[3])), (2, 4, gap(ends[3], ends[5]))]
@@ -98,7 +102,7 @@ fn a_missing_segment_is_a_gap_wherever_it_stood() {
 #[test]
 fn a_segment_with_a_damaged_header_is_a_gap() {
     let disk = MemDisk::new();
-    let ends = written(&disk, 300);
+    let ends = written(&disk, 250);
     disk.change(&disk.segments()[1], |bytes| bytes[20] ^= 1);
     let found = read(&reader(&disk), stream(1, 0), 0, TO_THE_END);
     assert_eq!(found[2], Found::Gap(Gap { stream: stream(1, 0), from: ends[1], to: ends[3] }));
@@ -116,7 +120,7 @@ fn the_journal_of_another_node_is_not_read() {
 #[test]
 fn reading_goes_on_where_it_ended_from_any_record() {
     let disk = MemDisk::new();
-    let ends = written(&disk, 300);
+    let ends = written(&disk, 250);
     for (i, from) in ends.iter().enumerate() {
         let found = read(&reader(&disk), stream(1, 0), *from, TO_THE_END);
         assert_eq!(calls(&found), (i as u128 + 2..=COUNT).collect::<Vec<_>>());
@@ -126,7 +130,7 @@ fn reading_goes_on_where_it_ended_from_any_record() {
 #[test]
 fn a_position_inside_a_record_is_a_gap_and_not_a_record() {
     let disk = MemDisk::new();
-    let ends = written(&disk, 300);
+    let ends = written(&disk, 250);
     let found = read(&reader(&disk), stream(1, 0), ends[0] + 1, TO_THE_END);
     assert_eq!(found[0], Found::Gap(Gap { stream: stream(1, 0), from: ends[0] + 1, to: ends[1] }));
     assert_eq!(calls(&found[1..]), [3, 4, 5, 6]);

@@ -146,11 +146,8 @@ fn without_any_disk_settlements_wait_in_memory_and_are_written_when_it_returns()
 fn the_queue_is_bounded_and_keeps_half_of_its_room_for_settlements() {
     let disk = MemDisk::new();
     let record = record_length();
-    let settings = JournalSettings {
-        queue_bytes: 4 * record + record / 2,
-        on_failure: OnFailure::GoOn,
-        ..settings()
-    };
+    let settings =
+        JournalSettings { queue_bytes: 4 * record + record / 2, on_failure: OnFailure::GoOn, ..settings() };
     let journal = open_with(&disk, 1, settings);
     let mut writer = journal.writer(0).unwrap();
     disk.set_read_only(true);
@@ -204,7 +201,9 @@ fn a_writer_that_ends_waits_for_what_it_queued() {
     let journal = open(&disk, 1);
     let mut writer = journal.writer(0).unwrap();
     disk.next_writes([WriteFault::Slow(Duration::from_millis(6))]);
-    (1..=200).for_each(|call| drop(settle(&mut writer, call)));
+    for call in 1..=200 {
+        settle(&mut writer, call);
+    }
     drop(writer);
     assert_eq!(all_calls(&disk), (1..=200).collect::<Vec<_>>());
 }

@@ -11,7 +11,12 @@ fn facts(boot: u32, worker: u16, segment: u32, end: Option<u64>) -> SegmentFacts
     SegmentFacts { stream: stream(boot, worker), segment, end, modified_ms: 0 }
 }
 
-fn decide(segments: &[SegmentFacts], recovered: u32, positions: &[(u32, u16, u64)], now_ms: i64) -> Vec<usize> {
+fn decide(
+    segments: &[SegmentFacts],
+    recovered: u32,
+    positions: &[(u32, u16, u64)],
+    now_ms: i64,
+) -> Vec<usize> {
     let positions = positions.iter().map(|(boot, worker, at)| (stream(*boot, *worker), *at)).collect();
     let needed_from = HashMap::from([(stream(3, 0), 2)]);
     let passed = Passed { recovered, needed_from: &needed_from, positions: &positions };
@@ -42,7 +47,11 @@ fn boots_go_in_order_and_streams_from_their_beginning() {
     ];
     let day = 24 * HOUR;
     assert_eq!(decide(&all, 2, &[(1, 0, 20), (1, 1, 10), (2, 0, 10)], day), [0, 1, 2, 3]);
-    assert_eq!(decide(&all, 2, &[(1, 0, 10), (1, 1, 10), (2, 0, 10)], day), [0, 2], "boot 2 waits for boot 1");
+    assert_eq!(
+        decide(&all, 2, &[(1, 0, 10), (1, 1, 10), (2, 0, 10)], day),
+        [0, 2],
+        "boot 2 waits for boot 1"
+    );
     assert_eq!(decide(&all, 2, &[(1, 0, 20), (2, 0, 10)], day), [0, 1]);
 }
 

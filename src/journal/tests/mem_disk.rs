@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -38,7 +41,6 @@ struct Faults {
 /// What happens to the next write.
 #[derive(Clone, Copy, Debug)]
 pub enum WriteFault {
-    None,
     /// Only so many bytes are taken.
     Short(usize),
     /// An error, and nothing is taken.
@@ -165,7 +167,7 @@ impl Shared {
         }
         let (mut taken, mut fails) = (wanted, false);
         match faults.writes.pop_front() {
-            None | Some(WriteFault::None) => {}
+            None => {}
             Some(WriteFault::Short(bytes)) => taken = bytes.min(wanted.saturating_sub(1)),
             Some(WriteFault::Fails) => return Err(io::Error::other("drill")),
             Some(WriteFault::FailsAfterwards) => fails = true,

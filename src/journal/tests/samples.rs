@@ -80,16 +80,9 @@ fn accounts() -> impl Strategy<Value = AccountChain> {
 }
 
 fn usage() -> impl Strategy<Value = Usage> {
-    any::<[u64; 6]>().prop_map(
-        |[input, cached_read, cache_write_5m, cache_write_1h, output, reasoning]| Usage {
-            input,
-            cached_read,
-            cache_write_5m,
-            cache_write_1h,
-            output,
-            reasoning,
-        },
-    )
+    any::<[u64; 6]>().prop_map(|[input, cached_read, cache_write_5m, cache_write_1h, output, reasoning]| {
+        Usage { input, cached_read, cache_write_5m, cache_write_1h, output, reasoning }
+    })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
@@ -119,8 +112,12 @@ pub fn any_dispatch() -> impl Strategy<Value = Dispatch> {
 }
 
 pub fn any_progress() -> impl Strategy<Value = Progress> {
-    (any::<u128>(), any::<i64>(), usage(), money())
-        .prop_map(|(call, at_ms, usage, charge)| Progress { call: CallId(call), at_ms, usage, charge })
+    (any::<u128>(), any::<i64>(), usage(), money()).prop_map(|(call, at_ms, usage, charge)| Progress {
+        call: CallId(call),
+        at_ms,
+        usage,
+        charge,
+    })
 }
 
 fn any_attempt() -> impl Strategy<Value = AttemptFact> {
