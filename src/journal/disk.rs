@@ -24,11 +24,17 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Whatever the file system says.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// The files of a folder, in no order.
+    /// The names of a folder's files, in no order.
     ///
     /// # Errors
     /// Whatever the file system says.
-    fn list(&self, folder: &Path) -> io::Result<Vec<FileEntry>>;
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+
+    /// When a file was last written, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn modified_ms(&self, path: &Path) -> io::Result<i64>;
 
     /// Gives a file another name in the same folder.
     ///
@@ -82,17 +88,6 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A file in a folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileEntry {
-    /// Its name without the folder.
-    pub name: String,
-    /// Its length in bytes.
-    pub len: u64,
-    /// When it was last written, in milliseconds since 1970.
-    pub modified_ms: i64,
-}
-
 /// The operating system's files and clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct OsDisk;
@@ -106,17 +101,15 @@ impl Disk for OsDisk {
         Ok(Arc::new(File::open(path)?))
     }
 
-    fn list(&self, folder: &Path) -> io::Result<Vec<FileEntry>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let (Ok(name), Ok(facts)) = (entry.file_name().into_string(), entry.metadata()) else {
-                continue; // not a name of ours, or gone since
-            };
-            let modified_ms = facts.modified().map_or(i64::MAX, epoch_ms);
-            found.push(FileEntry { name, len: facts.len(), modified_ms });
-        }
-        Ok(found)
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        // A name that is not UTF-8 is none of ours.
+        fs::read_dir(folder)?
+            .filter_map(|entry| entry.map(|e| e.file_name().into_string().ok()).transpose())
+            .collect()
+    }
+
+    fn modified_ms(&self, path: &Path) -> io::Result<i64> {
+        Ok(epoch_ms(fs::metadata(path)?.modified()?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -202,9 +202,9 @@ pub(super) fn remove_spares(inner: &Inner) -> io::Result<()> {
     for state in lock(&inner.streams).iter() {
         lock(&state.spare).take();
     }
-    for entry in inner.disk.list(&inner.settings.folder)? {
-        if entry.name.starts_with(SPARE) {
-            inner.disk.remove(&inner.settings.folder.join(entry.name))?;
+    for name in inner.disk.list(&inner.settings.folder)? {
+        if name.starts_with(SPARE) {
+            inner.disk.remove(&inner.settings.folder.join(name))?;
         }
     }
     Ok(())

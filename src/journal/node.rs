@@ -75,7 +75,7 @@ impl Node {
             TryLockError::WouldBlock => NodeError::InUse(folder.clone()),
             TryLockError::Error(error) => failed(error),
         })?;
-        let last_boot = segment::list(&OsDisk, &folder).map_err(failed)?.last().map(|(name, _)| name.boot);
+        let last_boot = segment::list(&OsDisk, &folder).map_err(failed)?.last().map(|name| name.boot);
         let mut facts = read(&folder)?;
         if facts.node == 0 {
             if last_boot.is_some() {

@@ -105,7 +105,7 @@ impl JournalReader {
     pub fn streams(&self) -> io::Result<Vec<StreamId>> {
         let mut streams: Vec<_> = segment::list(self.disk.as_ref(), &self.folder)?
             .into_iter()
-            .map(|(name, _)| StreamId { node: self.node, boot: name.boot, worker: name.worker })
+            .map(|name| StreamId { node: self.node, boot: name.boot, worker: name.worker })
             .collect();
         streams.dedup();
         Ok(streams)
@@ -142,7 +142,7 @@ impl JournalReader {
         let is_new = |name: &SegmentName| {
             (name.boot, name.worker) == (stream.boot, stream.worker) && known.is_none_or(|k| k < *name)
         };
-        for (name, _) in segment::list(self.disk.as_ref(), &self.folder)? {
+        for name in segment::list(self.disk.as_ref(), &self.folder)? {
             if !is_new(&name) {
                 continue;
             }
@@ -177,6 +177,7 @@ impl StreamReader {
     }
 
     /// The next settlement that begins below `head`; everything else is passed over. `None` at the head.
+    /// A head that has risen has the folder listed again: take it once for many records.
     ///
     /// A record that this program does not understand is a gap.
     ///

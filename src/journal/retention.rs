@@ -97,7 +97,7 @@ pub(super) fn apply(inner: &Inner, recovered: u32, positions: &HashMap<StreamId,
 /// The segments of this node, and for each stream the highest base.
 fn list(inner: &Inner) -> io::Result<(Vec<SegmentFacts>, HashMap<StreamId, u64>)> {
     let (mut facts, mut bases) = (Vec::<SegmentFacts>::new(), HashMap::new());
-    for (name, entry) in segment::list(inner.disk.as_ref(), &inner.settings.folder)? {
+    for name in segment::list(inner.disk.as_ref(), &inner.settings.folder)? {
         let stream = StreamId { node: inner.node, boot: name.boot, worker: name.worker };
         let base = match Cursor::open(inner.disk.as_ref(), &inner.settings.folder, name, inner.node)? {
             Ok(cursor) => Some(cursor.header().base),
@@ -110,7 +110,8 @@ fn list(inner: &Inner) -> io::Result<(Vec<SegmentFacts>, HashMap<StreamId, u64>)
             let older = facts.iter_mut().rev().take_while(|before| before.stream == stream);
             older.filter(|before| before.end.is_none()).for_each(|before| before.end = Some(base));
         }
-        let (segment, modified_ms) = (name.segment, entry.modified_ms);
+        let path = inner.settings.folder.join(name.file());
+        let (segment, modified_ms) = (name.segment, inner.disk.modified_ms(&path)?);
         facts.push(SegmentFacts { stream, segment, end: None, modified_ms });
     }
     Ok((facts, bases))

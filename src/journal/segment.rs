@@ -13,12 +13,12 @@ mod cursor;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::{io, path::Path};
 
 use penstock_actors::domain::StreamId;
 
 use super::{
-    disk::{Disk, FileEntry},
+    disk::Disk,
     record::{Kind, MAX_PAYLOAD},
 };
 
@@ -154,13 +154,9 @@ impl SegmentName {
 ///
 /// # Errors
 /// Whatever the file system says.
-pub fn list(disk: &dyn Disk, folder: &std::path::Path) -> io::Result<Vec<(SegmentName, FileEntry)>> {
-    let mut found: Vec<_> = disk
-        .list(folder)?
-        .into_iter()
-        .filter_map(|entry| Some((SegmentName::parse(&entry.name)?, entry)))
-        .collect();
-    found.sort_unstable_by_key(|(name, _)| *name);
+pub fn list(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<SegmentName>> {
+    let mut found: Vec<_> = disk.list(folder)?.iter().filter_map(|name| SegmentName::parse(name)).collect();
+    found.sort_unstable();
     Ok(found)
 }
 

@@ -68,7 +68,9 @@ pub enum Stage {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The disk takes nothing, or is too far behind; a dispatch is refused then.
-    #[error("the journal cannot be written, so that no call can be dispatched; make room on the disk of {0}")]
+    #[error(
+        "the journal in {0} takes no records, so that no call is dispatched: its disk is full, failing or too slow"
+    )]
     Full(std::path::PathBuf),
     /// A settlement found neither disk nor memory. The call stays open; the next start settles it as abandoned.
     #[error("the journal cannot be written and its queue is full; a settlement is lost")]

@@ -246,7 +246,7 @@ impl Simulation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400.max(ProptestConfig::default().cases), ..ProptestConfig::default() })]
 
     #[test]
     fn every_call_is_settled_exactly_once_through_any_crashes(boots in boots()) {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::journal::disk::{Disk, DiskFile, FileEntry};
+use crate::journal::disk::{Disk, DiskFile};
 
 #[derive(Clone, Debug)]
 pub struct MemDisk {
@@ -207,14 +207,12 @@ impl Disk for MemDisk {
         Ok(Arc::new(MemFile { data, shared: self.shared.clone(), at: AtomicU64::new(0) }))
     }
 
-    fn list(&self, _: &Path) -> io::Result<Vec<FileEntry>> {
-        let files = self.shared.files.lock().unwrap();
-        let entry = |(path, data): (&PathBuf, &Arc<Data>)| FileEntry {
-            name: path.file_name().unwrap().to_string_lossy().into_owned(),
-            len: data.content.lock().unwrap().bytes.len() as u64,
-            modified_ms: self.wall_ms(),
-        };
-        Ok(files.iter().map(entry).collect())
+    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+        Ok(self.names())
+    }
+
+    fn modified_ms(&self, _: &Path) -> io::Result<i64> {
+        Ok(self.wall_ms())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
