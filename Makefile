@@ -1,6 +1,6 @@
 # Everything a newcomer needs: run, test, lint, bench. What a target needs beyond Rust it installs as
 # root on Debian, saying so, and names elsewhere.
-.PHONY: run test lint loom bench
+.PHONY: run test lint loom bench microbench
 
 # Builds and serves on port 3000, with a fresh key and the built-in mock channel.
 run: rust
@@ -40,18 +40,12 @@ rust:
 		fi; \
 	fi
 
-# What a call costs in Penstock beside nginx, in one run. Settings: benches/README.md.
+# What a call costs in Penstock beside nginx, HAProxy and other gateways, in one run. Settings: benches/README.md.
 bench: rust
-	@if ! command -v nginx >/dev/null 2>&1 && [ ! -x /usr/sbin/nginx ]; then \
-		if [ -f /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
-			echo "bench: nginx is missing; installing the Debian package nginx-light (which may start a server on port 80)"; \
-			apt-get update -q && apt-get install -y -q --no-install-recommends nginx-light; \
-		else \
-			echo "bench: nginx is missing; install it (Debian: apt-get install nginx-light) and try again" >&2; \
-			exit 1; \
-		fi; \
-	fi
-	@command -v taskset >/dev/null 2>&1 || \
-		echo "bench: taskset (util-linux) is missing; nothing is pinned to a core, figures vary more" >&2
+	@benches/prepare.sh
 	cargo build --release --bin penstock
 	cargo bench --bench gateway
+
+# What the parts of the call path cost by themselves.
+microbench: rust
+	cargo bench --bench micro

@@ -1,14 +1,18 @@
-//! What a call costs in Penstock beside what it costs in nginx, in one interleaved run: `make bench`.
+//! What a call costs in Penstock beside what it costs in nginx, HAProxy and other gateways, in one interleaved run:
+//! `make bench`.
 //!
 //! This file is the order of a run and nothing else; `benches/README.md` says how to read the figures.
 
 mod gateway {
     pub mod client;
+    pub mod haproxy;
     pub mod host;
     pub mod http;
     pub mod load;
     pub mod memory;
     pub mod nginx;
+    pub mod page;
+    pub mod peers;
     pub mod process;
     pub mod report;
     pub mod scenario;
@@ -16,11 +20,16 @@ mod gateway {
     pub mod sse;
     pub mod stand_in;
     pub mod stats;
+    pub mod steady;
     pub mod target;
     pub mod usage;
 }
 
-use gateway::{host, load, memory, process, report, scenario, settings, stand_in, target, usage};
+use gateway::steady::Load;
+use gateway::target::{Share, Target, Upstream};
+use gateway::{
+    host, load, memory, page, process, report, scenario, settings, stand_in, steady, target, usage,
+};
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -44,7 +53,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let settings = settings::Settings::from_env()?;
+    let mut settings = settings::Settings::from_env()?;
+    let mut notes = settings.leave_out_missing();
+    for note in &notes {
+        eprintln!("{note}");
+    }
     let files = rlimit::increase_nofile_limit(u64::MAX)?;
     let cores = host::Cores::of_this_machine();
     host::pin_driver(&cores)?;
@@ -52,54 +65,134 @@ fn run() -> Result<(), Box<dyn Error>> {
     let host = host::Host::look(&settings, &cores);
     eprintln!("{host}");
 
-    let upstream = target::Upstream::start(&settings, &place)?;
+    let upstream = Upstream::start(&settings, &place)?;
     let scenarios = scenario::all(&settings, &upstream)?;
-    let mut windows = Vec::new();
-    let mut rounds_memory = Vec::new();
+    let mut found = report::Found::default();
     {
         let targets = target::start_all(&settings, &place, &upstream)?;
         let idle: Vec<u64> = targets.iter().map(|t| usage::rss_kib(&t.pids())).collect::<Result<_, _>>()?;
-        for target in &targets {
-            for scenario in &scenarios {
-                scenario.check(target)?;
-            }
-        }
-        for round in 0..settings.rounds {
-            for scenario in &scenarios {
-                for place in 0..targets.len() {
-                    let index = if round % 2 == 0 { place } else { targets.len() - 1 - place };
-                    let target = &targets[index];
-                    let window = load::measure(&settings, scenario, target, &upstream)?;
-                    eprintln!(
-                        "round {}/{}  {:<9} {:<12} {window}",
-                        round + 1,
-                        settings.rounds,
-                        scenario.key,
-                        target.label
-                    );
-                    windows.push(report::Measured { round, scenario: scenario.key, target: index, window });
-                }
-            }
+        let pairs = pairs(&scenarios, &targets, &mut notes)?;
+        found.windows = rounds(&settings, &scenarios, &targets, &pairs, &upstream)?;
+        if settings.rate > 0.0 {
+            found.steady = open_loops(&settings, &place, &targets, &mut notes)?;
         }
         for (target, idle) in targets.iter().zip(idle) {
-            rounds_memory.push(report::RoundsMemory { idle, after: usage::rss_kib(&target.pids())? });
+            found.rounds_memory.push(report::RoundsMemory { idle, after: usage::rss_kib(&target.pids())? });
         }
     }
+    found.streams = memory::hold_on_each(&settings, &place, &upstream, &mut notes)?;
 
-    let streams = memory::hold_on_each(&settings, &place, &upstream)?;
     let report = report::Report {
         settings: &settings,
         host: &host,
         upstream: upstream.label,
         scenarios: &scenarios,
-        windows: &windows,
-        rounds_memory: &rounds_memory,
-        streams: &streams,
+        found: &found,
+        notes: &notes,
     };
-    let text = report.to_string();
+    let text = page::around(&settings, &report.to_string());
     println!("{text}");
     if let Some(path) = &settings.out {
         std::fs::write(path, &text)?;
     }
     Ok(())
+}
+
+/// A scenario that a target can do, both by their place, and the frames of its streams.
+struct Pair {
+    scenario: usize,
+    target: usize,
+    frames: Option<u64>,
+}
+
+/// Tries every scenario on every target once. What a peer cannot do is left out and told of.
+fn pairs(
+    scenarios: &[scenario::Scenario],
+    targets: &[Target],
+    notes: &mut Vec<String>,
+) -> Result<Vec<Pair>, Box<dyn Error>> {
+    let mut pairs = Vec::new();
+    for (target_index, target) in targets.iter().enumerate() {
+        for (scenario_index, scenario) in scenarios.iter().enumerate() {
+            match scenario.check(target) {
+                Ok(frames) => pairs.push(Pair { scenario: scenario_index, target: target_index, frames }),
+                Err(error) if target.share == Share::Peer => {
+                    notes.push(memory::first_line(&format!("without `{}`: {error}", scenario.key)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(pairs)
+}
+
+/// Every scenario on every target in each round, the order of the targets turned round every other round.
+fn rounds(
+    settings: &settings::Settings,
+    scenarios: &[scenario::Scenario],
+    targets: &[Target],
+    pairs: &[Pair],
+    upstream: &Upstream,
+) -> Result<Vec<report::Measured>, Box<dyn Error>> {
+    let mut windows = Vec::new();
+    for round in 0..settings.rounds {
+        for (scenario_index, scenario) in scenarios.iter().enumerate() {
+            let mut own: Vec<&Pair> = pairs.iter().filter(|pair| pair.scenario == scenario_index).collect();
+            if round % 2 == 1 {
+                own.reverse();
+            }
+            for pair in own {
+                let target = &targets[pair.target];
+                if target.share == Share::Peer && round >= settings.few_rounds() {
+                    continue;
+                }
+                let window = load::measure(settings, scenario, target, pair.frames, upstream)?;
+                let label = &target.label;
+                eprintln!(
+                    "round {}/{}  {:<12} {label:<10} {window}",
+                    round + 1,
+                    settings.rounds,
+                    scenario.key
+                );
+                windows.push(report::Measured { round, scenario: scenario.key, target: pair.target, window });
+            }
+        }
+    }
+    Ok(windows)
+}
+
+/// Both loads at a given rate on every target, some times over. A run that does not count is told of.
+fn open_loops(
+    settings: &settings::Settings,
+    place: &process::Place,
+    targets: &[Target],
+    notes: &mut Vec<String>,
+) -> Result<Vec<steady::Steady>, Box<dyn Error>> {
+    let mut all = Vec::new();
+    for round in 0..settings.few_rounds() {
+        for load in [Load::Calls, Load::Streams] {
+            let mut order: Vec<usize> = (0..targets.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for index in order {
+                let target = &targets[index];
+                let measure =
+                    || steady::measure(settings, &place.cores, place.dir.path(), load, index, target);
+                // A neighbour may have disturbed the generator: that is worth another try, and no more than two.
+                match measure().or_else(|_| measure()).or_else(|_| measure()) {
+                    Ok(steady) => {
+                        let p99 = steady.figure("/latency/p99");
+                        eprintln!("open loop {}  {load:?} {:<10} p99 {p99:.2} ms", round + 1, target.label);
+                        all.push(steady);
+                    }
+                    Err(error) => {
+                        eprintln!("{}: {error}", target.label);
+                        notes.push(memory::first_line(&format!("{}, open loop, {error}", target.label)));
+                    }
+                }
+            }
+        }
+    }
+    Ok(all)
 }

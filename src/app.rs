@@ -1,7 +1,9 @@
 //! The composition root: the only place that knows everyone. It starts, reloads and stops in a written order.
 
+mod certificate;
 mod descriptors;
 mod gateway;
+mod health;
 mod listener;
 mod log;
 mod providers;
@@ -15,6 +17,7 @@ use std::{
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
 pub use gateway::{Gateway, Options};
+pub use health::health;
 
 use crate::{
     api_key::KeyFile,
@@ -65,6 +68,17 @@ pub enum FirstKey {
 /// [`ConfigError`] with the place or the key of the first mistake.
 pub fn load(source: &Source) -> Result<Settings, ConfigError> {
     config::load(source.file.as_deref(), &source.overrides, &providers::Rows)
+}
+
+/// Checks what the settings name outside themselves: the certificate of the TLS listener.
+///
+/// # Errors
+/// A sentence that names the file.
+pub fn check(settings: &Settings) -> Result<(), String> {
+    match &settings.server.tls {
+        Some(tls) => certificate::Certificate::load(tls.clone()).map(drop).map_err(|e| format!("tls: {e}")),
+        None => Ok(()),
+    }
 }
 
 /// Serves until a signal ends it.
@@ -143,6 +157,9 @@ fn prepare_key(settings: &Settings, first_key: FirstKey) -> Result<Option<String
 fn greet(gateway: &Gateway, secret: Option<&str>) {
     let address = shown(gateway.address());
     println!("penstock {} listens on http://{}", env!("CARGO_PKG_VERSION"), gateway.address());
+    if let Some(address) = gateway.tls_address() {
+        println!("and on https://{address}");
+    }
     let table = gateway.table();
     let model = table.models_for("default").first().map(|m| Arc::clone(m));
     match (secret, model) {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{api_key::KeyFile, app, config::Overrides, mock};
+use crate::{api_key::KeyFile, app, bench, config::Overrides, mock};
 
 /// One address, one key, every model.
 #[derive(Debug, Parser)]
@@ -22,8 +22,12 @@ enum Command {
     Serve(Serve),
     /// Answers as OpenAI and as Anthropic would, for trials, tests and benches.
     Mock(Mock),
+    /// Loads an OpenAI-compatible API, Penstock or not, and tells its latencies.
+    Bench(Box<bench::BenchOptions>),
     /// Reads the settings, says what is wrong with them, and ends.
     Check(Settings),
+    /// Asks the running server whether it is alive; for health checks. With --listen or --port no settings are read.
+    Health(Settings),
     /// API keys kept in the data directory.
     Key {
         #[command(subcommand)]
@@ -61,10 +65,14 @@ struct Settings {
 
 impl Settings {
     fn source(self) -> app::Source {
-        let every = |port| SocketAddr::from(([0, 0, 0, 0], port));
         let overrides = Overrides { listen: self.listen.or(self.port.map(every)), data_dir: self.data_dir };
         app::Source { file: self.config, overrides }
     }
+}
+
+/// The port on every address.
+fn every(port: u16) -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], port))
 }
 
 impl Settings {
@@ -107,10 +115,19 @@ impl Cli {
                 app::serve(serve.settings.source(), key)
             }
             Command::Mock(mock) => run_mock(mock),
+            Command::Bench(options) => bench::run(&options),
             Command::Check(settings) => {
                 let settings = settings.load()?;
+                app::check(&settings)?;
                 println!("settings are valid: {} channels", settings.catalog.channels.len());
                 Ok(())
+            }
+            Command::Health(settings) => {
+                let listen = match settings.listen.or(settings.port.map(every)) {
+                    Some(listen) => listen,
+                    None => settings.load()?.server.listen,
+                };
+                app::health(listen)
             }
             Command::Key { command: KeyCommand::Create { name, settings } } => {
                 let data_dir = settings.load()?.server.data_dir;

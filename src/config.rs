@@ -56,6 +56,19 @@ pub struct Server {
     pub client_stall: Duration,
     /// How long streams may go on after a signal to stop.
     pub drain: Duration,
+    /// The TLS listener, where there is one.
+    pub tls: Option<Tls>,
+}
+
+/// A listener under TLS, beside the one in the clear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// PEM: the server's certificate first, then its issuers.
+    pub certificate: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
 }
 
 /// The log.
@@ -190,7 +203,20 @@ fn changed_fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
             fields.push(format!("{} {:?} -> {:?}", stringify!($field), old.$field, new.$field));
         })* };
     }
-    compare!(id, provider, base_url, quirks, groups, priority, weight, concurrency, enabled, timeouts, pool);
+    compare!(
+        id,
+        provider,
+        base_url,
+        quirks,
+        groups,
+        priority,
+        weight,
+        concurrency,
+        enabled,
+        timeouts,
+        pool,
+        transport
+    );
     macro_rules! name_only {
         ($($field:ident),*) => { $(if old.$field != new.$field {
             fields.push(concat!(stringify!($field), " changed").to_owned());

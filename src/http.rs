@@ -8,9 +8,11 @@ mod models;
 mod reply;
 mod route;
 mod service;
+mod socket;
 mod state;
 
 pub use connection::ClientIo;
 pub use reply::Asker;
 pub use service::{Panicked, configure, on_connect};
+pub use socket::ClientSocket;
 pub use state::{Drain, HttpShared, Worker};

@@ -34,7 +34,7 @@ use actix_web::{
     },
     web,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 pub use self::settings::{
     BadHeader, BadValue, Cut, Garbage, HEADER_PREFIX, KNOBS, Knob, MockSettings, Stall,
@@ -56,6 +56,13 @@ const LONGEST_BODY: usize = 64 << 20;
 
 const EVENTS: &str = "text/event-stream; charset=utf-8";
 const JSON: &str = "application/json";
+
+/// What the mock says where it is told to say so many words.
+pub fn filler(words: u32) -> String {
+    let mut said = BytesMut::new();
+    text::Words::filler(words).write_all(&mut said);
+    String::from_utf8_lossy(&said).into_owned()
+}
 
 /// What all workers share.
 struct Mock {

@@ -3,32 +3,40 @@
 //! A transport connects, sends, and gives the answer's head and bytes. First-byte, idle and total
 //! deadlines are the relay's; the connect deadline is kept here, where connecting happens.
 
-mod connector;
-mod head;
-mod io;
+mod awc_client;
+mod choice;
+mod control;
+mod dial;
+mod http1;
 mod pool;
 mod resolve;
 mod shared;
+mod socket;
+mod target;
 mod tls;
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use futures_core::{Stream, future::LocalBoxFuture};
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue};
 use penstock_actors::channel::ChannelCell;
 
-pub use pool::AwcTransport;
+pub use awc_client::AwcTransport;
+pub use choice::Transports;
+pub use control::{ControlAnswer, ControlClient, ControlLimits};
+pub use http1::Http1Transport;
 pub use resolve::Resolver;
 pub use shared::SharedTransport;
+pub use target::Target;
 pub use tls::TlsRoots;
 
 /// A request as it goes out.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// Scheme, authority and path, made once a channel and path.
-    pub uri: Uri,
-    /// All headers but length and host.
+    /// The address, and the headers that every request to it carries.
+    pub target: Rc<Target>,
+    /// The headers of this request alone; length and host are added.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: OutgoingBody,
@@ -36,8 +44,8 @@ pub struct Outgoing {
 
 /// A body that can be sent; its length is always known.
 pub enum OutgoingBody {
-    /// In memory.
-    Bytes(Bytes),
+    /// In memory; no piece is empty.
+    Pieces(Vec<Bytes>),
     /// Read as it is sent.
     Stream {
         /// Bytes in all.
@@ -50,7 +58,7 @@ pub enum OutgoingBody {
 impl std::fmt::Debug for OutgoingBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Pieces(pieces) => write!(f, "Pieces({})", pieces.len()),
             Self::Stream { len, .. } => write!(f, "Stream({len})"),
         }
     }
@@ -117,6 +125,12 @@ pub enum TransportError {
     /// The answer ended before its framing said so.
     #[error("the provider's answer was cut off")]
     Truncated,
+    /// A request of the gateway's own was not answered in time.
+    #[error("the provider did not answer in time")]
+    TimedOut,
+    /// The answer to a request of the gateway's own is longer than allowed.
+    #[error("the provider's answer is longer than {0} bytes")]
+    TooLong(usize),
     /// The request's own body could not be read again.
     #[error("the request body could not be read: {0}")]
     Body(String),

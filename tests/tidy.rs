@@ -11,11 +11,12 @@ use std::{
 /// What each top-level module may import of the others.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "api_key", "config", "mock"]),
+    ("cli", &["app", "api_key", "bench", "config", "mock"]),
     ("app", &["api_key", "config", "http", "mock", "provider", "relay", "telemetry", "transport"]),
     ("http", &["api_key", "dialect", "provider", "relay", "telemetry", "wire"]),
     ("relay", &["api_key", "dialect", "provider", "telemetry", "transport", "wire"]),
     ("mock", &["dialect", "wire"]),
+    ("bench", &["mock", "wire"]),
     ("provider", &["conversation", "dialect", "wire"]),
     ("dialect", &["conversation", "wire"]),
     ("config", &["api_key"]),

@@ -13,6 +13,7 @@ pub use books::{
 };
 pub use catalog::{
     Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Served, Timeouts,
+    TransportKind,
 };
 pub use endpoint::Endpoint;
 pub use money::{Money, PicosPerUnit, Ratio};

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use crate::{
         channel::roster::SupervisorOf,
-        domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts},
+        domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
         testing::PanicDrill,
     };
 
@@ -84,6 +84,7 @@ mod tests {
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
+            transport: TransportKind::default(),
         };
         let channels = names.iter().map(spec).map(Arc::new).collect();
         Arc::new(Catalog { revision, channels, aliases: [].into() })

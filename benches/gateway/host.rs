@@ -2,7 +2,7 @@
 
 use super::settings::{Kind, Settings};
 use super::target::labels;
-use super::{nginx, process};
+use super::{haproxy, nginx, process};
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -83,6 +83,14 @@ impl Host {
             Kind::Nginx => {
                 let version = said(Command::new(nginx::program()?).arg("-v"));
                 Some((label, version.trim_start_matches("nginx version: ").to_owned()))
+            }
+            Kind::HaProxy => {
+                let text = said(Command::new(haproxy::program()?).arg("-v"));
+                Some((label, text.lines().next().unwrap_or_default().to_owned()))
+            }
+            Kind::Peer(peer) => {
+                let runtime = said(Command::new(peer.runtime()?).arg("--version"));
+                Some((label, format!("{}, from its registry package, on {runtime}", peer.version())))
             }
             Kind::Penstock(program) => Some((label, said(Command::new(program).arg("--version")))),
             Kind::Direct => None,

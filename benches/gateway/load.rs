@@ -94,21 +94,18 @@ struct Job {
     frames: Option<u64>,
 }
 
-/// Runs one scenario on one target.
+/// Runs one scenario on one target, whose streams have so many frames.
 pub fn measure(
     settings: &Settings,
     scenario: &Scenario,
     target: &Target,
+    frames: Option<u64>,
     upstream: &Upstream,
 ) -> Result<Window, Box<dyn Error>> {
-    let job = Arc::new(Job {
-        address: target.address,
-        request: scenario.ask.request(target),
-        frames: scenario.frames,
-    });
+    let job = Arc::new(Job { address: target.address, request: scenario.ask.request(target), frames });
     let tally = Arc::new(Tally::default());
     let driver = {
-        let (tally, connections, stagger) = (tally.clone(), scenario.connections, scenario.stagger);
+        let (tally, connections, stagger) = (tally.clone(), scenario.connections(target), scenario.stagger);
         let limit = settings.warm_up + settings.seconds + PATIENCE;
         std::thread::Builder::new()
             .name("driver".to_owned())

@@ -49,35 +49,56 @@ pub fn that_fit(wanted: usize, files: u64) -> u64 {
     (wanted as u64).min(files.saturating_sub(OWN_FILES) / 2)
 }
 
-/// Holds streams open on each target in turn.
+/// Holds streams open on each target in turn; a peer that cannot is told of in `notes`.
 pub fn hold_on_each(
     settings: &Settings,
     place: &Place,
     upstream: &Upstream,
+    notes: &mut Vec<String>,
 ) -> Result<Vec<Held>, Box<dyn Error>> {
-    let count = that_fit(settings.streams, place.files);
-    if count == 0 {
-        return Ok(Vec::new());
+    let mut all = Vec::new();
+    for (kind, label) in settings.targets.iter().zip(labels(&settings.targets)) {
+        let wanted = match kind {
+            Kind::Direct => 0,
+            Kind::Peer(_) => settings.peer_streams,
+            _ => settings.streams,
+        };
+        let count = that_fit(wanted, place.files);
+        if count == 0 {
+            continue;
+        }
+        match (hold_on(kind, &label, count, place, upstream), kind) {
+            (Ok(held), _) => {
+                eprintln!("{label}: {count} streams, {:.1} KiB each", held.per_stream());
+                all.push(held);
+            }
+            (Err(error), Kind::Peer(_)) => {
+                notes.push(first_line(&format!("{label}: no slow streams: {error}")))
+            }
+            (Err(error), _) => return Err(error),
+        }
     }
-    if count < settings.streams as u64 {
-        eprintln!("{} streams do not fit into {} descriptors: {count} do", settings.streams, place.files);
-    }
+    Ok(all)
+}
+
+fn hold_on(
+    kind: &Kind,
+    label: &str,
+    count: u64,
+    place: &Place,
+    upstream: &Upstream,
+) -> Result<Held, Box<dyn Error>> {
     let opening = BETWEEN * u32::try_from(count)?;
     let tokens = (opening + SETTLE + READING).as_secs() + 8;
     let ask = Ask::stream(tokens, Duration::from_secs(1));
-    let (frames, _) = ask.count_frames(&upstream.direct())?;
-    let mut all = Vec::new();
-    for (kind, label) in settings.targets.iter().zip(labels(&settings.targets)) {
-        if *kind == Kind::Direct {
-            continue;
-        }
-        let target = Target::start(kind, &label, place, upstream)?;
-        ask.count_frames(&target)?;
-        let held = hold(&target, Job::new(ask.request(&target), frames, count), opening)?;
-        eprintln!("{label}: {count} streams, {:.1} KiB each", held.per_stream());
-        all.push(held);
-    }
-    Ok(all)
+    let target = Target::start(kind, label, place, upstream)?;
+    let (frames, _) = ask.count_frames(&target)?;
+    hold(&target, Job::new(ask.request(&target), frames, count), opening)
+}
+
+/// The first line of what may be many.
+pub fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(300).collect()
 }
 
 /// What every stream asks for, and how far they are.

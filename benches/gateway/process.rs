@@ -79,11 +79,20 @@ impl Child {
     }
 
     /// Waits until `is_ready` says so; fails with the child's last words if it ends or takes too long.
-    pub fn wait_until(&mut self, mut is_ready: impl FnMut() -> bool) -> Result<(), Box<dyn Error>> {
+    pub fn wait_until(&mut self, is_ready: impl FnMut() -> bool) -> Result<(), Box<dyn Error>> {
+        self.wait_up_to(PATIENCE, is_ready)
+    }
+
+    /// The same for what is known to be slow to start.
+    pub fn wait_up_to(
+        &mut self,
+        patience: Duration,
+        mut is_ready: impl FnMut() -> bool,
+    ) -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         while !is_ready() {
             let ended = self.process.try_wait()?.map(|status| format!("ended with {status}"));
-            let late = (start.elapsed() > PATIENCE).then(|| format!("not ready after {PATIENCE:?}"));
+            let late = (start.elapsed() > patience).then(|| format!("not ready after {patience:?}"));
             if let Some(what) = ended.or(late) {
                 return Err(format!("{} {what}; its last words:\n{}", self.name, self.last_words()).into());
             }

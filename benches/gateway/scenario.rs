@@ -3,12 +3,15 @@
 use super::client::exchange;
 use super::settings::Settings;
 use super::sse::FrameCounter;
-use super::target::{Target, Upstream};
+use super::target::{Share, Target, Upstream};
 use std::error::Error;
 use std::time::Duration;
 
 /// Size of the answer to a call, in bytes, as near as whole tokens allow.
 const ANSWER: usize = 1024;
+
+/// Streams at once on a peer, which needs a window for what others do in its tenth.
+const PEER_STREAMS: usize = 8;
 
 /// One kind of call.
 pub struct Scenario {
@@ -52,12 +55,13 @@ impl Ask {
              user-agent: penstock-bench\r\naccept: */*\r\ncontent-type: application/json\r\n\
              x-penstock-mock-tokens: {tokens}\r\nx-penstock-mock-pace-ms: {pace}\r\n\
              x-penstock-mock-ttft-ms: 0\r\nx-penstock-mock-latency-ms: 0\r\n\
-             content-length: {length}\r\n\r\n{body}",
+             {headers}content-length: {length}\r\n\r\n{body}",
             path = if self.stream { &target.stream_path } else { &target.call_path },
             address = target.address,
             bearer = target.bearer,
             tokens = self.tokens,
             pace = self.pace.as_millis(),
+            headers = target.headers,
             length = self.body.len(),
             body = self.body,
         )
@@ -74,16 +78,25 @@ impl Ask {
 }
 
 impl Scenario {
-    /// Makes one call and looks at the answer more closely than the load does.
-    pub fn check(&self, target: &Target) -> Result<(), Box<dyn Error>> {
+    /// Makes one call and looks at the answer more closely than the load does. Gives the frames that `target` answers
+    /// with: a proxy's are the upstream's, a peer may join some.
+    pub fn check(&self, target: &Target) -> Result<Option<u64>, Box<dyn Error>> {
         let Some(expected) = self.frames else {
-            return content(&self.ask, target).map(|_| ());
+            return content(&self.ask, target).map(|_| None);
         };
         let (frames, _) = self.ask.count_frames(target)?;
-        if frames == expected {
-            return Ok(());
+        if frames == expected || target.share == Share::Peer {
+            return Ok(Some(frames));
         }
         Err(format!("{}: {frames} frames where the upstream sends {expected}", target.label).into())
+    }
+
+    /// Calls in flight on `target`.
+    pub fn connections(&self, target: &Target) -> usize {
+        match (self.frames, target.share) {
+            (Some(_), Share::Peer) => self.connections.min(PEER_STREAMS),
+            _ => self.connections,
+        }
     }
 }
 
@@ -92,13 +105,21 @@ pub fn all(settings: &Settings, upstream: &Upstream) -> Result<Vec<Scenario>, Bo
     let direct = upstream.direct();
     let is_wanted = |key: &str| settings.scenarios.is_empty() || settings.scenarios.iter().any(|k| k == key);
     let mut scenarios = Vec::new();
-    for (key, size) in [("small", 200), ("4k", 4 * 1024), ("150k", 150 * 1024)] {
+    let many = settings.connections;
+    for (key, size, connections) in [
+        ("small", 200, many),
+        ("4k", 4 * 1024, many),
+        ("150k", 150 * 1024, many),
+        ("small-1", 200, 1),
+        ("4k-1", 4 * 1024, 1),
+        ("150k-1", 150 * 1024, 1),
+    ] {
         if is_wanted(key) {
-            scenarios.push(call(key, size, settings.connections, &direct)?);
+            scenarios.push(call(key, size, connections, &direct)?);
         }
     }
     for (key, connections, tokens, pace) in
-        [("paced", 200, 100, 20), ("full-speed", settings.connections, 500, 0)]
+        [("paced", 200, 100, 20), ("full-speed", many, 500, 0), ("full-speed-1", 1, 500, 0)]
     {
         if is_wanted(key) {
             let pace = Duration::from_millis(pace);
@@ -106,7 +127,7 @@ pub fn all(settings: &Settings, upstream: &Upstream) -> Result<Vec<Scenario>, Bo
         }
     }
     if scenarios.is_empty() && !settings.scenarios.is_empty() {
-        return Err("BENCH_SCENARIOS names none of small, 4k, 150k, paced, full-speed".into());
+        return Err("BENCH_SCENARIOS names none of small, 4k, 150k, small-1, 4k-1, 150k-1, paced, full-speed, full-speed-1".into());
     }
     Ok(scenarios)
 }
@@ -123,7 +144,8 @@ fn call(
     let per_token = content(&ask, direct)?.saturating_sub(shortest).max(100) / 100;
     ask.tokens = 1 + (ANSWER.saturating_sub(shortest) / per_token) as u64;
     let answer = content(&ask, direct)?;
-    let title = format!("call, {} in, {} out", kilobytes(ask.body.len()), kilobytes(answer));
+    let (within, out) = (kilobytes(ask.body.len()), kilobytes(answer));
+    let title = format!("{key}: {within} in, {out} out, {connections} at once");
     Ok(Scenario { key, title, connections, ask, frames: None, stagger: Duration::ZERO })
 }
 
@@ -135,7 +157,8 @@ fn stream(
 ) -> Result<Scenario, Box<dyn Error>> {
     let (frames, bytes) = ask.count_frames(direct)?;
     let pace = if ask.pace.is_zero() { "no pause".to_owned() } else { format!("one each {:?}", ask.pace) };
-    let title = format!("{connections} streams of {frames} frames of {} B, {pace}", bytes as u64 / frames);
+    let size = bytes as u64 / frames;
+    let title = format!("{key}: streams of {frames} frames of {size} B, {pace}, {connections} at once");
     let stagger = ask.pace;
     Ok(Scenario { key, title, connections, ask, frames: Some(frames), stagger })
 }

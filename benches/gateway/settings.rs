@@ -1,5 +1,7 @@
 //! What the environment says about a run, read once and checked at the start.
 
+use super::peers::Peer;
+use super::{haproxy, nginx};
 use std::env;
 use std::error::Error;
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 /// The settings of one run; every one has an environment variable named `BENCH_` and the name in upper case.
 pub struct Settings {
+    /// Whether the defaults were the short ones.
+    pub is_quick: bool,
     /// Times each scenario is measured on each target.
     pub rounds: usize,
     /// Length of one measured window.
@@ -18,6 +22,12 @@ pub struct Settings {
     pub connections: usize,
     /// Slow streams held open for the memory figures; 0 leaves them out.
     pub streams: usize,
+    /// The same for peers.
+    pub peer_streams: usize,
+    /// Calls a second of the open loop; 0 leaves it out. Streams begin at a twentieth of it.
+    pub rate: f64,
+    /// The same for peers.
+    pub peer_rate: f64,
     /// Keys of the scenarios to run; empty means all.
     pub scenarios: Vec<String>,
     /// What is measured; the first is what the others are divided by.
@@ -35,6 +45,10 @@ pub struct Settings {
 pub enum Kind {
     /// nginx as a plain proxy.
     Nginx,
+    /// HAProxy as a plain proxy.
+    HaProxy,
+    /// Another gateway.
+    Peer(Peer),
     /// Penstock, from this program.
     Penstock(PathBuf),
     /// No proxy: the upstream itself.
@@ -55,15 +69,22 @@ impl Settings {
     pub fn from_env() -> Result<Self, Box<dyn Error>> {
         let penstock = env::var_os("BENCH_PENSTOCK")
             .map_or_else(|| env!("CARGO_BIN_EXE_penstock").into(), PathBuf::from);
-        let targets = words("BENCH_TARGETS", "nginx,penstock")
+        // A quick run shows that everything works; its figures are rough.
+        let is_quick = number::<u8>("BENCH_QUICK", 0)? != 0;
+        let all = if is_quick { "nginx,haproxy,penstock" } else { "nginx,haproxy,penstock,litellm,portkey" };
+        let targets = words("BENCH_TARGETS", all)
             .iter()
             .map(|word| match word.split_once('=') {
                 None if word == "nginx" => Ok(Kind::Nginx),
+                None if word == "haproxy" => Ok(Kind::HaProxy),
+                None if word == "litellm" => Ok(Kind::Peer(Peer::LiteLlm)),
+                None if word == "portkey" => Ok(Kind::Peer(Peer::Portkey)),
                 None if word == "direct" => Ok(Kind::Direct),
                 None if word == "penstock" => Ok(Kind::Penstock(penstock.clone())),
                 Some(("penstock", program)) => Ok(Kind::Penstock(program.into())),
                 _ => Err(format!(
-                    "BENCH_TARGETS: `{word}` is none of nginx, penstock, penstock=PROGRAM, direct"
+                    "BENCH_TARGETS: `{word}` is none of nginx, haproxy, penstock, penstock=PROGRAM, litellm, portkey, \
+                     direct"
                 )),
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -76,17 +97,46 @@ impl Settings {
             other => return Err(format!("BENCH_UPSTREAM: `{other}` is neither mock nor stand-in").into()),
         };
         Ok(Self {
-            rounds: number("BENCH_ROUNDS", 9)?,
-            seconds: seconds("BENCH_SECONDS", 2.0)?,
-            warm_up: seconds("BENCH_WARM_UP", 0.3)?,
+            is_quick,
+            rounds: number("BENCH_ROUNDS", if is_quick { 2 } else { 9 })?,
+            seconds: seconds("BENCH_SECONDS", if is_quick { 0.5 } else { 2.0 })?,
+            warm_up: seconds("BENCH_WARM_UP", if is_quick { 0.2 } else { 0.3 })?,
             connections: number("BENCH_CONNECTIONS", 64)?,
-            streams: number("BENCH_STREAMS", 5000)?,
+            streams: number("BENCH_STREAMS", if is_quick { 1000 } else { 5000 })?,
+            peer_streams: number("BENCH_PEER_STREAMS", 200)?,
+            rate: number("BENCH_RATE", 1000.0)?,
+            peer_rate: number("BENCH_PEER_RATE", 40.0)?,
             scenarios: words("BENCH_SCENARIOS", ""),
             targets,
             upstream,
             penstock,
             out: env::var_os("BENCH_OUT").map(PathBuf::from),
         })
+    }
+}
+
+impl Settings {
+    /// Takes off the targets that are not installed; gives a line about each.
+    pub fn leave_out_missing(&mut self) -> Vec<String> {
+        let mut missing = Vec::new();
+        self.targets.retain(|kind| {
+            let (name, found) = match kind {
+                Kind::Nginx => ("nginx", nginx::program().is_some()),
+                Kind::HaProxy => ("haproxy", haproxy::program().is_some()),
+                Kind::Peer(peer) => (peer.name(), peer.program().is_some() && peer.runtime().is_some()),
+                Kind::Penstock(_) | Kind::Direct => return true,
+            };
+            if !found {
+                missing.push(format!("{name} is not installed (benches/prepare.sh) and is left out"));
+            }
+            found
+        });
+        missing
+    }
+
+    /// Rounds in which peers take part, and rounds of the open loop.
+    pub fn few_rounds(&self) -> usize {
+        self.rounds.div_ceil(3)
     }
 }
 

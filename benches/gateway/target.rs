@@ -1,11 +1,13 @@
 //! What is measured and what answers behind it: how each is started, reached and known to be ready.
 
+use super::peers::Peer;
 use super::process::{Child, Place, find, free_address, is_listening};
 use super::settings::{Kind, Settings, UpstreamKind};
-use super::{client, nginx};
+use super::{client, haproxy, nginx};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 /// The credential the upstream is shown.
 const CREDENTIAL: &str = "sk-mock";
@@ -13,6 +15,8 @@ const CREDENTIAL: &str = "sk-mock";
 const API_KEY: &str = "sk-bench-0123456789abcdef0123456789abcdef";
 /// The path of a chat call.
 const CHAT: &str = "/v1/chat/completions";
+/// How long a peer may take to start.
+const PEER_START: Duration = Duration::from_secs(120);
 
 /// What answers.
 pub struct Upstream {
@@ -57,9 +61,20 @@ impl Upstream {
             bearer: CREDENTIAL,
             call_path: CHAT.to_owned(),
             stream_path: CHAT.to_owned(),
+            headers: String::new(),
+            share: Share::All,
             child: None,
         }
     }
+}
+
+/// How much is asked of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Every round, every connection.
+    All,
+    /// A third of the rounds, few streams, a low rate.
+    Peer,
 }
 
 /// Something in front of the upstream.
@@ -74,6 +89,10 @@ pub struct Target {
     pub call_path: String,
     /// The path of streams.
     pub stream_path: String,
+    /// What each request carries beside its key, whole lines.
+    pub headers: String,
+    /// What of it is measured: all, or the less that a slow one can do in a window.
+    pub share: Share,
     child: Option<Child>,
 }
 
@@ -88,6 +107,8 @@ impl Target {
         match kind {
             Kind::Direct => Ok(Self { label: label.to_owned(), ..upstream.direct() }),
             Kind::Nginx => Self::start_nginx(label, place, upstream),
+            Kind::HaProxy => Self::start_haproxy(label, place, upstream),
+            Kind::Peer(peer) => Self::start_peer(*peer, label, place, upstream),
             Kind::Penstock(program) => Self::start_penstock(program, label, place, upstream),
         }
     }
@@ -116,7 +137,41 @@ impl Target {
             bearer: CREDENTIAL,
             call_path: CHAT.to_owned(),
             stream_path: format!("{}{CHAT}", nginx::STREAM_PREFIX),
+            headers: String::new(),
+            share: Share::All,
             child: Some(child),
+        })
+    }
+
+    fn start_haproxy(label: &str, place: &Place, upstream: &Upstream) -> Result<Self, Box<dyn Error>> {
+        let program = haproxy::program().ok_or("haproxy is not installed; see benches/prepare.sh")?;
+        let address = free_address()?;
+        let config = haproxy::write_config(place, label, address, upstream.address)?;
+        let words = ["-db".as_ref(), "-f".as_ref(), config.as_os_str()];
+        let mut child = Child::start(place, label, place.cores.gateway, &program, words)?;
+        child.wait_until(|| is_listening(address))?;
+        Ok(Self { label: label.to_owned(), address, child: Some(child), ..upstream.direct() })
+    }
+
+    fn start_peer(
+        peer: Peer,
+        label: &str,
+        place: &Place,
+        upstream: &Upstream,
+    ) -> Result<Self, Box<dyn Error>> {
+        let address = free_address()?;
+        let mut child = peer.start(place, label, address, upstream.address, API_KEY)?;
+        child.wait_up_to(PEER_START, || {
+            client::get(address, peer.health()).is_ok_and(|(status, _)| status == 200)
+        })?;
+        Ok(Self {
+            label: label.to_owned(),
+            address,
+            bearer: API_KEY,
+            headers: peer.headers(upstream.address),
+            share: Share::Peer,
+            child: Some(child),
+            ..upstream.direct()
         })
     }
 
@@ -140,6 +195,8 @@ impl Target {
             bearer: API_KEY,
             call_path: CHAT.to_owned(),
             stream_path: CHAT.to_owned(),
+            headers: String::new(),
+            share: Share::All,
             child: Some(child),
         })
     }
@@ -161,6 +218,8 @@ pub fn labels(kinds: &[Kind]) -> Vec<String> {
     let name = |kind: &Kind| match kind {
         Kind::Nginx => "nginx",
         Kind::Penstock(_) => "penstock",
+        Kind::HaProxy => "haproxy",
+        Kind::Peer(peer) => peer.name(),
         Kind::Direct => "direct",
     };
     let number = |index: usize| {

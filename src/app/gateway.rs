@@ -5,14 +5,16 @@ use std::{cell::RefCell, net::SocketAddr, path::Path, sync::Arc, time::Duration}
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::{
-    domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts},
+    domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
     router::RouteTable,
     system::Actors,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{
+    certificate::{self, Certificate, Looked},
     descriptors::{self, Allowance},
-    listener::{listen, serve},
+    listener::{Listener, listen, serve},
 };
 use crate::{
     api_key::{KeyFile, KeyTable},
@@ -36,6 +38,7 @@ pub struct Options {
 /// A gateway that serves.
 pub struct Gateway {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     actors: Actors,
     shared: Arc<HttpShared>,
     transport: Arc<SharedTransport>,
@@ -87,14 +90,21 @@ impl Gateway {
             client_stall: server_settings.client_stall,
             drain,
         });
-        let listener = listen(server_settings.listen)
-            .map_err(|e| format!("cannot listen on {}: {e}", server_settings.listen))?;
-        let address = listener.local_addr().map_err(|e| e.to_string())?;
-        let server = serve(listener, &shared, &transport, options.routes, &server_settings, allowance)
+        let plain = bound(server_settings.listen)?;
+        let address = plain.local_addr().map_err(|e| e.to_string())?;
+        let mut listeners = vec![Listener { socket: plain, tls: None }];
+        let mut tls_address = None;
+        if let Some(tls) = &server_settings.tls {
+            let (socket, acceptor) = tls_listener(tls)?;
+            tls_address = Some(socket.local_addr().map_err(|e| e.to_string())?);
+            listeners.push(Listener { socket, tls: Some(acceptor) });
+        }
+        let server = serve(listeners, &shared, &transport, options.routes, &server_settings, allowance)
             .map_err(|e| e.to_string())?;
         let handle = server.handle();
         let gateway = Self {
             address,
+            tls_address,
             actors,
             shared,
             transport,
@@ -112,6 +122,11 @@ impl Gateway {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where clients connect under TLS, if anywhere.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// The route table in force.
@@ -191,6 +206,7 @@ impl Gateway {
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
+            transport: TransportKind::default(),
         })
     }
 
@@ -214,6 +230,35 @@ impl Gateway {
         actors.stop();
         tracing::info!("stopped");
     }
+}
+
+fn bound(address: SocketAddr) -> Result<std::net::TcpListener, String> {
+    listen(address).map_err(|e| format!("cannot listen on {address}: {e}"))
+}
+
+/// How often the certificate's files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Binds the TLS listener and has its certificate watched for as long as the process lives.
+fn tls_listener(settings: &config::Tls) -> Result<(std::net::TcpListener, TlsAcceptor), String> {
+    let settings = settings.clone();
+    let (mut certificate, validity) = Certificate::load(settings.clone()).map_err(|e| format!("tls: {e}"))?;
+    certificate::tell(validity, &settings);
+    let acceptor = TlsAcceptor::from(certificate.server_config().map_err(|e| e.to_string())?);
+    let socket = bound(settings.listen)?;
+    actix_web::rt::spawn(async move {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            match certificate.look(std::time::SystemTime::now()) {
+                Looked::Unchanged => {}
+                Looked::Replaced(validity) => certificate::tell(validity, &settings),
+                Looked::Refused(problem) => {
+                    tracing::error!(problem, "the new certificate cannot be used; the old one stays");
+                }
+            }
+        }
+    });
+    Ok((socket, acceptor))
 }
 
 /// Waits for a condition; false where it did not come about in time.

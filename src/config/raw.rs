@@ -13,6 +13,7 @@ use super::{
 #[serde(deny_unknown_fields, default)]
 pub(super) struct File {
     pub(super) server: Server,
+    pub(super) tls: Option<Tls>,
     pub(super) log: Log,
     pub(super) mock: Mock,
     #[serde(rename = "channel")]
@@ -34,6 +35,14 @@ pub(super) struct Server {
     pub(super) max_event: Option<Size>,
     pub(super) client_stall: Option<Span>,
     pub(super) drain: Option<Span>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -75,6 +84,16 @@ pub(super) struct Channel {
     pub(super) timeouts: Timeouts,
     #[serde(default)]
     pub(super) pool: Pool,
+    #[serde(default)]
+    pub(super) transport: Transport,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Transport {
+    #[default]
+    Http1,
+    Awc,
 }
 
 fn one() -> u32 {

@@ -9,10 +9,10 @@ use std::{
 };
 
 use penstock_actors::domain::{
-    Catalog, ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts,
+    Catalog, ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts, TransportKind,
 };
 
-use super::{ConfigError, Log, Overrides, Server, Settings, raw, secret, units::Span};
+use super::{ConfigError, Log, Overrides, Server, Settings, Tls, raw, secret, units::Span};
 use crate::api_key::{self, KeySpec};
 
 /// What is known of a provider when its channels are resolved.
@@ -37,6 +37,7 @@ pub trait Providers {
 }
 
 const DEFAULT_PORT: u16 = 3000;
+const DEFAULT_TLS_PORT: u16 = 3443;
 /// The channel that `[mock]` switches.
 pub const RESERVED: &str = "penstock-mock";
 /// Longer durations are mistakes, and clocks overflow at some.
@@ -48,7 +49,7 @@ pub(super) fn resolve(
     overrides: &Overrides,
     providers: &dyn Providers,
 ) -> Result<Settings, ConfigError> {
-    let server = server(raw.server, overrides)?;
+    let server = server(raw.server, raw.tls, overrides)?;
     let log = Log {
         filter: raw.log.filter.unwrap_or_else(|| "info,actix_server=warn".to_owned()),
         format: raw.log.format,
@@ -79,7 +80,7 @@ fn at(index: usize, name: &str, field: &str) -> String {
     }
 }
 
-fn server(raw: raw::Server, overrides: &Overrides) -> Result<Server, ConfigError> {
+fn server(raw: raw::Server, tls: Option<raw::Tls>, overrides: &Overrides) -> Result<Server, ConfigError> {
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT);
     let server = Server {
         listen: overrides.listen.or(raw.listen).unwrap_or(any),
@@ -93,6 +94,11 @@ fn server(raw: raw::Server, overrides: &Overrides) -> Result<Server, ConfigError
         max_event: raw.max_event.map_or(16 << 20, |s| s.0 as usize),
         client_stall: raw.client_stall.map_or(Duration::from_secs(300), |s| s.0),
         drain: raw.drain.map_or(Duration::from_secs(30), |s| s.0),
+        tls: tls.map(|tls| Tls {
+            listen: tls.listen.unwrap_or(SocketAddr::new(any.ip(), DEFAULT_TLS_PORT)),
+            certificate: tls.certificate,
+            key: tls.key,
+        }),
     };
     let positive = [
         ("workers", server.workers as u64),
@@ -109,6 +115,9 @@ fn server(raw: raw::Server, overrides: &Overrides) -> Result<Server, ConfigError
     }
     if server.workers > 1024 {
         return Err(ConfigError::invalid("server.workers", "must be at most 1024"));
+    }
+    if server.tls.as_ref().is_some_and(|tls| tls.listen == server.listen && tls.listen.port() != 0) {
+        return Err(ConfigError::invalid("tls.listen", "is server.listen; each needs an address of its own"));
     }
     if server.max_bytes_in_flight < server.max_body {
         let problem = "is less than server.max_body, so the largest body could never be taken";
@@ -212,6 +221,10 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
         enabled: raw.enabled,
         timeouts,
         pool,
+        transport: match raw.transport {
+            raw::Transport::Http1 => TransportKind::Http1,
+            raw::Transport::Awc => TransportKind::Awc,
+        },
     })
 }
 

@@ -135,7 +135,7 @@ fn the_reference_file_is_valid_and_names_every_setting() {
     let settings = check(&secretless).expect("valid");
     let defaults = check("").expect("valid");
     let workers = defaults.server.workers;
-    assert_eq!(Server { workers, ..settings.server }, defaults.server, "it shows the defaults");
+    assert_eq!(Server { workers, tls: None, ..settings.server }, defaults.server, "it shows the defaults");
     assert_eq!(settings.log, defaults.log);
     assert_eq!(settings.catalog.channels[0].timeouts, Default::default());
     assert_eq!(settings.catalog.channels[0].pool, Default::default());

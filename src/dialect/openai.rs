@@ -4,10 +4,11 @@
 //! Source: OpenAI's API reference and the types of its official Python library.
 
 mod stream;
+mod usage;
 mod whole;
 
 use bytes::Bytes;
-use penstock_actors::domain::{Delivery, Endpoint, Fault, Usage};
+use penstock_actors::domain::{Delivery, Endpoint, Fault};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
 };
 
 pub use stream::StreamReader;
+pub(crate) use usage::usage;
 pub use whole::{ErrorReader, WholeReader};
 
 /// The request fields the gateway must know.
@@ -188,49 +190,6 @@ pub(crate) fn failure_inside(raw: &[u8]) -> Failure {
     failure
 }
 
-/// More tokens than any answer has.
-const MOST_TOKENS: u64 = 1 << 40;
-
-/// OpenAI's usage object (`CompletionUsage`, `CreateEmbeddingResponse.usage`).
-#[derive(Deserialize)]
-struct WireUsage {
-    #[serde(default)]
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
-    prompt_tokens_details: Option<PromptDetails>,
-    completion_tokens_details: Option<CompletionDetails>,
-}
-
-#[derive(Deserialize)]
-struct PromptDetails {
-    cached_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct CompletionDetails {
-    reasoning_tokens: Option<u64>,
-}
-
-/// Splits OpenAI's totals into disjoint buckets; `None` where the object is not one of theirs.
-///
-/// What follows the object is not looked at.
-pub(crate) fn usage(raw: &[u8]) -> Option<Usage> {
-    let wire = WireUsage::deserialize(&mut serde_json::Deserializer::from_slice(raw)).ok()?;
-    // No answer has more; a provider that lies must not overflow sums.
-    let (prompt, completion) = (wire.prompt_tokens.min(MOST_TOKENS), wire.completion_tokens.min(MOST_TOKENS));
-    let cached = wire.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0).min(prompt);
-    let reasoning =
-        wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0).min(completion);
-    Some(Usage {
-        input: prompt - cached,
-        cached_read: cached,
-        output: completion - reasoning,
-        reasoning,
-        ..Usage::default()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,13 +258,5 @@ mod tests {
             assert_eq!((failure.message.as_str(), failure.code.as_str()), (message, code));
             assert_eq!(failure.status, status);
         }
-    }
-
-    #[test]
-    fn usage_is_split_into_disjoint_buckets() {
-        let raw = br#"{"prompt_tokens":10,"completion_tokens":7,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":5}}"#;
-        let usage = usage(raw).expect("usage");
-        assert_eq!((usage.input, usage.cached_read, usage.output, usage.reasoning), (6, 4, 2, 5));
-        assert_eq!((usage.prompt(), usage.completion()), (10, 7));
     }
 }

@@ -1,6 +1,10 @@
 //! Receiving a request body: capped, decompressed, scanned as it comes, spooled.
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::Write as _,
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
 
 use actix_web::{HttpRequest, http::header, web};
 use bytes::Bytes;
@@ -48,21 +52,18 @@ pub(super) async fn receive(
     if announced > cap {
         return Err(admit::too_large(cap));
     }
-    let writer = SpoolWriter::new(held, announced);
-    let sink = Sink { scanner: Scanner::new(watches), writer, len: 0, cap };
-    within(LONGEST, receive_all(request, payload, sink)).await.unwrap_or_else(|_| Err(stalled()))
-}
-
-async fn receive_all(
-    request: &HttpRequest,
-    payload: &mut web::Payload,
-    mut sink: Sink,
-) -> Result<Received, Failure> {
+    let writer = SpoolWriter::new(held);
+    let mut sink = Sink { scanner: Scanner::new(watches), writer, len: 0, cap };
     let mut inflate = encoding(request)?.map(|()| GzDecoder::new(Vec::new()));
+    let began = Instant::now();
     let mut payload = std::pin::Pin::new(payload);
     loop {
-        let next = std::future::poll_fn(|cx| payload.as_mut().poll_next(cx));
-        let chunk = match within(STALLED, next).await {
+        // actix decodes a body in the task that runs this handler, and polls the handler whenever it has: to be
+        // woken as well would have it go through everything once more.
+        let next =
+            std::future::poll_fn(|_| payload.as_mut().poll_next(&mut Context::from_waker(Waker::noop())));
+        let patience = STALLED.min(LONGEST.saturating_sub(began.elapsed()));
+        let chunk = match within(patience, next).await {
             Ok(Some(Ok(chunk))) => chunk,
             Ok(Some(Err(error))) => {
                 return Err(Failure::invalid_request(

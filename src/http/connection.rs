@@ -25,6 +25,8 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
+use super::socket::ClientSocket;
+
 /// How much is handed to actix before a call can begin; well below the 128 KiB that it takes.
 const TURN: usize = 64 << 10;
 /// How much a client may send during a call. Its leaving cannot be seen behind what is not read.
@@ -37,7 +39,7 @@ pub(super) struct Connection {
     calls: Cell<u32>,
     /// When the last handler or call ended.
     idle_since: Cell<Instant>,
-    /// Wakes the connection when it may be read again.
+    /// Wakes the connection when it may be read again, where something was kept from it.
     reader: RefCell<Option<Waker>>,
 }
 
@@ -100,7 +102,7 @@ impl Drop for Running {
 /// See the module's sentences.
 #[derive(Debug)]
 pub struct ClientIo {
-    tcp: TcpStream,
+    socket: ClientSocket,
     connection: Rc<Connection>,
     /// Bytes read in this turn.
     taken: usize,
@@ -116,9 +118,9 @@ pub struct ClientIo {
 
 impl ClientIo {
     /// Takes an accepted connection, which ends where no request has come in whole for `patience`.
-    pub fn new(tcp: TcpStream, patience: Duration) -> Self {
+    pub fn new(socket: ClientSocket, patience: Duration) -> Self {
         Self {
-            tcp,
+            socket,
             connection: Connection::new(),
             taken: 0,
             ahead: BytesMut::new(),
@@ -128,9 +130,9 @@ impl ClientIo {
         }
     }
 
-    /// The socket.
+    /// The TCP socket.
     pub(super) fn tcp(&self) -> &TcpStream {
-        &self.tcp
+        self.socket.tcp()
     }
 
     /// What its requests know of it.
@@ -153,11 +155,16 @@ impl ClientIo {
 
     /// Keeps what comes; ends the reading when the client leaves or sends too much.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        *self.connection.reader.borrow_mut() = Some(cx.waker().clone());
         while self.ahead.len() < AHEAD {
-            let read = ready!(poll_read_buf(Pin::new(&mut self.tcp), cx, &mut self.ahead))?;
-            if read == 0 {
-                break;
+            match poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.ahead) {
+                Poll::Ready(Ok(0)) => break,
+                Poll::Ready(read) => drop(read?),
+                Poll::Pending => {
+                    if !self.ahead.is_empty() {
+                        *self.connection.reader.borrow_mut() = Some(cx.waker().clone());
+                    }
+                    return Poll::Pending;
+                }
             }
         }
         self.left = true;
@@ -186,7 +193,7 @@ impl AsyncRead for ClientIo {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
         match polled {
             Poll::Ready(_) => self.taken += buf.filled().len() - before,
             Poll::Pending => {
@@ -205,15 +212,15 @@ impl AsyncWrite for ClientIo {
         if self.left {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        Pin::new(&mut self.socket).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
@@ -230,7 +237,8 @@ mod tests {
     async fn pair(patience: Duration) -> (TcpStream, ClientIo) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
-        (client, ClientIo::new(listener.accept().await.expect("accepted").0, patience))
+        let socket = ClientSocket::Plain(listener.accept().await.expect("accepted").0);
+        (client, ClientIo::new(socket, patience))
     }
 
     async fn read(io: &mut ClientIo) -> Option<usize> {

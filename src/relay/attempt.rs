@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     provider::{AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest},
-    transport::{Incoming, Outgoing, OutgoingBody, TransportError, Via},
+    transport::{Incoming, Outgoing, OutgoingBody, Target, TransportError, Via},
 };
 
 /// A whole answer up to this long is checked before its first byte goes out, in bytes.
@@ -189,15 +189,15 @@ impl Relay {
         link: &Link,
         request: UpstreamRequest,
     ) -> Result<Incoming, Failure> {
-        let uri = link
-            .uri(request.path)
+        let target = link
+            .target(request.path)
             .map_err(|e| fault::of_transport(&TransportError::Resolve(e.to_string())))?;
         let outgoing = || Outgoing {
-            uri: uri.clone(),
-            headers: headers(call, link, &request),
+            headers: headers(call, link, &target, &request),
+            target: Rc::clone(&target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),
-                UpstreamBody::Whole(bytes) => OutgoingBody::Bytes(bytes.clone()),
+                UpstreamBody::Whole(bytes) => OutgoingBody::Pieces(vec![bytes.clone()]),
             },
         };
         let mut sent = self.transport.send(&route.cell, outgoing(), Via::Pool).await;
@@ -214,13 +214,17 @@ impl Relay {
     }
 }
 
-fn headers(call: &Call, link: &Link, request: &UpstreamRequest) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::with_capacity(link.headers.len() + call.headers.len() + request.headers.len() + 1);
-    headers.extend_from_slice(&call.headers);
-    headers.extend_from_slice(&link.headers);
+/// The headers of this request alone.
+fn headers(
+    call: &Call,
+    link: &Link,
+    target: &Target,
+    request: &UpstreamRequest,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = call.headers.clone();
     for (name, value) in &request.headers {
         // The operator's word stands.
-        if link.headers.iter().any(|(known, _)| known.as_str() == *name) {
+        if target.headers().iter().any(|(known, _)| known.as_str() == *name) {
             continue;
         }
         if let Ok(value) = HeaderValue::from_str(value) {

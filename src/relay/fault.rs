@@ -18,7 +18,10 @@ pub(super) fn of_transport(error: &TransportError) -> Failure {
         TransportError::NoPlace => return no_place(error),
         TransportError::NoDescriptor => return no_descriptor(error),
         TransportError::Stale | TransportError::Closed => (502, "upstream_closed", Next::FailoverUncertain),
-        TransportError::Protocol(_) => (502, "upstream_bad_answer", Next::FailoverUncertain),
+        TransportError::TimedOut => (504, "upstream_timeout", Next::FailoverUncertain),
+        TransportError::Protocol(_) | TransportError::TooLong(_) => {
+            (502, "upstream_bad_answer", Next::FailoverUncertain)
+        }
         TransportError::Truncated => (502, "upstream_cut_off", Next::FailoverUncertain),
         TransportError::Body(_) => return Failure::gateway(500, "body_unreadable", sentence(error)),
     };

@@ -6,9 +6,12 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use penstock_actors::{domain::ChannelSpec, router::Route};
 
 use super::Relay;
-use crate::provider::{
-    Failure, Next, Quirk,
-    row::{self, Auth, Row},
+use crate::{
+    provider::{
+        Failure, Next, Quirk,
+        row::{self, Auth, Row},
+    },
+    transport::Target,
 };
 
 /// Prepared for one channel's settings.
@@ -16,8 +19,8 @@ pub(super) struct Link {
     pub(super) spec: Arc<ChannelSpec>,
     pub(super) row: &'static Row,
     pub(super) quirks: Vec<Quirk>,
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    uris: RefCell<Vec<(&'static str, Uri)>>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    targets: RefCell<Vec<(&'static str, Rc<Target>)>>,
 }
 
 impl Link {
@@ -43,13 +46,13 @@ impl Link {
             headers.push((name, value));
         }
         let quirks = spec.quirks.iter().filter_map(|name| Quirk::by_name(name)).collect();
-        Ok(Self { spec: Arc::clone(spec), row, quirks, headers, uris: RefCell::default() })
+        Ok(Self { spec: Arc::clone(spec), row, quirks, headers, targets: RefCell::default() })
     }
 
-    /// The full address of a path below the base URL.
-    pub(super) fn uri(&self, path: &'static str) -> Result<Uri, http::uri::InvalidUri> {
-        if let Some((_, uri)) = self.uris.borrow().iter().find(|(known, _)| *known == path) {
-            return Ok(uri.clone());
+    /// Where requests for a path below the base URL go, with the channel's own headers.
+    pub(super) fn target(&self, path: &'static str) -> Result<Rc<Target>, http::uri::InvalidUri> {
+        if let Some((_, target)) = self.targets.borrow().iter().find(|(known, _)| *known == path) {
+            return Ok(Rc::clone(target));
         }
         // A base that names a version of its own (`.../api/v3`) gets no second one.
         let below = match has_version(&self.spec.base_url) {
@@ -57,8 +60,9 @@ impl Link {
             false => path,
         };
         let uri: Uri = format!("{}{below}", self.spec.base_url).parse()?;
-        self.uris.borrow_mut().push((path, uri.clone()));
-        Ok(uri)
+        let target = Rc::new(Target::new(uri, self.headers.clone()));
+        self.targets.borrow_mut().push((path, Rc::clone(&target)));
+        Ok(target)
     }
 
     /// Makes a failure fit to leave the building.

@@ -13,6 +13,8 @@ use crate::{provider::Edit, transport::OutgoingBody};
 pub const MEMORY: usize = 256 << 10;
 /// How much is read from a file at a time, in bytes.
 const PIECE: u64 = 64 << 10;
+/// Chunks from this length on are kept as they came, shorter ones gathered: each costs a record, in bytes.
+const WORTH_KEEPING: usize = 4 << 10;
 
 /// A body that was received to its end.
 #[derive(Debug)]
@@ -23,19 +25,20 @@ pub struct Spool {
 
 #[derive(Debug)]
 enum Store {
-    Memory(Bytes),
+    Memory(Vec<Bytes>),
     File { file: Arc<File>, len: u64 },
 }
 
 /// Takes a body as it comes.
 #[derive(Debug)]
 pub struct SpoolWriter {
-    memory: BytesMut,
-    /// The only chunk so far: most bodies are one, and need no copy.
-    single: Option<Bytes>,
+    /// Chunks that came, in order; `gathered` follows them.
+    chunks: Vec<Bytes>,
+    gathered: BytesMut,
+    /// Bytes in both.
+    in_memory: usize,
     file: Option<(Arc<File>, u64)>,
     held: Held,
-    announced: u64,
 }
 
 /// Why a body cannot be taken.
@@ -50,9 +53,9 @@ pub enum SpoolError {
 }
 
 impl SpoolWriter {
-    /// Starts an empty body of which `announced` bytes are expected.
-    pub fn new(held: Held, announced: u64) -> Self {
-        Self { memory: BytesMut::new(), single: None, file: None, held, announced }
+    /// Starts an empty body.
+    pub fn new(held: Held) -> Self {
+        Self { chunks: Vec::new(), gathered: BytesMut::new(), in_memory: 0, file: None, held }
     }
 
     /// Appends the next bytes.
@@ -60,14 +63,14 @@ impl SpoolWriter {
     /// # Errors
     /// [`SpoolError`]; the body cannot be finished then.
     pub async fn push(&mut self, chunk: Bytes) -> Result<(), SpoolError> {
-        if !self.held.grow(chunk.len() as u64) {
-            return Err(SpoolError::Full);
+        let is_first = self.in_memory == 0 && self.file.is_none();
+        if self.file.is_some() || !(is_first || chunk.len() >= WORTH_KEEPING) {
+            return self.push_slice(&chunk).await;
         }
-        if self.single.is_none() && self.memory.is_empty() && self.file.is_none() && chunk.len() <= MEMORY {
-            self.single = Some(chunk);
-            return Ok(());
-        }
-        self.copy(&chunk).await
+        self.grow(chunk.len())?;
+        self.keep_gathered();
+        self.chunks.push(chunk);
+        self.flush_if_much().await
     }
 
     /// Appends the next bytes from a buffer that is used again.
@@ -75,22 +78,20 @@ impl SpoolWriter {
     /// # Errors
     /// [`SpoolError`]; the body cannot be finished then.
     pub async fn push_slice(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
-        if !self.held.grow(bytes.len() as u64) {
-            return Err(SpoolError::Full);
-        }
-        self.copy(bytes).await
+        self.grow(bytes.len())?;
+        self.gathered.extend_from_slice(bytes);
+        self.flush_if_much().await
     }
 
-    async fn copy(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
-        if let Some(first) = self.single.take() {
-            self.memory.reserve(self.announced.min(MEMORY as u64) as usize);
-            self.memory.extend_from_slice(&first);
+    fn grow(&mut self, by: usize) -> Result<(), SpoolError> {
+        self.in_memory += by;
+        if self.held.grow(by as u64) { Ok(()) } else { Err(SpoolError::Full) }
+    }
+
+    fn keep_gathered(&mut self) {
+        if !self.gathered.is_empty() {
+            self.chunks.push(self.gathered.split().freeze());
         }
-        self.memory.extend_from_slice(bytes);
-        if self.memory.len() > MEMORY {
-            self.flush().await?;
-        }
-        Ok(())
     }
 
     /// Ends the body.
@@ -99,7 +100,10 @@ impl SpoolWriter {
     /// [`SpoolError`] where the temporary file fails.
     pub async fn finish(mut self) -> Result<Spool, SpoolError> {
         let store = match self.file {
-            None => Store::Memory(self.single.take().unwrap_or_else(|| self.memory.freeze())),
+            None => {
+                self.keep_gathered();
+                Store::Memory(self.chunks)
+            }
             Some(_) => {
                 self.flush().await?;
                 let (file, len) = self.file.take().ok_or_else(|| io::Error::other("the file is gone"))?;
@@ -109,22 +113,29 @@ impl SpoolWriter {
         Ok(Spool { store, _held: self.held })
     }
 
+    async fn flush_if_much(&mut self) -> Result<(), SpoolError> {
+        if self.in_memory > MEMORY { self.flush().await } else { Ok(()) }
+    }
+
     async fn flush(&mut self) -> Result<(), SpoolError> {
-        // The buffer comes back, to be filled again: a new one each time would be freed over there.
-        let mut bytes = std::mem::take(&mut self.memory);
+        // All of it comes back: the buffer to be filled again, and none to be freed over there.
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let chunks = std::mem::take(&mut self.chunks);
         let file = self.file.take();
         let written = spawn_blocking(move || -> io::Result<_> {
-            let (file, len) = match file {
+            let (file, mut len) = match file {
                 Some(known) => known,
                 None => (Arc::new(tempfile::tempfile()?), 0),
             };
-            file.write_all_at(&bytes, len)?;
-            let len = len + bytes.len() as u64;
-            bytes.clear();
-            Ok((file, len, bytes))
+            for bytes in chunks.iter().map(|chunk| &chunk[..]).chain([&gathered[..]]) {
+                file.write_all_at(bytes, len)?;
+                len += bytes.len() as u64;
+            }
+            gathered.clear();
+            Ok((file, len, gathered, chunks))
         });
-        let (file, len, bytes) = written.await.map_err(io::Error::other)??;
-        (self.file, self.memory) = (Some((file, len)), bytes);
+        let (file, len, gathered, _) = written.await.map_err(io::Error::other)??;
+        (self.file, self.gathered, self.in_memory) = (Some((file, len)), gathered, 0);
         Ok(())
     }
 }
@@ -133,7 +144,7 @@ impl Spool {
     /// Length in bytes.
     pub fn len(&self) -> u64 {
         match &self.store {
-            Store::Memory(bytes) => bytes.len() as u64,
+            Store::Memory(chunks) => chunks.iter().map(|chunk| chunk.len() as u64).sum(),
             Store::File { len, .. } => *len,
         }
     }
@@ -149,7 +160,10 @@ impl Spool {
     /// Where the temporary file cannot be read.
     pub async fn whole(&self) -> io::Result<Bytes> {
         match &self.store {
-            Store::Memory(bytes) => Ok(bytes.clone()),
+            Store::Memory(chunks) => Ok(match &chunks[..] {
+                [all] => all.clone(),
+                several => several.concat().into(),
+            }),
             Store::File { file, len } => {
                 let (file, len) = (Arc::clone(file), *len);
                 spawn_blocking(move || read(&file, 0, len)).await.map_err(io::Error::other)?
@@ -160,7 +174,7 @@ impl Spool {
     /// The body with some places rewritten; edits are in order and disjoint.
     pub fn edited(&self, edits: &[Edit]) -> OutgoingBody {
         match &self.store {
-            Store::Memory(bytes) => OutgoingBody::Bytes(edit_memory(bytes, edits)),
+            Store::Memory(chunks) => OutgoingBody::Pieces(edit_memory(chunks, edits)),
             Store::File { file, len } => {
                 let pieces = pieces(edits, *len);
                 let len = pieces.iter().map(Piece::len).sum();
@@ -170,20 +184,28 @@ impl Spool {
     }
 }
 
-fn edit_memory(bytes: &Bytes, edits: &[Edit]) -> Bytes {
-    if edits.is_empty() {
-        return bytes.clone();
+fn edit_memory(chunks: &[Bytes], edits: &[Edit]) -> Vec<Bytes> {
+    let mut out = Vec::with_capacity(chunks.len() + edits.len() * 2);
+    let mut edits = edits.iter().peekable();
+    // Where the chunk in hand begins, and up to where everything is in `out` or edited away.
+    let (mut from, mut done) = (0, 0);
+    for chunk in chunks {
+        let until = from + chunk.len();
+        while done < until {
+            let next = edits.peek().map_or(usize::MAX, |edit| edit.start as usize);
+            if done < next {
+                out.push(chunk.slice(done - from..next.min(until) - from));
+                done = next.min(until);
+            } else if let Some(edit) = edits.next() {
+                out.push(edit.with.clone());
+                done = edit.end as usize;
+            }
+        }
+        from = until;
     }
-    let grown: usize = edits.iter().map(|e| e.with.len()).sum();
-    let mut out = BytesMut::with_capacity(bytes.len() + grown);
-    let mut at = 0;
-    for edit in edits {
-        out.extend_from_slice(&bytes[at..edit.start as usize]);
-        out.extend_from_slice(&edit.with);
-        at = edit.end as usize;
-    }
-    out.extend_from_slice(&bytes[at..]);
-    out.freeze()
+    out.extend(edits.map(|edit| edit.with.clone()));
+    out.retain(|piece| !piece.is_empty());
+    out
 }
 
 /// A part of a body that is sent: from the file, or instead of what is there.
@@ -276,7 +298,7 @@ mod tests {
     use crate::relay::budget::ByteBudget;
 
     async fn spool(parts: &[&[u8]]) -> Spool {
-        let mut writer = SpoolWriter::new(ByteBudget::new(u64::MAX).hold(), 0);
+        let mut writer = SpoolWriter::new(ByteBudget::new(u64::MAX).hold());
         for part in parts {
             writer.push(Bytes::copy_from_slice(part)).await.expect("room");
         }
@@ -285,7 +307,7 @@ mod tests {
 
     async fn sent(body: OutgoingBody) -> Vec<u8> {
         match body {
-            OutgoingBody::Bytes(bytes) => bytes.to_vec(),
+            OutgoingBody::Pieces(pieces) => pieces.concat(),
             OutgoingBody::Stream { len, mut chunks } => {
                 let mut all = Vec::new();
                 while let Some(chunk) = std::future::poll_fn(|cx| chunks.as_mut().poll_next(cx)).await {
@@ -301,8 +323,9 @@ mod tests {
     async fn small_and_large_bodies_are_edited_alike_and_as_often_as_wanted() {
         for size in [10, MEMORY, MEMORY + 1, 3 * MEMORY + 17] {
             let body: Vec<u8> = (0..size).map(|i| b'a' + (i % 23) as u8).collect();
-            let middle = body.len() / 2;
-            let spool = spool(&[&body[..middle], &body[middle..]]).await;
+            let (left, right) = body.split_at(body.len() / 2);
+            let single: Vec<&[u8]> = right.chunks(right.len() / 3 + 1).collect();
+            let spool = spool(&[&[left], &single[..]].concat()).await;
             let edits = || {
                 let edit = |start: usize, end: usize, with: &'static str| Edit {
                     start: start as u64,
@@ -326,7 +349,7 @@ mod tests {
     #[actix_web::test]
     async fn a_body_over_the_budget_is_refused_and_gives_everything_back() {
         let budget = ByteBudget::new(100);
-        let mut writer = SpoolWriter::new(budget.hold(), 0);
+        let mut writer = SpoolWriter::new(budget.hold());
         writer.push(Bytes::from(vec![0; 60])).await.expect("room");
         assert!(matches!(writer.push(Bytes::from(vec![0; 60])).await, Err(SpoolError::Full)));
         drop(writer);

@@ -1,67 +1,117 @@
-//! A worker's connections: kept between requests, dropped when idle, old or in others' way.
-//!
-//! An awc client is made for each connection and never holds two, so that what is idle is ours to see
-//! and to close. awc is held on a short lead (see `docs/adr/0001-awc-behind-a-trait.md`): no limit of
-//! its own, no redirects, no decompression, no default headers, no timeouts.
+//! A worker's idle connections, a list a channel: the last used is used first; what is old, of old settings
+//! or in others' way is closed. What a connection is, the transports say.
 
 use std::{
-    cell::{Cell, RefCell},
-    pin::Pin,
+    cell::RefCell,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use actix_web::{body::SizedStream, error::ParseError};
-use awc::{
-    Client, Connector,
-    error::{ConnectError, PayloadError, SendRequestError},
-    http::{
-        Method,
-        header::{self, HeaderName},
-    },
+use http::{
+    Uri,
+    uri::{Authority, Scheme},
 };
-use bytes::Bytes;
-use futures_core::{Stream, future::LocalBoxFuture};
-use penstock_actors::channel::{ChannelCell, SlotMap};
+use penstock_actors::{
+    channel::{ChannelCell, SlotMap},
+    domain::PoolSettings,
+};
 
 use super::{
-    Incoming, Outgoing, OutgoingBody, SharedTransport, Transport, TransportError, Via,
-    connector::{Carried, ChannelConnector, Peer},
-    io::Ended,
+    SharedTransport, TransportError,
+    dial::{Dialer, Peer},
 };
 
-const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
-/// How often a worker looks for idle clients when nothing asks it to.
+/// How often a worker looks for connections to close when nothing asks it to.
 const SWEEP: Duration = Duration::from_secs(2);
 
-/// The transport of one worker.
-pub struct AwcTransport {
-    shared: Arc<SharedTransport>,
-    kept: Rc<RefCell<SlotMap<Kept>>>,
+/// What can be kept.
+pub(super) trait Idle {
+    /// Whether the connection, at rest, can carry another request.
+    fn is_open(&mut self) -> bool;
 }
 
-/// A channel's connections that no request uses, the last used at the end.
-struct Kept {
-    cell: Arc<ChannelCell>,
-    lines: Vec<Line>,
-}
-
-/// A client for one connection. Dropping it closes an idle connection; a busy one ends with its request.
-struct Line {
-    client: Client,
-    /// Where the connection leads: a call may still hold the address of older settings.
-    origin: Origin,
-    generation: u64,
+/// A connection, and by what it is known.
+pub(super) struct Line<C> {
+    pub(super) connection: C,
+    tag: Tag,
     last_used: Instant,
-    open: Rc<Cell<bool>>,
 }
 
-impl AwcTransport {
-    /// Makes the transport of the calling worker, and the task that sweeps it.
-    pub fn new(shared: Arc<SharedTransport>) -> Self {
-        let kept: Rc<RefCell<SlotMap<Kept>>> = Rc::default();
+/// What tells whether a connection is of use. Taken before the connection is opened, so that settings that
+/// change meanwhile make it old.
+pub(super) struct Tag {
+    /// Where the connection leads: a call may still hold the address of older settings.
+    origin: (Option<Scheme>, Option<Authority>),
+    generation: u64,
+    limits: PoolSettings,
+    opened: Instant,
+}
+
+impl Tag {
+    /// The tag of a connection that the dialer, which is made beside it, will open.
+    pub(super) fn and_dialer(
+        cell: &ChannelCell,
+        uri: &Uri,
+        shared: &Arc<SharedTransport>,
+    ) -> Result<(Self, Dialer), TransportError> {
+        let no_host = || TransportError::Resolve("the base URL names no host".to_owned());
+        // Read before the settings: where these are newer, the connection is closed too early, not too late.
+        let generation = cell.generation();
+        let spec = cell.spec();
+        let dialer = Dialer {
+            peer: Peer::of(uri).ok_or_else(no_host)?,
+            connect_timeout: spec.timeouts.connect,
+            connections: Arc::clone(&cell.connections),
+            shared: Arc::clone(shared),
+        };
+        let origin = (uri.scheme().cloned(), uri.authority().cloned());
+        Ok((Self { origin, generation, limits: spec.pool, opened: Instant::now() }, dialer))
+    }
+
+    /// For how long a connection is kept.
+    pub(super) fn limits(&self) -> PoolSettings {
+        self.limits
+    }
+
+    fn leads_to(&self, uri: &Uri) -> bool {
+        self.origin.0.as_ref() == uri.scheme() && self.origin.1.as_ref() == uri.authority()
+    }
+}
+
+impl<C: Idle> Line<C> {
+    pub(super) fn new(connection: C, tag: Tag) -> Self {
+        Self { connection, last_used: tag.opened, tag }
+    }
+
+    fn is_usable(&mut self, cell: &ChannelCell, now: Instant) -> bool {
+        let Tag { generation, limits, opened, .. } = &self.tag;
+        *generation == cell.generation()
+            && now.saturating_duration_since(self.last_used) < limits.idle
+            && now.saturating_duration_since(*opened) < limits.lifetime
+            && self.connection.is_open()
+    }
+}
+
+/// See the module's sentence. A handle: what it stands for lasts as long as one of them.
+pub(super) struct Pool<C>(Rc<RefCell<SlotMap<Kept<C>>>>);
+
+impl<C> Clone for Pool<C> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+/// A channel's idle connections, the last used at the end.
+struct Kept<C> {
+    cell: Arc<ChannelCell>,
+    lines: Vec<Line<C>>,
+}
+
+impl<C: Idle + 'static> Pool<C> {
+    /// Makes the pool of the calling worker, and the task that sweeps it.
+    pub(super) fn new(shared: &SharedTransport) -> Self {
+        let kept: Rc<RefCell<SlotMap<Kept<C>>>> = Rc::default();
         let mut evict = shared.evictions();
         let weak = Rc::downgrade(&kept);
         actix_rt::spawn(async move {
@@ -71,214 +121,37 @@ impl AwcTransport {
                 let _ = tokio::time::timeout(SWEEP, evict.changed()).await;
             }
         });
-        Self { shared, kept }
+        Self(kept)
     }
 
-    /// A kept connection of the channel, or what opens a new one.
-    fn line(&self, cell: &Arc<ChannelCell>, uri: &http::Uri, via: Via) -> Option<Line> {
-        let kept = || {
-            let mut kept = self.kept.borrow_mut();
-            let lines = &mut kept.get_mut(&cell.slot)?.lines;
-            std::iter::from_fn(|| lines.pop()).find(|line| line.is_usable(cell) && line.origin.is_of(uri))
-        };
-        match via {
-            Via::Pool => kept().or_else(|| self.make(cell, uri)),
-            Via::Fresh => self.make(cell, uri),
-        }
-    }
-
-    fn make(&self, cell: &Arc<ChannelCell>, uri: &http::Uri) -> Option<Line> {
-        let spec = cell.spec();
-        let open = Rc::default();
-        let connector = ChannelConnector {
-            peer: Peer::of(uri)?,
-            connect_timeout: spec.timeouts.connect,
-            connections: Arc::clone(&cell.connections),
-            shared: Arc::clone(&self.shared),
-            open: Rc::clone(&open),
-        };
-        let connector = Connector::new()
-            .connector(connector)
-            .limit(0)
-            // Waiting for a place and connecting have the connect timeout each; this one never fires.
-            .timeout(spec.timeouts.connect * 2 + Duration::from_secs(60))
-            .conn_keep_alive(spec.pool.idle)
-            .conn_lifetime(spec.pool.lifetime);
-        let builder = Client::builder().connector(connector);
-        let client = builder.no_default_headers().disable_redirects().disable_timeout().finish();
-        let origin = Origin(uri.scheme().cloned(), uri.authority().cloned());
-        Some(Line { client, origin, generation: cell.generation(), last_used: Instant::now(), open })
-    }
-}
-
-/// Scheme, host and port.
-struct Origin(Option<http::uri::Scheme>, Option<http::uri::Authority>);
-
-impl Origin {
-    fn is_of(&self, uri: &http::Uri) -> bool {
-        self.0.as_ref() == uri.scheme() && self.1.as_ref() == uri.authority()
-    }
-}
-
-impl Line {
-    fn is_usable(&self, cell: &ChannelCell) -> bool {
-        self.open.get() && self.generation == cell.generation()
-    }
-}
-
-impl Kept {
-    /// Closes what is idle for too long, of old settings, or in the way of who waits for a place.
-    fn sweep(&mut self, now: Instant) -> bool {
-        let idle = self.cell.spec().pool.idle;
-        self.lines.retain(|line| line.is_usable(&self.cell) && now - line.last_used < idle);
-        let wanted = (self.cell.connections.waiting() as usize).min(self.lines.len());
-        self.lines.drain(..wanted);
-        !self.lines.is_empty()
-    }
-}
-
-impl Transport for AwcTransport {
-    fn send<'a>(
-        &'a self,
-        cell: &'a Arc<ChannelCell>,
-        request: Outgoing,
-        via: Via,
-    ) -> LocalBoxFuture<'a, Result<Incoming, TransportError>> {
-        Box::pin(async move {
-            let no_host = || TransportError::Resolve("the base URL names no host".to_owned());
-            let line = self.line(cell, &request.uri, via).ok_or_else(no_host)?;
-            let answer = post(&line.client, request).await?;
-            let text = |name: &HeaderName| {
-                answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
-            };
-            Ok(Incoming {
-                status: answer.status().as_u16(),
-                until_close: is_close_delimited(answer.headers()),
-                content_type: text(&header::CONTENT_TYPE).unwrap_or_default(),
-                retry_after_ms: text(&RETRY_AFTER_MS),
-                retry_after: text(&header::RETRY_AFTER),
-                body: match answer.status().as_u16() {
-                    // RFC 9110, section 6.4.1: these have no body, whatever their head says.
-                    204 | 304 => Box::pin(Nothing),
-                    _ => Box::pin(Body {
-                        close_delimited: is_close_delimited(answer.headers()),
-                        answer,
-                        line: Some((line, Arc::clone(cell))),
-                        kept: Rc::clone(&self.kept),
-                    }),
-                },
-            })
+    /// A connection of the channel to this address.
+    pub(super) fn take(&self, cell: &ChannelCell, uri: &Uri) -> Option<Line<C>> {
+        let mut kept = self.0.borrow_mut();
+        let lines = &mut kept.get_mut(&cell.slot)?.lines;
+        let now = Instant::now();
+        std::iter::from_fn(|| lines.pop()).find_map(|mut line| {
+            let usable = line.tag.leads_to(uri) && line.is_usable(cell, now);
+            usable.then_some(line)
         })
     }
-}
 
-type Answer = awc::ClientResponse<Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>>;
-
-async fn post(client: &Client, request: Outgoing) -> Result<Answer, TransportError> {
-    // The connector speaks TLS itself, so that its guard sits above it: awc sees plain HTTP always.
-    let host = request.uri.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
-    let mut out = client.request(Method::POST, as_plain(request.uri));
-    let headers = out.headers_mut();
-    if let Ok(host) = header::HeaderValue::from_str(&host) {
-        headers.insert(header::HOST, host);
-    }
-    for (name, value) in request.headers {
-        headers.append(name, value);
-    }
-    let sent = match request.body {
-        OutgoingBody::Bytes(bytes) => out.send_body(bytes).await,
-        OutgoingBody::Stream { len, chunks } => out.send_body(SizedStream::new(len, chunks)).await,
-    };
-    sent.map_err(explain)
-}
-
-/// The same address with the scheme `http`, which changes nothing on the wire of HTTP/1.1.
-fn as_plain(uri: http::Uri) -> http::Uri {
-    if uri.scheme_str() == Some("http") {
-        return uri;
-    }
-    let mut parts = uri.into_parts();
-    parts.scheme = Some(http::uri::Scheme::HTTP);
-    http::Uri::from_parts(parts).unwrap_or_default()
-}
-
-/// RFC 9112, section 6.3: without a length and without chunks, the body lasts until the connection ends.
-fn is_close_delimited(headers: &header::HeaderMap) -> bool {
-    !headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING)
-}
-
-fn explain(error: SendRequestError) -> TransportError {
-    match error {
-        SendRequestError::Connect(ConnectError::Io(error)) => match error.downcast::<Carried>() {
-            Ok(Carried(error)) => error,
-            Err(error) => TransportError::Connect(error),
-        },
-        SendRequestError::Connect(ConnectError::Timeout) => TransportError::ConnectTimeout,
-        SendRequestError::Connect(ConnectError::Disconnected) => TransportError::Closed,
-        SendRequestError::Send(error) | SendRequestError::Response(ParseError::Io(error)) => {
-            match Ended::of(&error) {
-                Some(Ended::Stale) => TransportError::Stale,
-                Some(Ended::NoAnswer) => TransportError::Closed,
-                Some(Ended::Closed) | None => TransportError::Truncated,
-            }
-        }
-        SendRequestError::Body(error) => TransportError::Body(error.to_string()),
-        other => TransportError::Protocol(other.to_string()),
-    }
-}
-
-/// An answer's bytes, whose end is believed only where the framing says so.
-struct Body {
-    answer: Answer,
-    close_delimited: bool,
-    line: Option<(Line, Arc<ChannelCell>)>,
-    kept: Rc<RefCell<SlotMap<Kept>>>,
-}
-
-impl Body {
-    /// Keeps the connection for the next request, unless someone waits for its place.
-    fn keep(&mut self) {
-        let Some((mut line, cell)) = self.line.take() else { return };
-        if !line.is_usable(&cell) || cell.connections.waiting() > 0 {
+    /// Keeps a connection that has served a request, unless someone waits for its place.
+    pub(super) fn keep(&self, cell: Arc<ChannelCell>, mut line: Line<C>) {
+        line.last_used = Instant::now();
+        if cell.connections.waiting() > 0 || !line.is_usable(&cell, line.last_used) {
             return;
         }
-        line.last_used = Instant::now();
-        let mut kept = self.kept.borrow_mut();
+        let mut kept = self.0.borrow_mut();
         kept.entry(cell.slot).or_insert_with(|| Kept { cell, lines: Vec::new() }).lines.push(line);
     }
 }
 
-impl Stream for Body {
-    type Item = Result<Bytes, TransportError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let polled = Pin::new(&mut self.answer).poll_next(cx);
-        polled.map(|next| match next {
-            None => {
-                self.keep();
-                None
-            }
-            Some(Ok(bytes)) => Some(Ok(bytes)),
-            Some(Err(PayloadError::Io(e) | PayloadError::Incomplete(Some(e))))
-                if self.close_delimited && Ended::of(&e) == Some(Ended::Closed) =>
-            {
-                None
-            }
-            Some(Err(PayloadError::Io(_) | PayloadError::Incomplete(_))) => {
-                Some(Err(TransportError::Truncated))
-            }
-            Some(Err(other)) => Some(Err(TransportError::Protocol(other.to_string()))),
-        })
-    }
-}
-
-/// No bytes.
-struct Nothing;
-
-impl Stream for Nothing {
-    type Item = Result<Bytes, TransportError>;
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(None)
+impl<C: Idle> Kept<C> {
+    /// Closes what is of no use any more; false where nothing is left.
+    fn sweep(&mut self, now: Instant) -> bool {
+        self.lines.retain_mut(|line| line.is_usable(&self.cell, now));
+        let wanted = (self.cell.connections.waiting() as usize).min(self.lines.len());
+        self.lines.drain(..wanted);
+        !self.lines.is_empty()
     }
 }

@@ -230,7 +230,6 @@ impl Scanner {
     /// # Errors
     /// [`JsonError`] at the first byte that makes the body unacceptable.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), JsonError> {
-        self.utf8.push(chunk).map_err(|at| JsonError::NotUtf8((self.base + at as u64).saturating_sub(3)))?;
         let mut at = 0;
         while at < chunk.len() {
             at = match self.state {
@@ -261,11 +260,21 @@ impl Scanner {
     fn in_string(&mut self, role: Role, chunk: &[u8], at: usize) -> Result<usize, JsonError> {
         let rest = &chunk[at..];
         let stop = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-        if has_control(&rest[..stop]) {
-            let control = rest.iter().position(|b| *b < 0x20).unwrap_or(0);
+        let content = &rest[..stop];
+        let (least, all) = extremes(content);
+        if least < 0x20 {
+            let control = content.iter().position(|b| *b < 0x20).unwrap_or(0);
             return Err(self.syntax(at + control));
         }
+        let not_utf8 = |read: usize| JsonError::NotUtf8((self.base + (at + read) as u64).saturating_sub(3));
+        // Outside of strings, nothing but ASCII is let through.
+        if !all.is_ascii() || !self.utf8.is_whole() {
+            self.utf8.push(content).map_err(not_utf8)?;
+        }
         let Some(&byte) = rest.get(stop) else { return Ok(chunk.len()) };
+        if !self.utf8.is_whole() {
+            return Err(not_utf8(stop));
+        }
         let quote = at + stop;
         if byte == b'\\' {
             self.state = State::Escape(role);
@@ -434,9 +443,10 @@ impl Scanner {
     }
 }
 
-/// Whether a control character is among the bytes. Without an early exit, so that it becomes vector code.
-fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, b| found | (*b < 0x20))
+/// The least of the bytes, and all of them or-ed: whether there are control characters, and whether all is
+/// ASCII. Without an early exit, so that it becomes vector code.
+fn extremes(bytes: &[u8]) -> (u8, u8) {
+    bytes.iter().fold((u8::MAX, 0), |(least, all), b| (least.min(*b), all | *b))
 }
 
 /// A key as it is meant: `mod\u0065l` is `model`.

@@ -1,8 +1,9 @@
 //! The program's commands: what they refuse, and in what words.
 
 use super::support::{
-    Process,
+    Process, Upstream,
     process::{program, run},
+    upstream::After,
 };
 
 #[test]
@@ -56,7 +57,11 @@ fn a_start_that_cannot_be_says_why() {
     std::fs::create_dir(dir.path().join("damaged")).unwrap();
     std::fs::write(dir.path().join("damaged/keys.json"), "{").unwrap();
     std::fs::write(dir.path().join("filter.toml"), "[log]\nfilter = \"penstock=loud\"\n").unwrap();
+    let tls = "[tls]\nlisten = \"127.0.0.1:0\"\ncertificate = \"none.pem\"\nkey = \"file\"\n";
+    std::fs::write(dir.path().join("tls.toml"), tls).unwrap();
     for (args, words) in [
+        (vec!["serve", "--config", "tls.toml"], "tls: none.pem: no certificate can be read"),
+        (vec!["check", "--config", "tls.toml"], "tls: none.pem: no certificate can be read"),
         (vec!["serve", "--listen", &address], "cannot listen on"),
         (vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", "file/data"], "file/data"),
         (vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", "damaged"], "keys.json"),
@@ -69,6 +74,35 @@ fn a_start_that_cannot_be_says_why() {
         assert!(!output.status.success(), "{args:?}");
         assert!(said.contains(words) && !said.contains("panicked"), "{args:?}\n{said}");
     }
+}
+
+#[tokio::test]
+async fn health_tells_whether_a_server_is_alive() {
+    let mut process = Process::start("");
+    let address = process.address.to_string();
+    let output = run(&process.dir(), &["health", "--listen", &address]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let settings = format!("[server]\nlisten = \"{address}\"\n");
+    std::fs::write(process.dir().join("other.toml"), settings).unwrap();
+    assert!(
+        run(&process.dir(), &["health", "--config", "other.toml"]).status.success(),
+        "as the settings say"
+    );
+    process.signal("TERM");
+    process.ended().await;
+    let output = run(&process.dir(), &["health", "--listen", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("/health") && said.contains("refused"), "{said}");
+
+    let upstream = Upstream::start(|mut exchange| async move {
+        exchange.answer(503, "text/plain", "no").await;
+        After::Keep(exchange)
+    })
+    .await;
+    let output = run(&process.dir(), &["health", "--listen", &upstream.address.to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("503"));
 }
 
 #[tokio::test]

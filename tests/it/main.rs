@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod anthropic;
+mod awc;
+mod bench;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
 mod bodies;
@@ -19,6 +21,7 @@ mod reload;
 mod shutdown;
 mod slow_readers;
 mod support;
+mod tls_listener;
 mod upstream_answers;
 mod upstream_connections;
 mod upstream_cuts;

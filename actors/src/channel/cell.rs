@@ -18,7 +18,7 @@ use super::{
     gate::{Gate, UNLIMITED},
     health::{HealthReport, Sample},
 };
-use crate::domain::{ChannelName, ChannelSpec};
+use crate::domain::{ChannelName, ChannelSpec, TransportKind};
 
 /// Live state of one channel. Written by its supervisor, but for the counters.
 #[derive(Debug)]
@@ -71,6 +71,11 @@ impl ChannelCell {
         self.spec.load_full()
     }
 
+    /// By what the channel's requests go out.
+    pub fn transport(&self) -> TransportKind {
+        self.spec.load().transport
+    }
+
     /// The pool generation: connections of an older one are not reused.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -120,7 +125,7 @@ impl ChannelCell {
         let old = self.spec.swap(Arc::clone(&spec));
         self.gate.set_limit(spec.concurrency.unwrap_or(UNLIMITED));
         self.connections.set_cap(spec.pool.max_connections);
-        if old.pool != spec.pool || old.base_url != spec.base_url {
+        if old.pool != spec.pool || old.base_url != spec.base_url || old.transport != spec.transport {
             self.generation.fetch_add(1, Ordering::Release);
         }
     }

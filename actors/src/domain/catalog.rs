@@ -94,6 +94,16 @@ impl Default for PoolSettings {
     }
 }
 
+/// By what a channel's requests go out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TransportKind {
+    /// The gateway's own HTTP/1.1.
+    #[default]
+    Http1,
+    /// The client of the actix family.
+    Awc,
+}
+
 /// A secret shown to a provider. It has no `Display` and prints itself hidden.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(Arc<str>);
@@ -149,6 +159,8 @@ pub struct ChannelSpec {
     pub timeouts: Timeouts,
     /// How its connections are kept.
     pub pool: PoolSettings,
+    /// By what its requests go out.
+    pub transport: TransportKind,
 }
 
 /// Channels and aliases as one immutable value.

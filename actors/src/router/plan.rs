@@ -125,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{Catalog, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts};
+    use crate::domain::{Catalog, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind};
 
     fn spec(name: &str, id: u64, priority: i32, weight: u32, group: &str) -> ChannelSpec {
         ChannelSpec {
@@ -144,6 +144,7 @@ mod tests {
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
+            transport: TransportKind::default(),
         }
     }
 

@@ -71,9 +71,30 @@ fn what_is_no_object_is_refused_with_the_reason() {
     assert_eq!(scan(&[long.as_bytes()]), Err(JsonError::TooLong("model")));
     assert!(matches!(scan(&[b"{\"a\":\"\xff\"}"]), Err(JsonError::NotUtf8(_))));
     assert!(matches!(scan(&[b"{\"a\":\"\xc3", b"\"}"]), Err(JsonError::NotUtf8(_))));
+    assert!(matches!(scan(&[b"{\"a\":\"\xc3\\n\"}"]), Err(JsonError::NotUtf8(_))));
+    assert!(matches!(scan(&[b"{\"\xe4\":1}"]), Err(JsonError::NotUtf8(_))));
+    assert_eq!(scan(&[b"{\xc3\xa9:1}"]), Err(JsonError::Syntax(1)));
 }
 
 proptest! {
+    #[test]
+    fn bytes_of_every_kind_are_accepted_as_serde_json_accepts_them_wherever_they_are_cut(
+        text in proptest::collection::vec(
+            prop::sample::select(vec![
+                b"a".to_vec(), b" ".to_vec(), "é".into(), "水".into(), "🚰".into(), b"\\n".to_vec(), b"\"".to_vec(),
+                b"\xc3".to_vec(), b"\x80".to_vec(), b"\xff".to_vec(), b"\n".to_vec(), b"long enough for vector code".to_vec(),
+            ]),
+            0..8,
+        ),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let body = [b"{\"a\":\"".as_slice(), &text.concat(), b"\"}"].concat();
+        let theirs = serde_json::from_slice::<serde_json::Value>(&body).is_ok();
+        let (left, right) = body.split_at(cut.index(body.len() + 1));
+        prop_assert_eq!(scan(&[&body]).is_ok(), theirs, "{:?}", String::from_utf8_lossy(&body));
+        prop_assert_eq!(scan(&[left, right]).is_ok(), theirs);
+    }
+
     #[test]
     fn it_accepts_exactly_what_serde_json_accepts(body in r#"\{[\[\]{}",:0-9a\\nu.eE tru-]{0,24}\}?"#) {
         let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&body).is_ok();

@@ -17,13 +17,10 @@ use std::{
 use actix_rt::net::{ActixStream, Ready};
 use bytes::{Buf, BytesMut};
 use penstock_actors::channel::ConnectionSlot;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::client::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::head::{self, Afterwards, Start};
+use crate::transport::socket::Socket;
 
 /// A kept connection that ends later than this after its request was not closed for being idle: the
 /// provider may have worked on the request, and asking again may be billed again.
@@ -51,21 +48,6 @@ impl Ended {
     /// Finds the meaning inside an error that came back through awc.
     pub(super) fn of(error: &io::Error) -> Option<Self> {
         error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).copied()
-    }
-}
-
-/// Plain or encrypted.
-pub(super) enum Socket {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Socket {
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
     }
 }
 
@@ -171,17 +153,11 @@ impl GuardedIo {
     }
 
     fn poll_socket_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Socket::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 
     fn poll_socket_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Socket::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
-        }
+        Pin::new(&mut self.socket).poll_write(cx, buf)
     }
 
     fn end_before_answer(&self) -> Ended {
@@ -253,18 +229,12 @@ impl AsyncWrite for GuardedIo {
         if self.exchange.swallow {
             return Poll::Ready(Ok(()));
         }
-        match &mut self.socket {
-            Socket::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Socket::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        }
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.open.set(false);
-        match &mut self.socket {
-            Socket::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Socket::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 

@@ -1,27 +1,18 @@
 //! Opens a channel's connections: a counted place, an address, TCP without delay, TLS where wanted.
 
 use std::{
-    cell::Cell,
-    fmt, io,
-    rc::Rc,
+    io,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use actix_service::Service;
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
-use futures_core::future::LocalBoxFuture;
 use http::Uri;
-use penstock_actors::channel::Connections;
+use penstock_actors::channel::{ConnectionSlot, Connections};
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use super::{
-    SharedTransport, TransportError,
-    io::{GuardedIo, Socket},
-};
+use super::{SharedTransport, TransportError, socket::Socket};
 
 /// Where a channel's provider is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,44 +34,24 @@ impl Peer {
     }
 }
 
-/// Opens one connection to a channel.
+/// Opens connections to one peer.
 #[derive(Clone)]
-pub(super) struct ChannelConnector {
+pub(super) struct Dialer {
     pub(super) peer: Peer,
     pub(super) connect_timeout: Duration,
     pub(super) connections: Arc<Connections>,
     pub(super) shared: Arc<SharedTransport>,
-    /// Whether a connection that was opened is still of use.
-    pub(super) open: Rc<Cell<bool>>,
 }
 
-impl Service<ConnectInfo<Uri>> for ChannelConnector {
-    type Response = Connection<Uri, GuardedIo>;
-    type Error = ConnectError;
-    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&self, info: ConnectInfo<Uri>) -> Self::Future {
-        let me = self.clone();
-        let uri = info.request().clone();
-        Box::pin(async move {
-            let io = me.open().await.map_err(|e| ConnectError::Io(io::Error::other(Carried(e))))?;
-            Ok(Connection::new(uri, ()).replace_io(io).1)
-        })
-    }
-}
-
-impl ChannelConnector {
-    async fn open(&self) -> Result<GuardedIo, TransportError> {
+impl Dialer {
+    /// Opens a connection, where need be when a place for it is free.
+    pub(super) async fn open(&self) -> Result<(Socket, ConnectionSlot), TransportError> {
         let waiting = self.connections.open(|| self.shared.ask_to_evict());
         let slot = timeout(self.connect_timeout, waiting).await.map_err(|_| TransportError::NoPlace)?;
         let socket = timeout(self.connect_timeout, self.connect())
             .await
             .map_err(|_| TransportError::ConnectTimeout)??;
-        Ok(GuardedIo::new(socket, slot, Rc::clone(&self.open)))
+        Ok((socket, slot))
     }
 
     async fn connect(&self) -> Result<Socket, TransportError> {
@@ -128,15 +99,3 @@ impl ChannelConnector {
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(24 | 23 | 99))
 }
-
-/// A [`TransportError`] on its way through awc.
-#[derive(Debug)]
-pub(super) struct Carried(pub(super) TransportError);
-
-impl fmt::Display for Carried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Carried {}

@@ -1,0 +1,226 @@
+//! Reads OpenAI's usage object (`CompletionUsage`, `CreateEmbeddingResponse.usage`): four numbers, of which
+//! every answer has some, so it is read by hand.
+
+use penstock_actors::domain::Usage;
+
+/// More tokens than any answer has.
+const MOST_TOKENS: u64 = 1 << 40;
+
+/// Splits OpenAI's totals into disjoint buckets; `None` where the object is not one of theirs.
+///
+/// What follows the object is not looked at.
+pub(crate) fn usage(raw: &[u8]) -> Option<Usage> {
+    let (mut prompt, mut completion, mut cached, mut reasoning) = (None, None, None, None);
+    Reader(raw).members(|key, value| match key {
+        b"prompt_tokens" => value.number_into(&mut prompt),
+        b"completion_tokens" => value.number_into(&mut completion),
+        b"prompt_tokens_details" => value.member_or_null(b"cached_tokens", &mut cached),
+        b"completion_tokens_details" => value.member_or_null(b"reasoning_tokens", &mut reasoning),
+        _ => value.skip(),
+    })?;
+    // No answer has more; a provider that lies must not overflow sums.
+    let (prompt, completion) =
+        (prompt.unwrap_or(0).min(MOST_TOKENS), completion.unwrap_or(0).min(MOST_TOKENS));
+    let (cached, reasoning) = (cached.unwrap_or(0).min(prompt), reasoning.unwrap_or(0).min(completion));
+    Some(Usage {
+        input: prompt - cached,
+        cached_read: cached,
+        output: completion - reasoning,
+        reasoning,
+        ..Usage::default()
+    })
+}
+
+/// Reads JSON from the front; `None` where something else stands there.
+struct Reader<'b>(&'b [u8]);
+
+impl<'b> Reader<'b> {
+    /// Reads an object, each value by `read`.
+    fn members(&mut self, mut read: impl FnMut(&[u8], &mut Self) -> Option<()>) -> Option<()> {
+        self.eat(b'{')?;
+        if self.eat(b'}').is_some() {
+            return Some(());
+        }
+        loop {
+            let key = self.string()?;
+            self.eat(b':')?;
+            read(key, self)?;
+            if self.eat(b',').is_none() {
+                return self.eat(b'}');
+            }
+        }
+    }
+
+    /// Reads a whole number that has not been read before.
+    fn number_into(&mut self, number: &mut Option<u64>) -> Option<()> {
+        self.space();
+        let end = self.0.iter().position(|b| !b.is_ascii_digit()).unwrap_or(self.0.len());
+        let (digits, rest) = self.0.split_at(end);
+        if matches!(rest.first(), Some(b'.' | b'e' | b'E')) || (digits.len() > 1 && digits[0] == b'0') {
+            return None;
+        }
+        let read =
+            digits.iter().try_fold(0_u64, |sum, d| sum.checked_mul(10)?.checked_add(u64::from(d - b'0')));
+        self.0 = rest;
+        match number.replace(read.filter(|_| !digits.is_empty())?) {
+            None => Some(()),
+            Some(_) => None,
+        }
+    }
+
+    /// Reads one member of an object; either may be null or missing.
+    fn member_or_null(&mut self, name: &[u8], number: &mut Option<u64>) -> Option<()> {
+        if self.null() {
+            return Some(());
+        }
+        self.members(|key, value| {
+            if key != name {
+                return value.skip();
+            }
+            if value.null() { Some(()) } else { value.number_into(number) }
+        })
+    }
+
+    /// Passes any value over, counting brackets only.
+    fn skip(&mut self) -> Option<()> {
+        self.space();
+        let mut depth = 0_usize;
+        loop {
+            match *self.0.first()? {
+                b'"' => {
+                    self.string()?;
+                }
+                open @ (b'{' | b'[') => {
+                    depth += 1;
+                    self.eat(open)?;
+                }
+                b'}' | b']' if depth == 0 => return None,
+                close @ (b'}' | b']') => {
+                    depth -= 1;
+                    self.eat(close)?;
+                }
+                b',' | b':' if depth == 0 => return None,
+                _ => {
+                    let more =
+                        |b: &u8| !matches!(b, b'"' | b'{' | b'[' | b'}' | b']') && (depth > 0 || *b != b',');
+                    let end = self.0.iter().position(|b| !more(b)).unwrap_or(self.0.len());
+                    self.0 = &self.0[end..];
+                }
+            }
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+
+    /// The inside of a string, as it is written.
+    fn string(&mut self) -> Option<&'b [u8]> {
+        self.eat(b'"')?;
+        let text = self.0;
+        let mut at = 0;
+        loop {
+            at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+            if text[at] == b'"' {
+                self.0 = &text[at + 1..];
+                return Some(&text[..at]);
+            }
+            at += 2;
+        }
+    }
+
+    fn null(&mut self) -> bool {
+        self.space();
+        match self.0.strip_prefix(b"null") {
+            Some(rest) => {
+                self.0 = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn eat(&mut self, byte: u8) -> Option<()> {
+        self.space();
+        self.0 = self.0.strip_prefix(&[byte])?;
+        Some(())
+    }
+
+    fn space(&mut self) {
+        self.0 = self.0.trim_ascii_start();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn totals_are_split_into_disjoint_buckets() {
+        let raw = br#"{"prompt_tokens":10,"completion_tokens":7,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":5}}"#;
+        let usage = usage(raw).expect("usage");
+        assert_eq!((usage.input, usage.cached_read, usage.output, usage.reasoning), (6, 4, 2, 5));
+        assert_eq!((usage.prompt(), usage.completion()), (10, 7));
+    }
+
+    #[test]
+    fn odd_objects_are_read_as_far_as_they_are_theirs() {
+        for (raw, wanted) in [
+            ("{}", Some((0, 0))),
+            (" { \"completion_tokens\" : 3 , \"prompt_tokens\":0 } tail", Some((0, 3))),
+            (r#"{"x":{"prompt_tokens":[9,"}"]},"y":"\"}","z":-1.5e3,"prompt_tokens":2}"#, Some((2, 0))),
+            (
+                r#"{"prompt_tokens":2,"prompt_tokens_details":null,"completion_tokens_details":{"reasoning_tokens":null,"a":[{}]}}"#,
+                Some((2, 0)),
+            ),
+            (r#"{"prompt_tokens":2,"prompt_tokens_details":{"cached_tokens":9}}"#, Some((2, 0))),
+            (r#"{"prompt_tokens":18446744073709551615}"#, Some((MOST_TOKENS, 0))),
+            (r#"{"prompt_tokens":18446744073709551616}"#, None),
+            (r#"{"prompt_tokens":1,"prompt_tokens":1}"#, None),
+            (r#"{"prompt_tokens":"1"}"#, None),
+            (r#"{"prompt_tokens":null}"#, None),
+            (r#"{"prompt_tokens":1.0}"#, None),
+            (r#"{"prompt_tokens":-1}"#, None),
+            (r#"{"prompt_tokens":01}"#, None),
+            (r#"{"prompt_tokens_details":[]}"#, None),
+            ("null", None),
+            ("[]", None),
+            ("", None),
+        ] {
+            let read = usage(raw.as_bytes()).map(|u| (u.prompt(), u.completion()));
+            assert_eq!(read, wanted, "{raw}");
+        }
+        let whole = r#"{"a":[1,{"b":"\\"}],"prompt_tokens":12,"prompt_tokens_details":{"cached_tokens":1}}"#;
+        for end in 0..whole.len() {
+            assert_eq!(usage(&whole.as_bytes()[..end]), None, "{end}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_json_parser_finds_is_found(
+            numbers in proptest::collection::vec(proptest::option::of(0_u64..1 << 50), 4),
+            other in r#"[a-z\\"{}\[\], é]{0,12}"#,
+        ) {
+            let raw = serde_json::json!({
+                "prompt_tokens": numbers[0].unwrap_or(1), "other": [other, {"prompt_tokens": other}, null, 1.5, true],
+                "prompt_tokens_details": numbers[2].map(|n| serde_json::json!({"cached_tokens": n, "x": {}})),
+                "completion_tokens": numbers[1].unwrap_or(2),
+                "completion_tokens_details": {"reasoning_tokens": numbers[3], "other": other},
+            });
+            let (prompt, completion) = (numbers[0].unwrap_or(1).min(MOST_TOKENS), numbers[1].unwrap_or(2).min(MOST_TOKENS));
+            for text in [raw.to_string(), serde_json::to_string_pretty(&raw).expect("json")] {
+                let read = usage(text.as_bytes()).expect("usage");
+                prop_assert_eq!((read.prompt(), read.completion()), (prompt, completion));
+                prop_assert_eq!(read.cached_read, numbers[2].unwrap_or(0).min(prompt));
+                prop_assert_eq!(read.reasoning, numbers[3].unwrap_or(0).min(completion));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_fail_otherwise(raw in r#"[{}\[\]",:0-9a\\ntuple_]{0,40}"#) {
+            let _ = usage(raw.as_bytes());
+        }
+    }
+}
