@@ -70,7 +70,7 @@ fn bodies() {
         });
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let spool = runtime.block_on(async {
-            let mut writer = SpoolWriter::new(ByteBudget::new(u64::MAX).hold(), body.len() as u64);
+            let mut writer = SpoolWriter::new(ByteBudget::new(u64::MAX).hold());
             writer.push(body.clone()).await.unwrap();
             writer.finish().await.unwrap()
         });

@@ -67,7 +67,7 @@ pub enum FirstKey {
 /// # Errors
 /// [`ConfigError`] with the place or the key of the first mistake.
 pub fn load(source: &Source) -> Result<Settings, ConfigError> {
-    config::load(source.file.as_deref(), &source.overrides, &providers::Rows)
+    config::load(source.file.as_deref(), &source.overrides, &providers::Rows::builtin())
 }
 
 /// Checks what the settings name outside themselves: the certificate of the TLS listener.

@@ -1,5 +1,7 @@
 //! The commands: what each takes, and which part of the library it calls.
 
+mod docs;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -26,6 +28,11 @@ enum Command {
     Bench(Box<bench::BenchOptions>),
     /// Reads the settings, says what is wrong with them, and ends.
     Check(Settings),
+    /// Prints a page of documentation in Markdown.
+    Docs {
+        #[command(subcommand)]
+        page: docs::Page,
+    },
     /// Asks the running server whether it is alive; for health checks. With --listen or --port no settings are read.
     Health(Settings),
     /// API keys kept in the data directory.
@@ -120,6 +127,10 @@ impl Cli {
                 let settings = settings.load()?;
                 app::check(&settings)?;
                 println!("settings are valid: {} channels", settings.catalog.channels.len());
+                Ok(())
+            }
+            Command::Docs { page } => {
+                page.print();
                 Ok(())
             }
             Command::Health(settings) => {

@@ -3,12 +3,14 @@
 //! Unknown keys are refused with their place, contradictions with the key's name; an invalid file
 //! changes nothing.
 
+mod provider;
 mod raw;
 mod resolve;
 mod secret;
 mod units;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,9 +18,10 @@ use std::{
 
 use penstock_actors::domain::{Catalog, ChannelSpec};
 
-pub use resolve::{ProviderDefaults, Providers, RESERVED};
+pub use provider::{ProviderDefaults, Providers, ProvidersRefused};
+pub use resolve::RESERVED;
 
-use crate::api_key::KeySpec;
+use crate::{api_key::KeySpec, known_models::ModelFacts};
 
 /// Everything an operator can set, resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +36,8 @@ pub struct Settings {
     pub catalog: Catalog,
     /// Keys declared in the file.
     pub keys: Vec<KeySpec>,
+    /// What the operator says of models, by name.
+    pub models: BTreeMap<String, ModelFacts>,
 }
 
 /// The listener and its caps.
@@ -148,15 +153,15 @@ pub fn load(
     overrides: &Overrides,
     providers: &dyn Providers,
 ) -> Result<Settings, ConfigError> {
-    let raw = match path {
-        None => raw::File::default(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
-            toml::from_str(&text).map_err(|error| malformed(path, &text, &error))?
-        }
-    };
-    resolve::resolve(raw, overrides, providers)
+    let Some(path) = path else { return resolve::resolve(raw::File::default(), overrides, providers) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?;
+    let raw = toml::from_str(&text).map_err(|error| malformed(path, &text, &error))?;
+    let providers = providers.with_own(&text).map_err(|refused| match refused {
+        ProvidersRefused::Malformed(error) => malformed(path, &text, &error),
+        ProvidersRefused::Invalid { key, problem } => ConfigError::Invalid { key, problem },
+    })?;
+    resolve::resolve(raw, overrides, &*providers)
 }
 
 fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
@@ -207,6 +212,7 @@ fn changed_fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         id,
         provider,
         base_url,
+        params,
         quirks,
         groups,
         priority,
@@ -222,7 +228,7 @@ fn changed_fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
             fields.push(concat!(stringify!($field), " changed").to_owned());
         })* };
     }
-    name_only!(credential, headers, models);
+    name_only!(row, credential, headers, models);
     fields.join(", ")
 }
 

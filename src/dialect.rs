@@ -22,6 +22,17 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The dialects that a provider may speak.
+    pub const ALL: [Self; 2] = [Self::OpenAi, Self::AnthropicMessages];
+
+    /// The name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::AnthropicMessages => "anthropic",
+        }
+    }
+
     /// The body of a refusal; `call_id` ends its message. Every client face so far speaks OpenAI's dialect.
     pub fn error_body(self, failure: &Failure, call_id: &str) -> Bytes {
         match self {

@@ -5,6 +5,7 @@
 pub mod anthropic;
 pub mod openai;
 pub mod quirk;
+mod registry;
 pub mod row;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::dialect::Dialect;
 pub use crate::dialect::{AnswerEvent, AnswerReader, Failure, Framing, Garbage, Next};
 pub use penstock_actors::domain::Endpoint;
 pub use quirk::Quirk;
+pub use registry::{OwnRowsError, Registry};
 
 /// A client's call as an adapter sees it.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +43,9 @@ pub struct Ask<'a> {
     pub created: u64,
 }
 
-/// What goes to the provider, before addresses and credentials are added.
+/// What goes to the provider, before the row's path and the credential are added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamRequest {
-    /// Path below the channel's base URL, with a leading slash.
-    pub path: &'static str,
     /// Headers beyond content type and credential.
     pub headers: Vec<(&'static str, String)>,
     /// The body.

@@ -151,22 +151,22 @@ impl Relay {
         let mut roll = rand::random::<u64>;
         while let Some(route) = plan.next(&mut roll) {
             let link = match self.link(route) {
-                Ok(link) if link.row.endpoints.contains(&call.endpoint) => link,
-                Ok(link) => {
-                    telling.add(not_spoken(call, &link));
-                    continue;
-                }
+                Ok(link) => link,
                 Err(failure) => {
                     telling.add(failure);
                     continue;
                 }
+            };
+            let Some(at) = link.endpoint(call.endpoint) else {
+                telling.add(not_spoken(call, &link));
+                continue;
             };
             let Some(permit) = route.cell.gate.try_enter() else {
                 telling.add(saturated(call));
                 continue;
             };
             record.attempt(&route.spec.name);
-            match self.attempt(call, route, &link, permit).await {
+            match self.attempt(call, route, &link, at, permit).await {
                 Ok(begun) => return Ok((begun, route.spec.name.clone())),
                 Err(failure) => {
                     // The provider's own words may quote the request, so they stay out of the log.

@@ -1,5 +1,6 @@
 //! Plain values that every part of the gateway speaks of. No behaviour beyond their own meaning.
 
+pub mod attached;
 pub mod books;
 pub mod catalog;
 pub mod endpoint;
@@ -7,6 +8,7 @@ pub mod money;
 pub mod outcome;
 pub mod usage;
 
+pub use attached::Attached;
 pub use books::{
     AccountChain, AccountId, AttemptFact, CallId, Dispatch, KeyId, PriceVersion, Progress, Settled,
     Settlement, StreamId, UsageSource,

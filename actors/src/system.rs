@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use crate::{
         channel::roster::SupervisorOf,
-        domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
+        domain::{Attached, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
         testing::PanicDrill,
     };
 
@@ -72,7 +72,9 @@ mod tests {
             name: ChannelName((*name).into()),
             id: None,
             provider: "openai".into(),
+            row: Attached::default(),
             base_url: "http://upstream".into(),
+            params: Vec::new(),
             credential: None,
             headers: Vec::new(),
             quirks: Vec::new(),

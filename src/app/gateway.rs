@@ -5,7 +5,7 @@ use std::{cell::RefCell, net::SocketAddr, path::Path, sync::Arc, time::Duration}
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::{
-    domain::{ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
+    domain::{Attached, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
     router::RouteTable,
     system::Actors,
 };
@@ -20,7 +20,9 @@ use crate::{
     api_key::{KeyFile, KeyTable},
     config::{self, Settings},
     http::{Drain, HttpShared},
+    known_models::KnownModels,
     mock,
+    provider::{Registry, row},
     relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
@@ -76,6 +78,7 @@ impl Gateway {
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
         let shared = Arc::new(HttpShared {
             keys,
+            models: ArcSwap::from_pointee(KnownModels::with(settings.models.clone())),
             metrics: Arc::clone(&metrics),
             relay: Arc::new(RelayShared {
                 table: Arc::clone(&actors.table),
@@ -156,6 +159,9 @@ impl Gateway {
             if old.keys != settings.keys {
                 lines.push("keys: changed".to_owned());
             }
+            if old.models != settings.models {
+                lines.push("models: changed".to_owned());
+            }
             if self.in_force.0 != settings.server || self.in_force.1 != settings.log {
                 lines.push("server, log: changed; in force after a restart".to_owned());
             }
@@ -163,6 +169,7 @@ impl Gateway {
         };
         self.publish(&settings).await?;
         self.shared.keys.store(Arc::new(keys));
+        self.shared.models.store(Arc::new(KnownModels::with(settings.models.clone())));
         self.transport.ask_to_evict();
         *self.settings.borrow_mut() = settings;
         Ok(differences)
@@ -193,8 +200,10 @@ impl Gateway {
         Ok(ChannelSpec {
             name: ChannelName(config::RESERVED.into()),
             id: None,
-            provider: "mock".into(),
+            provider: row::MOCK.into(),
+            row: Registry::builtin().row(row::MOCK).map(|r| Attached::new(Arc::clone(r))).unwrap_or_default(),
             base_url: base_url.into(),
+            params: Vec::new(),
             credential: Some(penstock_actors::domain::Credential::new("mock")),
             headers: Vec::new(),
             quirks: vec!["request-stream-usage".into()],

@@ -1,27 +1,61 @@
 //! Tells the settings what providers and quirks there are.
 
+use std::{borrow::Cow, sync::Arc};
+
+use penstock_actors::domain::Attached;
+
 use crate::{
-    config::{ProviderDefaults, Providers},
-    provider::{Quirk, row},
+    config::{ProviderDefaults, Providers, ProvidersRefused},
+    provider::{
+        OwnRowsError, Quirk, Registry,
+        row::{Auth, PARAM_VALUE, is_param_value},
+    },
 };
 
-/// The providers' rows.
-pub(super) struct Rows;
+/// The providers' rows: Penstock's own, or those with an operator's.
+pub(super) struct Rows(Cow<'static, Registry>);
+
+impl Rows {
+    /// Penstock's own.
+    pub(super) fn builtin() -> Self {
+        Self(Cow::Borrowed(Registry::builtin()))
+    }
+}
 
 impl Providers for Rows {
-    fn provider(&self, id: &str) -> Option<ProviderDefaults> {
-        row::by_id(id).map(|row| ProviderDefaults {
-            base_url: row.base_url,
+    fn with_own(&self, text: &str) -> Result<Box<dyn Providers>, ProvidersRefused> {
+        let rows = self.0.with_own(text).map_err(|refused| match refused {
+            OwnRowsError::Malformed(error) => ProvidersRefused::Malformed(error),
+            OwnRowsError::Invalid(error) => ProvidersRefused::Invalid {
+                key: format!("provider \"{}\": {}", error.id, error.field),
+                problem: error.problem,
+            },
+        })?;
+        Ok(Box::new(Self(Cow::Owned(rows))))
+    }
+
+    fn provider(&self, id: &str) -> Result<ProviderDefaults, String> {
+        let Some(row) = self.0.row(id) else {
+            let near = self.0.near(id).map(|near| format!(" did you mean {near}?")).unwrap_or_default();
+            return Err(format!("there is no provider \"{id}\";{near} `penstock docs providers` lists them"));
+        };
+        Ok(ProviderDefaults {
+            base_url: row.base_url.as_ref().map(ToString::to_string),
+            params: row.params.iter().map(|p| (Arc::clone(&p.name), p.default.clone())).collect(),
             needs_credential: row.needs_credential,
+            takes_no_credential: row.auth == Auth::None,
+            organisation_header: row.organisation_header.clone(),
+            project_header: row.project_header.clone(),
             quirks: row.quirks.iter().map(|q| q.name()).collect(),
+            row: Attached::new(Arc::clone(row)),
         })
     }
 
-    fn provider_ids(&self) -> Vec<&'static str> {
-        row::ROWS.iter().map(|row| row.id).collect()
+    fn check_quirks(&self, names: &[String]) -> Result<(), String> {
+        Quirk::by_names(names.iter().map(String::as_str)).map(|_| ())
     }
 
-    fn quirk_names(&self) -> Vec<&'static str> {
-        Quirk::ALL.iter().map(|q| q.name()).collect()
+    fn check_param(&self, value: &str) -> Result<(), String> {
+        if is_param_value(value) { Ok(()) } else { Err(format!("\"{value}\" {PARAM_VALUE}")) }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     LogFormat,
     units::{Size, Span},
 };
+use crate::known_models::ModelFacts;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,9 +17,15 @@ pub(super) struct File {
     pub(super) tls: Option<Tls>,
     pub(super) log: Log,
     pub(super) mock: Mock,
+    /// Read by whoever knows the providers.
+    #[serde(rename = "provider")]
+    pub(super) providers: Vec<IgnoredAny>,
     #[serde(rename = "channel")]
     pub(super) channels: Vec<Channel>,
     pub(super) aliases: BTreeMap<String, String>,
+    /// Their fields are in `known_models`.
+    #[serde(rename = "model")]
+    pub(super) models: BTreeMap<String, ModelFacts>,
     #[serde(rename = "key")]
     pub(super) keys: Vec<Key>,
 }
@@ -65,7 +72,11 @@ pub(super) struct Channel {
     pub(super) id: Option<u64>,
     pub(super) provider: String,
     pub(super) base_url: Option<String>,
+    #[serde(default)]
+    pub(super) params: BTreeMap<String, String>,
     pub(super) credential: Option<String>,
+    pub(super) organisation: Option<String>,
+    pub(super) project: Option<String>,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
     pub(super) quirks: Option<Vec<String>>,

@@ -12,29 +12,10 @@ use penstock_actors::domain::{
     Catalog, ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts, TransportKind,
 };
 
-use super::{ConfigError, Log, Overrides, Server, Settings, Tls, raw, secret, units::Span};
+use super::{
+    ConfigError, Log, Overrides, Providers, Server, Settings, Tls, provider, raw, secret, units::Span,
+};
 use crate::api_key::{self, KeySpec};
-
-/// What is known of a provider when its channels are resolved.
-#[derive(Clone, Debug)]
-pub struct ProviderDefaults {
-    /// Used where the channel names none.
-    pub base_url: Option<&'static str>,
-    /// Whether the provider wants a credential.
-    pub needs_credential: bool,
-    /// The row's quirks, by name.
-    pub quirks: Vec<&'static str>,
-}
-
-/// Knows providers and quirks by name.
-pub trait Providers {
-    /// The provider's defaults; `None` where there is no such provider.
-    fn provider(&self, id: &str) -> Option<ProviderDefaults>;
-    /// Every provider's id, for error messages.
-    fn provider_ids(&self) -> Vec<&'static str>;
-    /// Every quirk's name.
-    fn quirk_names(&self) -> Vec<&'static str>;
-}
 
 const DEFAULT_PORT: u16 = 3000;
 const DEFAULT_TLS_PORT: u16 = 3443;
@@ -70,7 +51,8 @@ pub(super) fn resolve(
     let mock = raw.mock.enabled.unwrap_or(channels.is_empty());
     let aliases = aliases(raw.aliases, &channels)?;
     let keys = keys(raw.keys)?;
-    Ok(Settings { server, log, mock, catalog: Catalog { revision: 0, channels, aliases }, keys })
+    let models = raw.models;
+    Ok(Settings { server, log, mock, catalog: Catalog { revision: 0, channels, aliases }, keys, models })
 }
 
 fn at(index: usize, name: &str, field: &str) -> String {
@@ -136,15 +118,9 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
     if !is_name(&raw.name) {
         return bad("name", "must be 1 to 64 letters, digits, dots, dashes or underscores".into());
     }
-    let Some(provider) = providers.provider(&raw.provider) else {
-        let known = providers.provider_ids().join(", ");
-        return bad("provider", format!("there is no provider \"{}\"; known are {known}", raw.provider));
-    };
-    let base_url = match (raw.base_url.as_deref(), provider.base_url) {
-        (Some(written), _) => base_url(written).map_err(|problem| wrong("base_url", problem))?,
-        (None, Some(default)) => default.to_owned(),
-        (None, None) => return bad("base_url", format!("provider {} needs one", raw.provider)),
-    };
+    let provider = providers.provider(&raw.provider).map_err(|problem| wrong("provider", problem))?;
+    let provider::Place { base_url, params } =
+        provider::place(&raw, &provider, providers).map_err(|(field, problem)| wrong(field, problem))?;
     let credential = match raw.credential.as_deref().map(secret::resolve) {
         Some(Ok(secret)) => Some(Credential::new(secret)),
         Some(Err(problem)) => return bad("credential", problem),
@@ -153,14 +129,11 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
         }
         None => None,
     };
-    let quirk_names = providers.quirk_names();
-    for quirk in raw.quirks.iter().flatten() {
-        if !quirk_names.contains(&quirk.as_str()) {
-            return bad(
-                "quirks",
-                format!("there is no quirk \"{quirk}\"; known are {}", quirk_names.join(", ")),
-            );
-        }
+    if credential.is_some() && provider.takes_no_credential {
+        return bad("credential", format!("provider {} takes none", raw.provider));
+    }
+    if let Some(written) = &raw.quirks {
+        providers.check_quirks(written).map_err(|problem| wrong("quirks", problem))?;
     }
     if raw.models.is_empty() {
         return bad("models", "a channel must serve at least one model".into());
@@ -175,7 +148,7 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
     if let Some((model, _)) = raw.mapping.iter().find(|(_, upstream)| !is_model(upstream)) {
         return bad("mapping", format!("\"{model}\" is mapped to no name"));
     }
-    let groups = raw.groups.unwrap_or_else(|| vec![DEFAULT_GROUP.to_owned()]);
+    let groups = raw.groups.clone().unwrap_or_else(|| vec![DEFAULT_GROUP.to_owned()]);
     if groups.is_empty() || groups.iter().any(|g| !is_name(g)) {
         return bad("groups", "must be names; a channel without a group serves nobody".into());
     }
@@ -188,6 +161,7 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
         header_allowed(header, &value).map_err(|problem| wrong("headers", problem))?;
         headers.push((header.as_str().into(), value.into()));
     }
+    provider::account_headers(&raw, &provider, &mut headers).map_err(|(field, p)| wrong(field, p))?;
     let timeouts = timeouts(&raw.timeouts).map_err(|(field, problem)| wrong(field, problem))?;
     let pool = pool(&raw.pool).map_err(|(field, problem)| wrong(field, problem))?;
     if let Some(limit) = raw.concurrency
@@ -210,7 +184,9 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
         name: ChannelName(raw.name.into()),
         id: raw.id,
         provider: raw.provider.into(),
+        row: provider.row,
         base_url: base_url.into(),
+        params,
         credential,
         headers,
         quirks,
@@ -228,7 +204,7 @@ fn channel(index: usize, raw: raw::Channel, providers: &dyn Providers) -> Result
     })
 }
 
-type FieldProblem = (&'static str, String);
+pub(super) type FieldProblem = (&'static str, String);
 
 fn timeouts(raw: &raw::Timeouts) -> Result<Timeouts, FieldProblem> {
     let default = Timeouts::default();
@@ -272,22 +248,7 @@ fn pool(raw: &raw::Pool) -> Result<PoolSettings, FieldProblem> {
     }
 }
 
-/// Checks an upstream address and drops a trailing slash and `/v1`, which adapters add themselves.
-fn base_url(written: &str) -> Result<String, String> {
-    let uri: http::Uri = written.parse().map_err(|e| format!("\"{written}\" is no address: {e}"))?;
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => {}
-        (Some("http" | "https"), Some(_)) => return Err("must not hold a user name".into()),
-        _ => return Err(format!("\"{written}\" must start with http:// or https:// and name a host")),
-    }
-    if uri.query().is_some() || written.contains('#') {
-        return Err("must not hold a query or a fragment".into());
-    }
-    let plain = written.trim_end_matches('/');
-    Ok(plain.strip_suffix("/v1").unwrap_or(plain).trim_end_matches('/').to_owned())
-}
-
-fn header_allowed(name: &str, value: &str) -> Result<(), String> {
+pub(super) fn header_allowed(name: &str, value: &str) -> Result<(), String> {
     const OURS: [&str; 6] =
         ["host", "content-length", "transfer-encoding", "connection", "content-type", "expect"];
     if http::header::HeaderName::from_bytes(name.as_bytes()).is_err() {

@@ -5,18 +5,38 @@ use super::*;
 struct Known;
 
 impl Providers for Known {
-    fn provider(&self, id: &str) -> Option<ProviderDefaults> {
-        (id == "openai").then(|| ProviderDefaults {
-            base_url: Some("https://api.openai.com"),
+    fn with_own(&self, text: &str) -> Result<Box<dyn Providers>, ProvidersRefused> {
+        match text.contains("id = \"wrong\"") {
+            true => Err(ProvidersRefused::Invalid { key: "provider \"wrong\"".into(), problem: "no".into() }),
+            false => Ok(Box::new(Known)),
+        }
+    }
+    fn provider(&self, id: &str) -> Result<ProviderDefaults, String> {
+        let openai = ProviderDefaults {
+            base_url: Some("https://api.openai.com".into()),
             needs_credential: true,
+            organisation_header: Some("openai-organization".into()),
+            project_header: Some("openai-project".into()),
             quirks: vec!["request-stream-usage"],
-        })
+            ..ProviderDefaults::default()
+        };
+        match id {
+            "openai" => Ok(openai),
+            "cloud" => Ok(ProviderDefaults {
+                base_url: Some("https://cloud/{account}/ai".into()),
+                params: vec![("account".into(), None), ("version".into(), Some("1".into()))],
+                takes_no_credential: true,
+                ..ProviderDefaults::default()
+            }),
+            _ => Err(format!("there is no provider \"{id}\"")),
+        }
     }
-    fn provider_ids(&self) -> Vec<&'static str> {
-        vec!["openai"]
+    fn check_quirks(&self, names: &[String]) -> Result<(), String> {
+        let unknown = names.iter().find(|n| *n != "request-stream-usage");
+        unknown.map_or(Ok(()), |name| Err(format!("there is no quirk \"{name}\"")))
     }
-    fn quirk_names(&self) -> Vec<&'static str> {
-        vec!["request-stream-usage"]
+    fn check_param(&self, value: &str) -> Result<(), String> {
+        if value.contains('/') { Err(format!("\"{value}\" holds a slash")) } else { Ok(()) }
     }
 }
 
@@ -49,12 +69,33 @@ fn a_channel_takes_the_rows_defaults_and_its_own_settings() {
     ))
     .expect("valid");
     let spec = &settings.catalog.channels[0];
-    assert_eq!(&*spec.base_url, "http://h:1");
+    assert_eq!(&*spec.base_url, "http://h:1/v1");
     assert_eq!((&*spec.models[0].model, &*spec.models[0].upstream), ("m", "up"));
     assert_eq!(spec.timeouts.idle, Duration::from_secs(90));
     assert_eq!(spec.quirks.len(), 1);
     assert!(!settings.mock);
     assert!(!format!("{settings:?}").contains("\"k\""), "credentials are not printed");
+}
+
+const CLOUD: &str = "[[channel]]\nname = \"a\"\nprovider = \"cloud\"\nmodels = [\"m\"]\n";
+
+#[test]
+fn a_channel_fills_the_places_of_its_providers_address() {
+    let channel = |text: &str| check(text).expect(text).catalog.channels[0].clone();
+    let spec = channel(&format!("{CLOUD}params = {{ account = \"me\" }}\n"));
+    assert_eq!(&*spec.base_url, "https://cloud/me/ai");
+    assert_eq!(spec.params, [("account".into(), "me".into()), ("version".into(), "1".into())]);
+    let spec = channel(&format!("{CLOUD}base_url = \"http://h//\"\nparams = {{ version = \"2\" }}\n"));
+    assert_eq!(&*spec.base_url, "http://h");
+    assert_eq!(spec.params, [("version".into(), "2".into())]);
+}
+
+#[test]
+fn organisation_and_project_become_headers() {
+    let settings = check(&format!("{CHANNEL}organisation = \"org-1\"\nproject = \"p\"\n")).expect("valid");
+    let headers = &settings.catalog.channels[0].headers;
+    let wanted = [("openai-organization".into(), "org-1".into()), ("openai-project".into(), "p".into())];
+    assert_eq!(**headers, wanted);
 }
 
 #[test]
@@ -90,9 +131,37 @@ fn contradictions_are_refused_with_the_keys_name() {
         (format!("{CHANNEL}[aliases]\nm = \"m\"\n"), "is an alias itself"),
         (format!("{CHANNEL}headers = {{ Host = \"h\" }}\n"), "set by the gateway itself"),
         (format!("{CHANNEL}base_url = \"ftp://h\"\n"), "must start with http:// or https://"),
-        (CHANNEL.replace("openai", "opnai"), "there is no provider \"opnai\"; known are openai"),
+        (CHANNEL.replace("openai", "opnai"), "there is no provider \"opnai\""),
         (CHANNEL.replace("credential = \"k\"\n", ""), "credential: provider openai needs one"),
         (CHANNEL.replace("\"k\"", "\"env:PENSTOCK_NO_SUCH_VARIABLE\""), "is not set"),
+        (format!("{CHANNEL}base_url = \"http://h/{{account}}\"\n"), "must not hold braces"),
+        (format!("{CHANNEL}base_url = \"http://h/?a=1\"\n"), "must not hold a query"),
+        (format!("{CHANNEL}base_url = \"http://h/#a\"\n"), "must not hold a query"),
+        (format!("{CHANNEL}base_url = \"http://\"\n"), "is no address"),
+        (format!("{CHANNEL}base_url = \"http://a b/\"\n"), "is no address"),
+        (format!("{CHANNEL}base_url = \"http://u:p@h\"\n"), "must not hold a user name"),
+        (format!("{CHANNEL}base_url = \"\"\n"), "base_url"),
+        (
+            format!("{CHANNEL}params = {{ account = \"a\" }}\n"),
+            "provider openai has no \"account\"; known are: none",
+        ),
+        (format!("{CLOUD}params = {{ acount = \"a\" }}\n"), "no \"acount\"; known are: account, version"),
+        (format!("{CLOUD}params = {{ account = \"a/b\" }}\n"), "params: \"a/b\" holds a slash"),
+        (CLOUD.to_owned(), "params: provider cloud needs account"),
+        (
+            format!("{CLOUD}credential = \"k\"\nbase_url = \"http://h\"\n"),
+            "credential: provider cloud takes none",
+        ),
+        (
+            format!("{CLOUD}organisation = \"o\"\nbase_url = \"http://h\"\n"),
+            "organisation: provider cloud knows no organisation",
+        ),
+        (
+            format!("{CHANNEL}organisation = \"o\"\nheaders = {{ OpenAI-Organization = \"p\" }}\n"),
+            "headers set openai-organization too",
+        ),
+        (format!("{CHANNEL}project = \"\"\n"), "project: the secret is empty"),
+        ("[[provider]]\nid = \"wrong\"\n".into(), "provider \"wrong\": no"),
         (CHANNEL.replace("[\"m\"]", "[]"), "at least one model"),
         ("[server]\nmax_body = \"2GiB\"\n".into(), "could never be taken"),
         ("[server]\nworkers = 0\n".into(), "server.workers: must be more than 0"),

@@ -13,21 +13,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     dialect::{Failure, Next},
-    wire::json::{Field, Kind, TopLevel, Watch},
+    wire::json::{Field, Inner, Kind, TopLevel, Watch},
 };
 
 pub use stream::StreamReader;
 pub(crate) use usage::usage;
 pub use whole::{ErrorReader, WholeReader};
 
-/// The request fields the gateway must know.
+/// The request fields the gateway must know, then those that quirks rewrite.
 pub const REQUEST: &[Watch] = &[
-    Watch { name: "model", keep: 1024 },
-    Watch { name: "stream", keep: 16 },
-    Watch { name: "stream_options", keep: 4096 },
-    Watch { name: "messages", keep: 0 },
-    Watch { name: "prompt", keep: 0 },
-    Watch { name: "input", keep: 0 },
+    Watch::kept("model", 1024),
+    Watch::kept("stream", 16),
+    Watch::kept("stream_options", 4096),
+    Watch::place("messages").with_inner(Inner { key: "role", value: "developer" }),
+    Watch::place("prompt"),
+    Watch::place("input"),
+    Watch::place("max_tokens"),
+    Watch::place("max_completion_tokens"),
+    Watch::kept("temperature", 64),
+    Watch::place("seed"),
+    Watch::place("user"),
+    Watch::place("store"),
+    Watch::place("metadata"),
+    Watch::place("safety_identifier"),
+    Watch::place("prompt_cache_key"),
+    Watch::place("prompt_cache_retention"),
 ];
 
 /// What a request's top level says.

@@ -3,18 +3,32 @@
 use penstock_actors::router::RouteTable;
 use serde::Serialize;
 
-use crate::{api_key::Caller, provider::Failure, relay::admit};
+use crate::{
+    api_key::Caller,
+    known_models::{Capability, KnownModels},
+    provider::Failure,
+    relay::admit,
+};
 
 /// Models have no birthday here; clients want a number.
 const CREATED: u64 = 1_626_777_600;
 
-/// OpenAI's `Model` object.
+/// OpenAI's `Model` object, and what is known beyond it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Model<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
     owned_by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_window: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_output_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capabilities: Option<Vec<Capability>>,
+    /// For callers that may see routing: the provider that is tried first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
 }
 
 /// OpenAI's list object.
@@ -25,12 +39,12 @@ pub(super) struct List<'a> {
 }
 
 /// Every model the caller may use.
-pub(super) fn list<'a>(table: &'a RouteTable, caller: &Caller) -> List<'a> {
+pub(super) fn list<'a>(table: &'a RouteTable, known: &KnownModels, caller: &Caller) -> List<'a> {
     let mut data: Vec<_> = table
         .models_for(&caller.group)
         .into_iter()
         .filter(|name| admit::may_use(caller, name, table.resolve(name)).is_ok())
-        .map(|name| model(table, caller, name))
+        .map(|name| model(table, known, caller, name))
         .collect();
     data.sort_by(|a, b| a.id.cmp(b.id));
     List { object: "list", data }
@@ -40,18 +54,34 @@ pub(super) fn list<'a>(table: &'a RouteTable, caller: &Caller) -> List<'a> {
 ///
 /// # Errors
 /// 404 otherwise: who may not use a model need not know that it exists.
-pub(super) fn get<'a>(table: &'a RouteTable, caller: &Caller, name: &str) -> Result<Model<'a>, Failure> {
-    let known = table.models_for(&caller.group).into_iter().find(|m| ***m == *name);
-    match known {
-        Some(known) if admit::may_use(caller, known, table.resolve(known)).is_ok() => {
-            Ok(model(table, caller, known))
+pub(super) fn get<'a>(
+    table: &'a RouteTable,
+    known: &KnownModels,
+    caller: &Caller,
+    name: &str,
+) -> Result<Model<'a>, Failure> {
+    let found = table.models_for(&caller.group).into_iter().find(|m| ***m == *name);
+    match found {
+        Some(found) if admit::may_use(caller, found, table.resolve(found)).is_ok() => {
+            Ok(model(table, known, caller, found))
         }
         _ => Err(admit::model_not_found(name)),
     }
 }
 
-fn model<'a>(table: &'a RouteTable, caller: &Caller, name: &'a str) -> Model<'a> {
-    let tiers = table.tiers(table.resolve(name), &caller.group);
-    let owner = tiers.first().and_then(|t| t.routes.first()).map_or("penstock", |r| &*r.spec.provider);
-    Model { id: name, object: "model", created: CREATED, owned_by: owner }
+fn model<'a>(table: &'a RouteTable, known: &KnownModels, caller: &Caller, name: &'a str) -> Model<'a> {
+    let resolved = table.resolve(name);
+    let first = table.tiers(resolved, &caller.group).first().and_then(|tier| tier.routes.first());
+    let provider = first.map(|route| &*route.spec.provider);
+    let facts = known.facts([name, resolved].into_iter().chain(first.map(|route| &*route.upstream_model)));
+    Model {
+        id: name,
+        object: "model",
+        created: CREATED,
+        owned_by: provider.unwrap_or("penstock"),
+        context_window: facts.context_window,
+        max_output_tokens: facts.max_output_tokens,
+        capabilities: facts.capabilities,
+        provider: provider.filter(|_| caller.may_see_routing),
+    }
 }

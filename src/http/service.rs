@@ -84,12 +84,14 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     if target == Matched::Metrics {
         asker = asker.without_page();
     }
+    let known = || worker.shared.models.load();
     let replied = match target {
         Matched::Call(endpoint) => call(&request, &mut payload, &worker, endpoint, &id).await,
         Matched::Models => authorize(&request, &worker)
-            .map(|a| HttpResponse::Ok().json(models::list(&worker.relay.table(), &a.caller))),
-        Matched::Model(name) => authorize(&request, &worker)
-            .and_then(|a| Ok(HttpResponse::Ok().json(models::get(&worker.relay.table(), &a.caller, &name)?))),
+            .map(|a| HttpResponse::Ok().json(models::list(&worker.relay.table(), &known(), &a.caller))),
+        Matched::Model(name) => authorize(&request, &worker).and_then(|a| {
+            Ok(HttpResponse::Ok().json(models::get(&worker.relay.table(), &known(), &a.caller, &name)?))
+        }),
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
         Matched::Metrics => metrics(&request, &worker),

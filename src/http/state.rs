@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api_key::KeyTable,
+    known_models::KnownModels,
     relay::{Relay, RelayShared},
     telemetry::Metrics,
 };
@@ -18,6 +19,8 @@ use crate::{
 pub struct HttpShared {
     /// Keys in force.
     pub keys: Arc<ArcSwap<KeyTable>>,
+    /// What is known of models.
+    pub models: ArcSwap<KnownModels>,
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
     /// What the relay shares.

@@ -36,7 +36,6 @@ impl Adapter for Anthropic {
         let AskBody::Whole(body) = body else { return Err(body_not_whole()) };
         let body = translate(ask, body).map_err(of_param)?;
         Ok(UpstreamRequest {
-            path: "/v1/messages",
             headers: vec![("anthropic-version", API_VERSION.to_owned())],
             body: UpstreamBody::Whole(body),
         })

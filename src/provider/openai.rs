@@ -4,12 +4,12 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use super::{
-    Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Edit, Endpoint, Failure, Next, Quirk,
-    UpstreamBody, UpstreamRequest,
+    Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Edit, Failure, Next, Quirk, UpstreamBody,
+    UpstreamRequest, quirk,
 };
 use crate::{
     dialect::openai::{self, ErrorReader, StreamReader, WholeReader},
-    wire::json::{Kind, TopLevel},
+    wire::json::TopLevel,
 };
 
 /// The adapter of OpenAI's own dialect.
@@ -30,19 +30,11 @@ impl Adapter for OpenAi {
             ));
         };
         let mut edits = Vec::new();
-        edits.extend(usage_edit(ask, top));
+        quirk::edits(ask, top, &mut edits);
         edits.extend(model_edit(ask, top));
-        edits.sort_by_key(|e| e.start);
-        Ok(UpstreamRequest {
-            path: match ask.endpoint {
-                Endpoint::ChatCompletions => "/v1/chat/completions",
-                Endpoint::Completions => "/v1/completions",
-                Endpoint::Embeddings => "/v1/embeddings",
-                Endpoint::Moderations => "/v1/moderations",
-            },
-            headers: Vec::new(),
-            body: UpstreamBody::Edited(edits),
-        })
+        // What is inserted where something else is dropped comes first.
+        edits.sort_by_key(|e| (e.start, e.end));
+        Ok(UpstreamRequest { headers: Vec::new(), body: UpstreamBody::Edited(edits) })
     }
 
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
@@ -92,35 +84,10 @@ fn model_edit(ask: &Ask<'_>, top: &TopLevel) -> Option<Edit> {
     }
 }
 
-/// Asks for usage in a stream, keeping the client's other stream options.
-fn usage_edit(ask: &Ask<'_>, top: &TopLevel) -> Option<Edit> {
-    let wanted = ask.delivery == Delivery::Stream
-        && !ask.usage_wanted
-        && ask.quirks.contains(&Quirk::RequestStreamUsage);
-    if !wanted {
-        return None;
-    }
-    const ASKED: &[u8] = b"{\"include_usage\":true}";
-    match top.field("stream_options") {
-        None => {
-            let member = [b"\"stream_options\":".as_slice(), ASKED, b","].concat();
-            Some(Edit { start: top.first_member, end: top.first_member, with: member.into() })
-        }
-        Some(field) => {
-            let with = match serde_json::from_slice::<serde_json::Map<_, _>>(&field.raw) {
-                Ok(mut options) if field.kind == Kind::Object => {
-                    options.insert("include_usage".to_owned(), true.into());
-                    serde_json::to_vec(&options).unwrap_or_default().into()
-                }
-                _ => Bytes::from_static(ASKED),
-            };
-            Some(Edit { start: field.start, end: field.end, with })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use penstock_actors::domain::Endpoint;
+
     use super::*;
     use crate::{dialect::Dialect, dialect::openai::REQUEST, wire::json::Scanner};
 

@@ -1,25 +1,135 @@
 //! Quirks: small named rewrites that a provider's row, or an operator, switches on.
+//!
+//! They apply where the provider speaks OpenAI's dialect, and touch only what they name.
+
+mod rewrite;
+
+pub(super) use rewrite::edits;
 
 /// A small named rewrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Quirk {
     /// Asks for usage in streams, and hides its event from clients that did not ask.
     RequestStreamUsage,
+    /// Drops `stream_options`.
+    DropStreamOptions,
+    /// Sends `max_completion_tokens` as `max_tokens`.
+    MaxTokensOnly,
+    /// Sends `seed` as `random_seed`.
+    RandomSeed,
+    /// Sends a `temperature` above 1 as 1.
+    ClampTemperature,
+    /// Sends messages of the role `developer` as `system`.
+    SystemForDeveloper,
+    /// Drops `user` and `safety_identifier`.
+    DropUser,
+    /// Drops `store`.
+    DropStore,
+    /// Drops `metadata`.
+    DropMetadata,
+    /// Drops `prompt_cache_key` and `prompt_cache_retention`.
+    DropCacheHints,
 }
+
+/// A quirk, its name in settings, and what a reader is told of it.
+type Entry = (Quirk, &'static str, &'static str);
+
+const ENTRIES: [Entry; 10] = [
+    (
+        Quirk::RequestStreamUsage,
+        "request-stream-usage",
+        "asks for usage in streams, and hides it from clients that did not ask",
+    ),
+    (
+        Quirk::DropStreamOptions,
+        "drop-stream-options",
+        "drops `stream_options`; not with request-stream-usage",
+    ),
+    (
+        Quirk::MaxTokensOnly,
+        "max-tokens-only",
+        "sends `max_completion_tokens` as `max_tokens`, unless that is there too",
+    ),
+    (Quirk::RandomSeed, "random-seed", "sends `seed` as `random_seed`"),
+    (Quirk::ClampTemperature, "clamp-temperature", "sends a `temperature` above 1 as 1"),
+    (Quirk::SystemForDeveloper, "system-for-developer", "sends messages of the role `developer` as `system`"),
+    (Quirk::DropUser, "drop-user", "drops `user` and `safety_identifier`"),
+    (Quirk::DropStore, "drop-store", "drops `store`"),
+    (Quirk::DropMetadata, "drop-metadata", "drops `metadata`"),
+    (Quirk::DropCacheHints, "drop-cache-hints", "drops `prompt_cache_key` and `prompt_cache_retention`"),
+];
 
 impl Quirk {
     /// Every quirk.
-    pub const ALL: [Self; 1] = [Self::RequestStreamUsage];
+    pub const ALL: [Self; ENTRIES.len()] = {
+        let mut all = [Self::RequestStreamUsage; ENTRIES.len()];
+        let mut at = 0;
+        while at < ENTRIES.len() {
+            assert!(ENTRIES[at].0 as usize == at, "entries stand in the enum's order");
+            all[at] = ENTRIES[at].0;
+            at += 1;
+        }
+        all
+    };
 
     /// The name in settings.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::RequestStreamUsage => "request-stream-usage",
-        }
+        ENTRIES[self as usize].1
+    }
+
+    /// What it does, in a few words.
+    pub fn about(self) -> &'static str {
+        ENTRIES[self as usize].2
     }
 
     /// The quirk of a name.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|q| q.name() == name)
+    }
+
+    /// The quirks of these names.
+    ///
+    /// # Errors
+    /// A sentence, where a name is none or two quirks contradict.
+    pub fn by_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, String> {
+        let mut quirks = Vec::new();
+        for name in names {
+            let known = || Self::ALL.map(Self::name).join(", ");
+            let quirk = Self::by_name(name)
+                .ok_or_else(|| format!("there is no quirk \"{name}\"; known are {}", known()))?;
+            if !quirks.contains(&quirk) {
+                quirks.push(quirk);
+            }
+        }
+        if [Self::RequestStreamUsage, Self::DropStreamOptions].iter().all(|q| quirks.contains(q)) {
+            return Err("request-stream-usage and drop-stream-options contradict each other".to_owned());
+        }
+        Ok(quirks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_quirk_is_found_by_its_name_and_explained() {
+        for quirk in Quirk::ALL {
+            assert_eq!(Quirk::by_name(quirk.name()), Some(quirk));
+            assert!(!quirk.about().is_empty());
+        }
+    }
+
+    #[test]
+    fn unknown_and_contradicting_names_are_refused() {
+        for (names, words) in [
+            (&["sing"][..], "there is no quirk \"sing\"; known are request-stream-usage, "),
+            (&["drop-stream-options", "request-stream-usage"], "contradict each other"),
+        ] {
+            let said = Quirk::by_names(names.iter().copied()).expect_err("refused");
+            assert!(said.contains(words), "{said}");
+        }
+        let twice = Quirk::by_names(["drop-user", "drop-user"]).expect("known");
+        assert_eq!(twice, [Quirk::DropUser]);
     }
 }

@@ -1,81 +1,160 @@
 //! Providers as rows: what differs between them is data, and only what data cannot say is an adapter.
 
+mod template;
+mod written;
+
+use std::sync::Arc;
+
+pub use template::Template;
+pub(super) use written::read;
+pub use written::{PARAM_VALUE, RowError, Written, is_param_value};
+
 use super::{Adapter, Endpoint, Quirk, anthropic::Anthropic, openai::OpenAi};
+use crate::dialect::Dialect;
+
+/// The row of our own mock: it is told the call's id and the client's `x-penstock-mock-*` headers.
+pub const MOCK: &str = "mock";
 
 /// How a provider wants to be shown the credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// `Authorization: Bearer ...`, if there is a credential.
     Bearer,
-    /// A header of its own.
-    Header(&'static str),
+    /// The credential bare in a header of this name.
+    Header(Arc<str>),
+    /// It takes none.
+    None,
+}
+
+/// How an endpoint of a provider is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Speech {
+    /// What can be called.
+    pub endpoint: Endpoint,
+    /// In which dialect.
+    pub dialect: Dialect,
+    /// At which path, below the base URL and the row's prefix.
+    pub path: Template,
+}
+
+/// A value that a channel may or must give, for the templates of its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// The name in templates and settings.
+    pub name: Arc<str>,
+    /// Used where the channel says nothing; where there is none, the channel must.
+    pub default: Option<Arc<str>>,
 }
 
 /// One provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The name in settings.
-    pub id: &'static str,
+    pub id: Arc<str>,
+    /// The name for people.
+    pub name: Arc<str>,
+    /// The numbers of One API's channel types that it stands for.
+    pub one_api: Vec<u32>,
     /// Where it is, unless the channel says otherwise.
-    pub base_url: Option<&'static str>,
+    pub base_url: Option<Template>,
+    /// What stands between base URL and path, unless the base URL ends with it or names a version itself.
+    pub prefix: Arc<str>,
+    /// What its templates are filled with.
+    pub params: Vec<Param>,
     /// How it is shown the credential.
     pub auth: Auth,
     /// Whether it serves nobody without one.
     pub needs_credential: bool,
+    /// The header that names an organisation.
+    pub organisation_header: Option<Arc<str>>,
+    /// The header that names a project.
+    pub project_header: Option<Arc<str>>,
     /// What it can be asked.
-    pub endpoints: &'static [Endpoint],
+    pub speaks: Vec<Speech>,
     /// Rewrites it needs.
-    pub quirks: &'static [Quirk],
-    /// Whether it is our mock: it is told the call's id and the client's `x-penstock-mock-*` headers.
-    pub is_mock: bool,
-    /// Builds its requests and reads its answers.
-    pub adapter: &'static dyn Adapter,
+    pub quirks: Vec<Quirk>,
+    /// Its documentation.
+    pub docs: Option<Arc<str>>,
+    /// Where address and paths were checked; `None` where they were not.
+    pub checked: Option<Arc<str>>,
+    /// Why the service is no more.
+    pub retired: Option<Arc<str>>,
 }
 
-/// Every provider.
-pub const ROWS: &[Row] = &[
-    Row {
-        id: "openai",
-        base_url: Some("https://api.openai.com"),
-        auth: Auth::Bearer,
-        needs_credential: true,
-        endpoints: &Endpoint::ALL,
-        quirks: &[Quirk::RequestStreamUsage],
-        is_mock: false,
-        adapter: &OpenAi,
-    },
-    Row {
-        id: "openai-compatible",
-        base_url: None,
-        auth: Auth::Bearer,
-        needs_credential: false,
-        endpoints: &Endpoint::ALL,
-        quirks: &[Quirk::RequestStreamUsage],
-        is_mock: false,
-        adapter: &OpenAi,
-    },
-    Row {
-        id: "anthropic",
-        base_url: Some("https://api.anthropic.com"),
-        auth: Auth::Header("x-api-key"),
-        needs_credential: true,
-        endpoints: &[Endpoint::ChatCompletions],
-        quirks: &[],
-        is_mock: false,
-        adapter: &Anthropic,
-    },
-    Row {
-        id: "mock",
-        base_url: None,
-        auth: Auth::Bearer,
-        needs_credential: false,
-        endpoints: &Endpoint::ALL,
-        quirks: &[Quirk::RequestStreamUsage],
-        is_mock: true,
-        adapter: &OpenAi,
-    },
-];
+impl Row {
+    /// How an endpoint is called; `None` where the provider has it not.
+    pub fn speech(&self, endpoint: Endpoint) -> Option<&Speech> {
+        self.speaks.iter().find(|s| s.endpoint == endpoint)
+    }
 
-/// The row of a provider.
-pub fn by_id(id: &str) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.id == id)
+    /// Whether an endpoint's path is not the one that is usual in its dialect.
+    pub fn has_own_path(&self, speech: &Speech) -> bool {
+        let path = speech.path.to_string();
+        !usual(speech.dialect).contains(&(speech.endpoint, path.as_str()))
+    }
+
+    /// The prefix that belongs behind this base URL.
+    pub fn prefix_for(&self, base_url: &str) -> &str {
+        match has_version(base_url) || (!self.prefix.is_empty() && base_url.ends_with(&*self.prefix)) {
+            true => "",
+            false => &self.prefix,
+        }
+    }
+}
+
+/// The adapter of a dialect.
+pub fn adapter(dialect: Dialect) -> &'static dyn Adapter {
+    match dialect {
+        Dialect::OpenAi => &OpenAi,
+        Dialect::AnthropicMessages => &Anthropic,
+    }
+}
+
+/// The endpoints that can be had of a provider of this dialect, and their usual paths.
+fn usual(dialect: Dialect) -> &'static [(Endpoint, &'static str)] {
+    match dialect {
+        Dialect::OpenAi => &[
+            (Endpoint::ChatCompletions, "/chat/completions"),
+            (Endpoint::Completions, "/completions"),
+            (Endpoint::Embeddings, "/embeddings"),
+            (Endpoint::Moderations, "/moderations"),
+        ],
+        Dialect::AnthropicMessages => &[(Endpoint::ChatCompletions, "/messages")],
+    }
+}
+
+/// Whether a part of an address' path is a version: `v3`, `v1beta`.
+fn has_version(base_url: &str) -> bool {
+    let is_version = |part: &str| {
+        part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    base_url.split('/').skip(3).any(is_version)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::provider::Registry;
+
+    #[test]
+    fn a_base_url_that_names_a_version_gets_no_prefix() {
+        let registry = Registry::builtin();
+        let prefix = |id: &str, base: &str| registry.row(id).expect(id).prefix_for(base).to_owned();
+        for (id, base, wanted) in [
+            ("openai", "https://api.openai.com", "/v1"),
+            ("openai", "https://api.openai.com/v1", ""),
+            ("openai", "http://v1.example.com:8000", "/v1"),
+            ("openai", "https://host/api/v3", ""),
+            ("openai", "https://host/openai", "/v1"),
+            ("openai", "https://host/video", "/v1"),
+            ("openai", "https://gateway.ai.cloudflare.com/v1/account/gateway/openai", ""),
+            ("azure", "https://name.openai.azure.com", "/openai/deployments"),
+            ("azure", "https://name.openai.azure.com/openai/deployments", ""),
+            ("azure", "https://gateway.ai.cloudflare.com/v1/account/gateway/azure-openai/name", ""),
+            ("zhipu", "https://open.bigmodel.cn", "/api/paas/v4"),
+            ("zhipu", "https://open.bigmodel.cn/api/paas/v4", ""),
+            ("perplexity", "https://host", ""),
+        ] {
+            assert_eq!(prefix(id, base), wanted, "{id} at {base}");
+        }
+    }
 }

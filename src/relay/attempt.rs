@@ -20,10 +20,13 @@ use super::{
     deadline::within,
     fault::{self, Deadline},
     flow::Flow,
-    link::Link,
+    link::{EndpointLink, Link, misconfigured},
 };
 use crate::{
-    provider::{AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest},
+    provider::{
+        Adapter, AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest,
+        row,
+    },
     transport::{Incoming, Outgoing, OutgoingBody, Target, TransportError, Via},
 };
 
@@ -53,11 +56,12 @@ impl Relay {
         call: &Call,
         route: &Route,
         link: &Rc<Link>,
+        at: &EndpointLink,
         permit: Permit,
     ) -> Result<Begun, Failure> {
         let started = Instant::now();
         let deadline = route.spec.timeouts.first_byte_for(call.facts.delivery);
-        let mut begun = match within(deadline, self.begin(call, route, link)).await {
+        let mut begun = match within(deadline, self.begin(call, route, link, at)).await {
             Ok(begun) => begun,
             Err(_) => Err(fault::of_deadline(Deadline::FirstByte, deadline)),
         };
@@ -95,7 +99,8 @@ impl Relay {
         &self,
         call: &Call,
         route: &Route,
-        link: &Rc<Link>,
+        link: &Link,
+        at: &EndpointLink,
     ) -> Result<(Flow, HeaderValue), Failure> {
         let ask = Ask {
             endpoint: call.endpoint,
@@ -108,8 +113,12 @@ impl Relay {
             max_event: self.shared.max_event,
             created: call.created,
         };
-        let request = self.request(call, &ask, link).await?;
-        let mut incoming = self.send(call, route, link, request).await?;
+        let request = self.request(call, &ask, at.adapter).await?;
+        let target = link.target(at, &route.upstream_model).map_err(|problem| {
+            tracing::error!(channel = %route.spec.name, problem, "no address for a model");
+            misconfigured()
+        })?;
+        let mut incoming = self.send(call, route, link, target, request).await?;
         let content_type = std::mem::take(&mut incoming.content_type);
         let head = AnswerHead {
             framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
@@ -123,14 +132,14 @@ impl Relay {
         };
         if !(200..300).contains(&head.status) {
             let body = read_error(incoming, route.spec.timeouts.idle).await;
-            let mut failure = link.row.adapter.failure(&head, &body);
+            let mut failure = at.adapter.failure(&head, &body);
             if head.status == 401 {
                 // Providers show parts of the credential that they refuse.
                 failure.message = "The provider refused the channel's credential.".to_owned();
             }
             return Err(failure);
         }
-        let reader = link.row.adapter.reader(&ask, &head)?;
+        let reader = at.adapter.reader(&ask, &head)?;
         let mut flow = Flow::new(incoming.body, reader);
         let enough = |flow: &Flow| match ask.delivery {
             Delivery::Stream => flow.has_content(),
@@ -153,8 +162,12 @@ impl Relay {
         Ok((flow, content_type))
     }
 
-    async fn request(&self, call: &Call, ask: &Ask<'_>, link: &Link) -> Result<UpstreamRequest, Failure> {
-        let adapter = link.row.adapter;
+    async fn request(
+        &self,
+        call: &Call,
+        ask: &Ask<'_>,
+        adapter: &dyn Adapter,
+    ) -> Result<UpstreamRequest, Failure> {
         let request = match adapter.body_need() {
             BodyNeed::Scan => adapter.request(ask, AskBody::Scan(&call.top))?,
             BodyNeed::Whole if call.body.len() > self.shared.max_whole_body => {
@@ -187,11 +200,9 @@ impl Relay {
         call: &Call,
         route: &Route,
         link: &Link,
+        target: Rc<Target>,
         request: UpstreamRequest,
     ) -> Result<Incoming, Failure> {
-        let target = link
-            .target(request.path)
-            .map_err(|e| fault::of_transport(&TransportError::Resolve(e.to_string())))?;
         let outgoing = || Outgoing {
             headers: headers(call, link, &target, &request),
             target: Rc::clone(&target),
@@ -231,7 +242,7 @@ fn headers(
             headers.push((HeaderName::from_static(name), value));
         }
     }
-    if link.row.is_mock {
+    if *link.row.id == *row::MOCK {
         headers.extend_from_slice(&call.mock_headers);
         if let Ok(id) = HeaderValue::from_str(&call.id) {
             headers.push((HeaderName::from_static("x-penstock-call-id"), id));

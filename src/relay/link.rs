@@ -1,15 +1,18 @@
 //! What a worker prepares once for a channel: its row, quirks, headers and addresses.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Uri, header};
-use penstock_actors::{domain::ChannelSpec, router::Route};
+use penstock_actors::{
+    domain::{ChannelSpec, ModelName},
+    router::Route,
+};
 
 use super::Relay;
 use crate::{
     provider::{
-        Failure, Next, Quirk,
-        row::{self, Auth, Row},
+        Adapter, Endpoint, Failure, Next, Quirk,
+        row::{self, Auth, Row, Template},
     },
     transport::Target,
 };
@@ -17,52 +20,95 @@ use crate::{
 /// Prepared for one channel's settings.
 pub(super) struct Link {
     pub(super) spec: Arc<ChannelSpec>,
-    pub(super) row: &'static Row,
+    pub(super) row: Arc<Row>,
     pub(super) quirks: Vec<Quirk>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    targets: RefCell<Vec<(&'static str, Rc<Target>)>>,
+    /// What the provider can be asked.
+    endpoints: Vec<EndpointLink>,
+}
+
+/// How and where one endpoint of a channel is called.
+pub(super) struct EndpointLink {
+    endpoint: Endpoint,
+    pub(super) adapter: &'static dyn Adapter,
+    address: Address,
+}
+
+enum Address {
+    /// The same for every model.
+    Fixed(Rc<Target>),
+    /// A template, and what was made of it: one target a model that the channel serves.
+    ByModel { path: Template, made: RefCell<HashMap<ModelName, Rc<Target>>> },
 }
 
 impl Link {
     fn new(spec: &Arc<ChannelSpec>) -> Result<Self, String> {
-        let row = row::by_id(&spec.provider).ok_or_else(|| format!("no provider {}", spec.provider))?;
+        let row: Arc<Row> = spec.row.downcast().ok_or("its provider has no row")?;
         let mut headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (header::USER_AGENT, HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION")))),
         ];
         if let Some(credential) = &spec.credential {
-            let (name, value) = match row.auth {
-                Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {}", credential.expose())),
-                Auth::Header(name) => (HeaderName::from_static(name), credential.expose().to_owned()),
+            let shown = match &row.auth {
+                Auth::Bearer => Some((header::AUTHORIZATION, format!("Bearer {}", credential.expose()))),
+                Auth::Header(name) => Some((header_name(name)?, credential.expose().to_owned())),
+                Auth::None => None,
             };
-            let mut value = HeaderValue::try_from(value).map_err(|_| "the credential fits no header")?;
-            value.set_sensitive(true);
-            headers.push((name, value));
+            if let Some((name, value)) = shown {
+                let mut value = HeaderValue::try_from(value).map_err(|_| "the credential fits no header")?;
+                value.set_sensitive(true);
+                headers.push((name, value));
+            }
         }
         for (name, value) in &spec.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?;
+            let name = header_name(name)?;
             let mut value = HeaderValue::from_str(value).map_err(|e| e.to_string())?;
             value.set_sensitive(true);
             headers.push((name, value));
         }
         let quirks = spec.quirks.iter().filter_map(|name| Quirk::by_name(name)).collect();
-        Ok(Self { spec: Arc::clone(spec), row, quirks, headers, targets: RefCell::default() })
+        let mut link = Self { spec: Arc::clone(spec), row, quirks, headers, endpoints: Vec::new() };
+        let row = Arc::clone(&link.row);
+        for speech in &row.speaks {
+            let address = match speech.path.names_model() {
+                true => Address::ByModel { path: speech.path.clone(), made: RefCell::default() },
+                false => Address::Fixed(link.make(&speech.path, "")?),
+            };
+            let adapter = row::adapter(speech.dialect);
+            link.endpoints.push(EndpointLink { endpoint: speech.endpoint, adapter, address });
+        }
+        Ok(link)
     }
 
-    /// Where requests for a path below the base URL go, with the channel's own headers.
-    pub(super) fn target(&self, path: &'static str) -> Result<Rc<Target>, http::uri::InvalidUri> {
-        if let Some((_, target)) = self.targets.borrow().iter().find(|(known, _)| *known == path) {
-            return Ok(Rc::clone(target));
+    /// How an endpoint is called; `None` where the provider has it not.
+    pub(super) fn endpoint(&self, endpoint: Endpoint) -> Option<&EndpointLink> {
+        self.endpoints.iter().find(|e| e.endpoint == endpoint)
+    }
+
+    /// Where requests to an endpoint for a model go, with the channel's own headers.
+    pub(super) fn target(&self, at: &EndpointLink, model: &ModelName) -> Result<Rc<Target>, String> {
+        match &at.address {
+            Address::Fixed(target) => Ok(Rc::clone(target)),
+            Address::ByModel { path, made } => {
+                if let Some(target) = made.borrow().get(model) {
+                    return Ok(Rc::clone(target));
+                }
+                let target = self.make(path, model)?;
+                made.borrow_mut().insert(Arc::clone(model), Rc::clone(&target));
+                Ok(target)
+            }
         }
-        // A base that names a version of its own (`.../api/v3`) gets no second one.
-        let below = match has_version(&self.spec.base_url) {
-            true => path.strip_prefix("/v1").unwrap_or(path),
-            false => path,
-        };
-        let uri: Uri = format!("{}{below}", self.spec.base_url).parse()?;
-        let target = Rc::new(Target::new(uri, self.headers.clone()));
-        self.targets.borrow_mut().push((path, Rc::clone(&target)));
-        Ok(target)
+    }
+
+    fn make(&self, path: &Template, model: &str) -> Result<Rc<Target>, String> {
+        let spec = &self.spec;
+        let param =
+            |name: &str| spec.params.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value);
+        let filled =
+            path.fill(param, model).ok_or_else(|| format!("{path} cannot be filled for \"{model}\""))?;
+        let uri = format!("{}{}{filled}", spec.base_url, self.row.prefix_for(&spec.base_url));
+        let uri: Uri = uri.parse().map_err(|e| format!("{uri}: {e}"))?;
+        Ok(Rc::new(Target::new(uri, self.headers.clone())))
     }
 
     /// Makes a failure fit to leave the building.
@@ -75,12 +121,14 @@ impl Link {
     }
 }
 
-/// Whether a part of an address' path is a version: `v3`, `v1beta`.
-fn has_version(base_url: &str) -> bool {
-    let is_version = |part: &str| {
-        part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    base_url.split('/').skip(3).any(is_version)
+/// What a client is told of a channel that cannot be used as it is; another may serve.
+pub(super) fn misconfigured() -> Failure {
+    let message = "A channel for this model is set up wrongly.";
+    Failure { next: Next::Failover, ..Failure::gateway(500, "channel_misconfigured", message) }
+}
+
+fn header_name(name: &str) -> Result<HeaderName, String> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())
 }
 
 impl Relay {
@@ -94,8 +142,7 @@ impl Relay {
         }
         let link = Link::new(&route.spec).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "channel cannot be used");
-            let message = "A channel for this model is set up wrongly.";
-            Failure { next: Next::Failover, ..Failure::gateway(500, "channel_misconfigured", message) }
+            misconfigured()
         })?;
         let link = Rc::new(link);
         // Links of channels that are gone are dropped when a new one is made.
@@ -107,19 +154,93 @@ impl Relay {
 
 #[cfg(test)]
 mod tests {
+    use penstock_actors::domain::{Attached, ChannelName, PoolSettings, Timeouts, TransportKind};
+
     use super::*;
+    use crate::provider::Registry;
+
+    fn link(provider: &str, base_url: &str, params: &[(&str, &str)]) -> Link {
+        let row = Registry::builtin().row(provider).expect(provider);
+        let spec = ChannelSpec {
+            name: ChannelName("a".into()),
+            id: None,
+            provider: provider.into(),
+            row: Attached::new(Arc::clone(row)),
+            base_url: base_url.into(),
+            params: params.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            credential: None,
+            headers: Vec::new(),
+            quirks: Vec::new(),
+            models: Vec::new(),
+            groups: Vec::new(),
+            priority: 0,
+            weight: 1,
+            concurrency: None,
+            enabled: true,
+            timeouts: Timeouts::default(),
+            pool: PoolSettings::default(),
+            transport: TransportKind::default(),
+        };
+        Link::new(&Arc::new(spec)).expect("a link")
+    }
+
+    fn address(link: &Link, endpoint: Endpoint, model: &str) -> Option<String> {
+        let target = link.target(link.endpoint(endpoint)?, &model.into()).ok()?;
+        Some(target.uri().to_string())
+    }
 
     #[test]
-    fn versions_in_a_base_url_are_seen() {
-        for (base, wanted) in [
-            ("https://api.openai.com", false),
-            ("http://v1.example.com:8000", false),
-            ("https://host/api/paas/v4", true),
-            ("https://host/v1beta/openai", true),
-            ("https://host/openai", false),
-            ("https://host/video", false),
+    fn addresses_are_put_together_of_base_prefix_and_path() {
+        for (provider, base, wanted) in [
+            ("openai", "https://h", "https://h/v1/chat/completions"),
+            ("openai", "https://h/v1", "https://h/v1/chat/completions"),
+            ("openai-compatible", "https://h/api/v3", "https://h/api/v3/chat/completions"),
+            ("anthropic", "https://h", "https://h/v1/messages"),
+            ("anthropic", "https://h/anthropic/v1", "https://h/anthropic/v1/messages"),
+            ("perplexity", "https://h", "https://h/chat/completions"),
+            ("perplexity", "https://h/v1", "https://h/v1/chat/completions"),
+            ("groq", "https://h/openai", "https://h/openai/v1/chat/completions"),
+            ("zhipu", "https://h", "https://h/api/paas/v4/chat/completions"),
+            ("gemini-openai", "https://h/v1beta/openai", "https://h/v1beta/openai/chat/completions"),
         ] {
-            assert_eq!(has_version(base), wanted, "{base}");
+            let link = link(provider, base, &[]);
+            let got = address(&link, Endpoint::ChatCompletions, "m");
+            assert_eq!(got.as_deref(), Some(wanted), "{provider} at {base}");
+        }
+        assert_eq!(address(&link("anthropic", "https://h", &[]), Endpoint::Embeddings, "m"), None);
+    }
+
+    #[test]
+    fn a_models_name_in_a_path_stays_one_segment() {
+        let link = link("azure", "https://h", &[("api_version", "2024-10-21")]);
+        let wanted = |encoded: &str| {
+            format!("https://h/openai/deployments/{encoded}/chat/completions?api-version=2024-10-21")
+        };
+        for (model, encoded) in [
+            ("gpt-4.1", Some("gpt-4.1")),
+            ("../../admin", Some("..%2F..%2Fadmin")),
+            ("m?api-version=1#", Some("m%3Fapi-version%3D1%23")),
+            ("a b", Some("a%20b")),
+            ("模", Some("%E6%A8%A1")),
+            ("..", None),
+        ] {
+            for _ in ["made", "remembered"] {
+                let got = address(&link, Endpoint::ChatCompletions, model);
+                assert_eq!(got, encoded.map(wanted), "{model}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_built_in_address_can_be_parsed() {
+        for row in Registry::builtin().rows() {
+            let params: Vec<_> =
+                row.params.iter().map(|p| (&*p.name, p.default.as_deref().unwrap_or("x"))).collect();
+            let base = row.base_url.as_ref().and_then(|b| b.fill(|_| Some("x"), ""));
+            let link = link(&row.id, base.as_deref().unwrap_or("https://host"), &params);
+            for speech in &row.speaks {
+                assert!(address(&link, speech.endpoint, "m").is_some(), "{}", row.id);
+            }
         }
     }
 }

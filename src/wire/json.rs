@@ -3,89 +3,20 @@
 //! It finds where `model`, `stream` and their like stand in a body of any size, so that the body
 //! can pass through with those places rewritten, never parsed into values, never held whole.
 
+mod inner;
 mod number;
 mod skim;
+mod top_level;
 mod utf8;
 
 use std::borrow::Cow;
 
+pub use inner::Inner;
+use inner::InnerScan;
 use number::NumberState;
 pub use skim::Skim;
+pub use top_level::{Field, Kind, TopLevel, Watch};
 use utf8::Utf8;
-
-/// A top-level field worth knowing, and how many bytes of its value to keep.
-#[derive(Clone, Copy, Debug)]
-pub struct Watch {
-    /// The field's name.
-    pub name: &'static str,
-    /// Raw bytes of the value kept; a longer value is an error. Zero keeps only place and kind.
-    pub keep: usize,
-}
-
-/// What kind of value a field has, by its first byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `{...}`
-    Object,
-    /// `[...]`
-    Array,
-    /// `"..."`
-    String,
-    /// A number.
-    Number,
-    /// `true` or `false`
-    Bool,
-    /// `null`
-    Null,
-}
-
-impl Kind {
-    /// The word for error messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Object => "an object",
-            Self::Array => "an array",
-            Self::String => "a string",
-            Self::Number => "a number",
-            Self::Bool => "a boolean",
-            Self::Null => "null",
-        }
-    }
-}
-
-/// A watched field that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Its name, as watched.
-    pub name: &'static str,
-    /// Offset of the value's first byte.
-    pub start: u64,
-    /// Offset after the value's last byte.
-    pub end: u64,
-    /// The value's kind.
-    pub kind: Kind,
-    /// The value's bytes, where they are kept.
-    pub raw: Vec<u8>,
-}
-
-/// The top level of a scanned object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TopLevel {
-    fields: Vec<Field>,
-    /// Offset after the opening brace.
-    pub first_member: u64,
-    /// Whether the object has members at all.
-    pub has_members: bool,
-    /// Length of the body in bytes.
-    pub len: u64,
-}
-
-impl TopLevel {
-    /// The watched field of this name.
-    pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.iter().find(|f| f.name == name)
-    }
-}
 
 /// Why a body is no acceptable JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +49,9 @@ pub enum JsonError {
 
 /// Levels of nesting allowed.
 pub const MAX_DEPTH: u32 = 128;
+
+/// Where the members of a watched array's objects stand.
+const INNER_DEPTH: u32 = 3;
 
 /// A key longer than this is no watched one.
 const LONGEST_KEY: usize = 128;
@@ -170,8 +104,13 @@ pub struct Scanner {
     /// Where in the current chunk the captured bytes begin that are not copied yet.
     from: usize,
     key: Vec<u8>,
+    /// Where the current top-level key begins.
+    key_start: u64,
+    /// The last comma of the top level.
+    comma: Option<u64>,
     /// The watched field whose value is being passed, and how much of it is kept.
     open: Option<(Field, usize)>,
+    inner: InnerScan,
     utf8: Utf8,
     top: TopLevel,
 }
@@ -188,9 +127,12 @@ impl Scanner {
             capture: Capture::Nothing,
             from: 0,
             key: Vec::with_capacity(24),
+            key_start: 0,
+            comma: None,
             open: None,
+            inner: InnerScan::default(),
             utf8: Utf8::default(),
-            top: TopLevel::default(),
+            top: TopLevel { fields: Vec::with_capacity(watches.len().min(8)), ..TopLevel::default() },
         }
     }
 
@@ -271,12 +213,20 @@ impl Scanner {
         if !all.is_ascii() || !self.utf8.is_whole() {
             self.utf8.push(content).map_err(not_utf8)?;
         }
-        let Some(&byte) = rest.get(stop) else { return Ok(chunk.len()) };
+        let next = rest.get(stop);
+        if self.depth == INNER_DEPTH && self.inner.is_on() {
+            let ended = next.is_some_and(|byte| *byte == b'"').then_some(self.base + (at + stop) as u64 + 1);
+            if let Some(place) = self.inner.take(role, content, ended) {
+                self.top.inner.push(place);
+            }
+        }
+        let Some(&byte) = next else { return Ok(chunk.len()) };
         if !self.utf8.is_whole() {
             return Err(not_utf8(stop));
         }
         let quote = at + stop;
         if byte == b'\\' {
+            self.inner.spoil();
             self.state = State::Escape(role);
         } else if role == Role::Key {
             if self.capture == Capture::Key {
@@ -328,6 +278,7 @@ impl Scanner {
             (State::KeyOrClose | State::Key, b'"') => {
                 if self.depth == 1 {
                     self.top.has_members = true;
+                    self.key_start = self.base + at as u64;
                     self.key.clear();
                     (self.capture, self.from) = (Capture::Key, at + 1);
                 }
@@ -335,6 +286,9 @@ impl Scanner {
             }
             (State::Colon, b':') => self.state = State::Value,
             (State::AfterValue, b',') => {
+                if self.depth == 1 {
+                    self.passes_comma(self.base + at as u64);
+                }
                 self.state = if self.in_object() { State::Key } else { State::Value };
             }
             (State::AfterValue, b'}' | b']') => self.close_level(chunk, at)?,
@@ -376,8 +330,20 @@ impl Scanner {
             return Err(JsonError::Duplicate(watch.name));
         }
         let start = self.base + at as u64;
-        let raw = Vec::with_capacity(watch.keep.min(32));
-        self.open = Some((Field { name: watch.name, start, end: start, kind, raw }, watch.keep));
+        let field = Field {
+            name: watch.name,
+            key: self.key_start,
+            comma_before: self.comma,
+            comma_after: None,
+            start,
+            end: start,
+            kind,
+            raw: Vec::with_capacity(watch.keep.min(32)),
+        };
+        self.open = Some((field, watch.keep));
+        if kind == Kind::Array {
+            self.inner.look_for(watch.inner);
+        }
         (self.capture, self.from) = (Capture::Value, at);
         Ok(())
     }
@@ -386,6 +352,7 @@ impl Scanner {
         if self.depth == 1 && self.capture == Capture::Value {
             self.copy(chunk, end)?;
             self.capture = Capture::Nothing;
+            self.inner.look_for(None);
             if let Some((mut field, _)) = self.open.take() {
                 field.end = self.base + end as u64;
                 self.top.fields.push(field);
@@ -395,10 +362,21 @@ impl Scanner {
         Ok(())
     }
 
+    /// Notes a comma of the top level, also as the end of the member before it if that is watched.
+    fn passes_comma(&mut self, at: u64) {
+        if let Some(field) = self.top.fields.last_mut()
+            && field.comma_before == self.comma
+        {
+            field.comma_after = Some(at);
+        }
+        self.comma = Some(at);
+    }
+
     fn open_level(&mut self, object: bool) -> Result<(), JsonError> {
         if self.depth == MAX_DEPTH {
             return Err(JsonError::TooDeep);
         }
+        self.inner.forget_key();
         self.objects = (self.objects << 1) | u128::from(object);
         self.depth += 1;
         self.state = if object { State::KeyOrClose } else { State::ValueOrClose };

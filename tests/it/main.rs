@@ -17,6 +17,7 @@ mod observing;
 mod panics;
 mod passing;
 mod paths;
+mod providers;
 mod reload;
 mod shutdown;
 mod slow_readers;

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
+use super::Attached;
+
 /// A channel's permanent name, unique in a catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(pub Arc<str>);
@@ -133,10 +135,14 @@ pub struct ChannelSpec {
     pub name: ChannelName,
     /// The number a caller may pin, where the operator gave one.
     pub id: Option<u64>,
-    /// The provider's row.
+    /// The provider's id.
     pub provider: Arc<str>,
+    /// The provider's row.
+    pub row: Attached,
     /// Where the provider is, without a trailing slash.
     pub base_url: Arc<str>,
+    /// What fills the places in the row's paths.
+    pub params: Vec<(Arc<str>, Arc<str>)>,
     /// What the provider is shown; `None` for servers that want nothing.
     pub credential: Option<Credential>,
     /// Headers set on each request, in the operator's order.

@@ -125,14 +125,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{Catalog, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind};
+    use crate::domain::{
+        Attached, Catalog, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind,
+    };
 
     fn spec(name: &str, id: u64, priority: i32, weight: u32, group: &str) -> ChannelSpec {
         ChannelSpec {
             name: ChannelName(name.into()),
             id: Some(id),
             provider: "openai".into(),
+            row: Attached::default(),
             base_url: "http://upstream".into(),
+            params: Vec::new(),
             credential: None,
             headers: Vec::new(),
             quirks: Vec::new(),

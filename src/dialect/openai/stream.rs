@@ -18,10 +18,10 @@ use crate::{
 };
 
 const EVENT: &[Watch] = &[
-    Watch { name: "model", keep: 1024 },
-    Watch { name: "error", keep: 16384 },
-    Watch { name: "usage", keep: 8192 },
-    Watch { name: "choices", keep: 0 },
+    Watch::kept("model", 1024),
+    Watch::kept("error", 16384),
+    Watch::kept("usage", 8192),
+    Watch::place("choices"),
 ];
 
 /// How much of the last event is remembered, in bytes.

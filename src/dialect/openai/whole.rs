@@ -14,7 +14,7 @@ use crate::{
 
 static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new("\"usage\""));
 
-const ANSWER: &[Watch] = &[Watch { name: "model", keep: 1024 }, Watch { name: "error", keep: 16384 }];
+const ANSWER: &[Watch] = &[Watch::kept("model", 1024), Watch::kept("error", 16384)];
 
 /// The model name stands near an answer's start, but for embeddings; beyond this, bytes in front of it pass.
 const LONGEST_WAIT: usize = 64 << 10;

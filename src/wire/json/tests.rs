@@ -4,12 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const WATCHES: &[Watch] = &[
-    Watch { name: "model", keep: 64 },
-    Watch { name: "stream", keep: 8 },
-    Watch { name: "messages", keep: 0 },
-    Watch { name: "n", keep: 16 },
-];
+const WATCHES: &[Watch] =
+    &[Watch::kept("model", 64), Watch::kept("stream", 8), Watch::place("messages"), Watch::kept("n", 16)];
 
 fn scan(parts: &[&[u8]]) -> Result<TopLevel, JsonError> {
     let mut scanner = Scanner::new(WATCHES);
@@ -121,5 +117,57 @@ fn skimming_from_any_byte_finds_the_same_end() {
             skim.push(&body[cut..]);
             assert!(skim.is_complete(), "from {at} cut at {cut}");
         }
+    }
+}
+
+#[test]
+fn members_know_their_keys_and_the_commas_around_them() {
+    for body in [
+        r#"{"model":"m","x":[1,{"a":2,"b":3}],"stream":true,"n":1}"#,
+        "{ \"x\" : {\"y\":1,\"z\":2} ,\n\"model\" : \"m\",\t\"stream\":true , \"n\":1 }",
+        r#"{"n":1}"#,
+        r#"{"x":1,"n":{"a":1,"b":2},"y":[0,1]}"#,
+    ] {
+        let top = scan(&[body.as_bytes()]).expect(body);
+        for field in ["model", "stream", "n"].iter().filter_map(|name| top.field(name)) {
+            let text = &body[field.key as usize..field.start as usize];
+            assert!(text.starts_with(&format!("\"{}\"", field.name)), "{body}: {text}");
+            let before = body[..field.key as usize].trim_end();
+            let comma = before.ends_with(',').then(|| before.len() as u64 - 1);
+            assert_eq!(field.comma_before, comma, "{body}: {}", field.name);
+            let after = &body[field.end as usize..];
+            let comma =
+                after.trim_start().starts_with(',').then(|| field.end + after.find(',').unwrap_or(0) as u64);
+            assert_eq!(field.comma_after, comma, "{body}: {}", field.name);
+        }
+    }
+}
+
+#[test]
+fn words_in_the_objects_of_an_array_are_found_wherever_the_body_is_cut() {
+    const WATCHES: &[Watch] = &[
+        Watch::place("messages").with_inner(Inner { key: "role", value: "developer" }),
+        Watch::place("other"),
+    ];
+    let body = concat!(
+        r#"{"x":[{"role":"developer"}],"messages":[{"role":"developer","content":"developer"},"#,
+        r#"{"content":[{"role":"developer"},"role"],"role" : "developer" },{"role":"user","name":"developer"},"#,
+        r#"{"role":["developer"]},["developer"],{"role":5},["developer"],{"role":"user"},["developer"],"developer","#,
+        r#"{"a":{"role":"developer"}},{"role":"developers"},{"roles":"developer"},{"ro\u006ce":"developer"},{"\nrole":"developer"},{"role":"\ndeveloper"},"#,
+        r#"{"role":"d\u0065veloper"},{"role":"de\u0076eloper or someone else"}],"other":[{"role":"developer"}]}"#,
+    );
+    let scan = |parts: &[&[u8]]| {
+        let mut scanner = Scanner::new(WATCHES);
+        parts.iter().for_each(|part| scanner.push(part).expect("valid"));
+        scanner.finish().expect("complete")
+    };
+    let whole = scan(&[body.as_bytes()]);
+    let found: Vec<_> =
+        whole.inner.iter().map(|(start, end)| (*start, &body[*start as usize..*end as usize])).collect();
+    let first = body.find(r#""messages":[{"role":""#).expect("there") + 20;
+    let second = body.find(r#""role" : "#).expect("there") + 9;
+    assert_eq!(found, [(first as u64, "\"developer\""), (second as u64, "\"developer\"")]);
+    for cut in 0..=body.len() {
+        assert_eq!(scan(&[&body.as_bytes()[..cut], &body.as_bytes()[cut..]]), whole, "cut at {cut}");
     }
 }
