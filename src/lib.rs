@@ -9,6 +9,7 @@ pub mod conversation;
 pub mod dialect;
 pub mod docs;
 pub mod http;
+pub mod journal;
 pub mod known_models;
 pub mod mock;
 pub mod provider;

@@ -39,10 +39,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["api_key"]),
     ("api_key", &[]),
     ("conversation", &[]),
+    ("journal", &[]),
     ("telemetry", &[]),
     ("transport", &[]),
     ("wire", &[]),
 ];
+
+/// What a module may name of the actors' crate, where that is not everything.
+const MAY_NAME_OF_ACTORS: &[(&str, &[&str])] = &[("journal", &["domain", "ports"])];
 
 /// Bytes in, values out: no I/O, no clock, no environment.
 const PURE: &[&str] = &["conversation", "dialect", "provider", "wire"];
@@ -125,8 +129,15 @@ fn module(path: &Path) -> String {
 
 /// Top-level modules named after `crate::`, singly or in braces.
 fn imports(code: &str) -> Vec<String> {
+    let mut names = names_after(code, "crate::");
+    names.extend(names_after(code, "penstock::"));
+    names
+}
+
+/// What is named right after a path's beginning, singly or in braces.
+fn names_after(code: &str, path: &str) -> Vec<String> {
     let mut names = Vec::new();
-    for (at, found) in code.match_indices("crate::").chain(code.match_indices("penstock::")) {
+    for (at, found) in code.match_indices(path) {
         let rest = &code[at + found.len()..];
         match rest.strip_prefix('{') {
             None => names.push(word(rest)),
@@ -167,6 +178,24 @@ fn modules_import_only_what_the_map_allows() {
         for import in imports(&source.code) {
             if import != module && !may.contains(&import.as_str()) {
                 broken.push(format!("{}: {module} may not import {import}", source.path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn some_modules_know_only_the_plain_values_and_ports_of_the_actors() {
+    let mut broken = Vec::new();
+    for (module_name, may) in MAY_NAME_OF_ACTORS {
+        let of_module: Vec<_> =
+            sources("src").into_iter().filter(|s| module(&s.path) == *module_name).collect();
+        assert!(!of_module.is_empty(), "{module_name} has sources");
+        for source in of_module {
+            for import in names_after(&source.code, "penstock_actors::") {
+                if !may.contains(&import.as_str()) {
+                    broken.push(format!("{} may not import {import} of the actors", source.path.display()));
+                }
             }
         }
     }
