@@ -5,12 +5,14 @@
 
 pub mod admit;
 mod attempt;
+pub mod books;
 pub mod budget;
 pub mod deadline;
 mod fault;
 mod flow;
 pub mod forward;
 mod link;
+mod page;
 pub mod settle;
 pub mod spool;
 
@@ -18,8 +20,9 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
 use penstock_actors::{
+    billing::Foreseen,
     channel::SlotMap,
-    domain::{ChannelName, Fault},
+    domain::{CallId, ChannelName, Fault},
     router::{Pinned, Plan, RouteTable, TableHandle, Unroutable},
 };
 
@@ -30,7 +33,15 @@ use crate::{
     dialect::Dialect,
     dialect::openai::RequestFacts,
     provider::{Endpoint, Failure, Next},
-    relay::{budget::ByteBudget, forward::AnswerBody, link::Link, settle::CallRecord, spool::Spool},
+    relay::{
+        books::Books,
+        budget::ByteBudget,
+        forward::AnswerBody,
+        link::Link,
+        page::{Free, Opening, Page},
+        settle::CallRecord,
+        spool::Spool,
+    },
     telemetry::Metrics,
     transport::Transport,
     wire::json::TopLevel,
@@ -50,6 +61,8 @@ pub struct RelayShared {
     pub max_whole_body: u64,
     /// Cancelled when answers must end because the gateway does.
     pub cut: CancellationToken,
+    /// What the books are kept with.
+    pub books: Arc<books::BooksShared>,
 }
 
 /// The relay of one worker.
@@ -57,6 +70,7 @@ pub struct Relay {
     shared: Arc<RelayShared>,
     transport: Rc<dyn Transport>,
     links: RefCell<SlotMap<Rc<Link>>>,
+    books: Rc<Books>,
     /// The shared one's child, so that workers do not contend for its lock.
     cut: CancellationToken,
 }
@@ -65,6 +79,8 @@ pub struct Relay {
 pub struct Call {
     /// Our id: UUIDv7.
     pub id: Rc<str>,
+    /// The same, as a number.
+    pub number: CallId,
     /// What is called.
     pub endpoint: Endpoint,
     /// The client's dialect.
@@ -81,6 +97,10 @@ pub struct Call {
     pub body: Spool,
     /// Client headers that every provider gets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The id that the client gave the call.
+    pub client_request_id: String,
+    /// What can be told of its cost before it is sent.
+    pub foreseen: Foreseen,
     /// Client headers that only mock channels get.
     pub mock_headers: Vec<(HeaderName, HeaderValue)>,
     /// Seconds since 1970 at admission.
@@ -103,7 +123,8 @@ impl Relay {
     /// Makes the relay of a worker.
     pub fn new(shared: Arc<RelayShared>, transport: Rc<dyn Transport>) -> Self {
         let cut = shared.cut.child_token();
-        Self { shared, transport, links: RefCell::default(), cut }
+        let books = Rc::new(Books::new(Arc::clone(&shared.books)));
+        Self { shared, transport, links: RefCell::default(), books, cut }
     }
 
     /// The route table in force.
@@ -116,6 +137,7 @@ impl Relay {
     /// # Errors
     /// The refusal, or the last candidate's failure. The record says the outcome in every case.
     pub async fn call(&self, call: &Call, mut record: CallRecord) -> Result<Answer, Failure> {
+        record.admit(|arrived| Page::new(Rc::clone(&self.books), opening(call), arrived));
         let tried = tokio::select! {
             biased;
             tried = self.try_candidates(call, &mut record) => tried,
@@ -165,8 +187,20 @@ impl Relay {
                 telling.add(saturated(call));
                 continue;
             };
+            if let Some(page) = record.page() {
+                // Money is held once the first candidate is known, and stays held for the others.
+                let free = if link.row.is_mock { Free::Yes } else { Free::No };
+                page.reserve(model, &route.upstream_model, free)?;
+                if let Err(error) = page.dispatch(&route.spec.name, &route.upstream_model, route.spec.cost_ratio) {
+                    return Err(books::not_journalled(&error));
+                }
+            }
             record.attempt(&route.spec.name);
-            match self.attempt(call, route, &link, at, permit).await {
+            let attempted = self.attempt(call, route, &link, at, permit).await;
+            if let Some(page) = record.page() {
+                page.tried(attempted.as_ref().err());
+            }
+            match attempted {
                 Ok(begun) => return Ok((begun, route.spec.name.clone())),
                 Err(failure) => {
                     // The provider's own words may quote the request, so they stay out of the log.
@@ -184,6 +218,18 @@ impl Relay {
             self.shared.metrics.saturated.inc();
         }
         Err(failure)
+    }
+}
+
+fn opening(call: &Call) -> Opening {
+    Opening {
+        call: call.number,
+        caller: Arc::clone(&call.caller),
+        endpoint: call.endpoint,
+        delivery: call.facts.delivery,
+        model: call.facts.model.clone(),
+        client_request_id: call.client_request_id.clone(),
+        foreseen: call.foreseen,
     }
 }
 

@@ -51,9 +51,10 @@ struct Section {
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum WithoutPrice {
     #[default]
+    RefuseQuota,
     Refuse,
     Free,
 }
@@ -97,6 +98,7 @@ pub fn list(own: &str) -> Result<PriceList, PriceError> {
     let (mut list, own) = (PriceList::default(), Source { text: own, section: parse(own)? });
     list.prices.extend(built_in);
     list.unpriced = match own.section.models_without_price {
+        WithoutPrice::RefuseQuota => Unpriced::RefuseQuota,
         WithoutPrice::Refuse => Unpriced::Refuse,
         WithoutPrice::Free => Unpriced::Free,
     };

@@ -7,13 +7,34 @@ use std::{
 };
 
 use bytes::Bytes;
-use penstock_actors::domain::Usage;
+use memchr::memmem;
+use penstock_actors::domain::{Delivery, Usage};
 
 use super::fault;
 use crate::{
     provider::{AnswerEvent, AnswerReader, Failure, Garbage, Next},
     transport::IncomingBody,
 };
+
+/// What of an answer was made ready for the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Delivered {
+    /// Bytes of content.
+    pub(super) bytes: u64,
+    /// Events that carry data.
+    pub(super) events: u64,
+}
+
+impl Delivered {
+    /// Generated tokens, estimated: of a stream one an event, or a quarter of the bytes beyond some 200 of
+    /// form an event where that is more; of a whole answer a quarter of its bytes beyond some 300.
+    pub(super) fn tokens(self, delivery: Delivery) -> u64 {
+        match delivery {
+            Delivery::Stream => self.events.max(self.bytes.saturating_sub(self.events * 200) / 4),
+            Delivery::Whole => self.bytes.saturating_sub(300) / 4,
+        }
+    }
+}
 
 /// How long a finished answer's connection may take to come to its end before it is given up.
 const GRACE: Duration = Duration::from_secs(1);
@@ -32,6 +53,8 @@ pub(super) struct Flow {
     pulled: u64,
     /// What the answer said it consumed.
     pub(super) usage: Option<Usage>,
+    /// What was made ready, beside the last `[DONE]`.
+    pub(super) delivered: Delivered,
 }
 
 impl Flow {
@@ -47,6 +70,7 @@ impl Flow {
             content: false,
             pulled: 0,
             usage: None,
+            delivered: Delivered::default(),
         }
     }
 
@@ -134,6 +158,8 @@ impl Flow {
                 AnswerEvent::Aside(_) if !self.content => {}
                 AnswerEvent::Bytes(bytes) => {
                     self.content = true;
+                    self.delivered.bytes += bytes.len() as u64;
+                    self.delivered.events += memmem::find_iter(&bytes, b"data:").count() as u64;
                     self.ready_bytes += bytes.len();
                     self.ready.push_back(bytes);
                 }

@@ -162,7 +162,7 @@ impl AnswerBody {
 
     fn complete(&mut self) {
         self.permit = None;
-        self.record.consumed(self.flow.usage);
+        self.record.consumed(self.flow.usage, self.flow.delivered);
         self.record.completed();
         self.state = State::Ended;
     }
@@ -174,7 +174,7 @@ impl AnswerBody {
         if failure.fault == Fault::Upstream {
             self.behind.cell.failed();
         }
-        self.record.consumed(self.flow.usage);
+        self.record.consumed(self.flow.usage, self.flow.delivered);
         self.record.broken(&failure);
         self.state = State::Broken;
         match self.call.delivery {
@@ -200,6 +200,8 @@ impl AnswerBody {
                 }
                 if self.flow.is_ended() && self.flow.ready_bytes() == 0 {
                     self.complete();
+                } else if let Err(failure) = self.record.progress(self.flow.usage, self.flow.delivered) {
+                    return Poll::Ready(self.break_off(failure));
                 }
                 return Poll::Ready(Some(Ok(bytes)));
             }

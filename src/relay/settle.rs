@@ -4,6 +4,11 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 
 use penstock_actors::domain::{ChannelName, Fault, Outcome, Usage};
 
+use super::{
+    flow::Delivered,
+    page::{End, Page},
+};
+
 use crate::{
     provider::{Endpoint, Failure},
     telemetry::Metrics,
@@ -18,6 +23,9 @@ pub struct CallRecord {
     channel: Option<ChannelName>,
     attempts: u32,
     usage: Option<Usage>,
+    delivered: Delivered,
+    /// The call's page in the books, from its admission on.
+    page: Option<Page>,
     settled: bool,
 }
 
@@ -33,8 +41,20 @@ impl CallRecord {
             channel: None,
             attempts: 0,
             usage: None,
+            delivered: Delivered::default(),
+            page: None,
             settled: false,
         }
+    }
+
+    /// Begins the call's page in the books.
+    pub(super) fn admit(&mut self, page: impl FnOnce(Instant) -> Page) {
+        self.page = Some(page(self.started));
+    }
+
+    /// The call's page, once it was admitted.
+    pub(super) fn page(&mut self) -> Option<&mut Page> {
+        self.page.as_mut()
     }
 
     /// Notes that a channel is tried.
@@ -52,13 +72,25 @@ impl CallRecord {
     }
 
     /// Notes that the first byte goes out.
-    pub fn first_byte(&self) {
+    pub fn first_byte(&mut self) {
+        if let Some(page) = &mut self.page {
+            page.first_byte();
+        }
         self.metrics.first_byte(self.endpoint, self.started.elapsed());
     }
 
     /// Notes what the answer consumed.
-    pub fn consumed(&mut self, usage: Option<Usage>) {
-        self.usage = usage;
+    pub(super) fn consumed(&mut self, usage: Option<Usage>, delivered: Delivered) {
+        (self.usage, self.delivered) = (usage, delivered);
+    }
+
+    /// Notes how far an answer has come.
+    ///
+    /// # Errors
+    /// Where it must end, since nobody pays for what follows.
+    pub(super) fn progress(&mut self, usage: Option<Usage>, delivered: Delivered) -> Result<(), Failure> {
+        self.consumed(usage, delivered);
+        self.page.as_mut().map_or(Ok(()), |page| page.progress(delivered))
     }
 
     /// Settles a call that ended without an answer.
@@ -66,28 +98,28 @@ impl CallRecord {
         tracing::info!(call = %self.id, endpoint = self.endpoint.as_str(), status = failure.status,
             code = failure.code, fault = failure.fault.as_str(), channel = self.channel(),
             attempts = self.attempts, "call refused");
-        self.settle(Outcome::Refused(failure.fault));
+        self.settle(Outcome::Refused(failure.fault), Some(failure));
     }
 
     /// Settles a call whose answer broke off.
     pub fn broken(&mut self, failure: &Failure) {
         tracing::warn!(call = %self.id, endpoint = self.endpoint.as_str(), code = failure.code,
             channel = self.channel(), reason = failure.message, "answer broke off");
-        self.settle(Outcome::Broken(failure.fault));
+        self.settle(Outcome::Broken(failure.fault), Some(failure));
     }
 
     /// Settles a call whose whole answer was passed on.
     pub fn completed(&mut self) {
         tracing::debug!(call = %self.id, endpoint = self.endpoint.as_str(), channel = self.channel(),
             attempts = self.attempts, took = ?self.started.elapsed(), "call completed");
-        self.settle(Outcome::Completed);
+        self.settle(Outcome::Completed, None);
     }
 
     fn channel(&self) -> &str {
         self.channel.as_ref().map_or("", ChannelName::as_str)
     }
 
-    fn settle(&mut self, outcome: Outcome) {
+    fn settle(&mut self, outcome: Outcome, failure: Option<&Failure>) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -95,6 +127,9 @@ impl CallRecord {
         self.metrics.call_ended(self.endpoint, outcome, self.started.elapsed());
         if let Some(usage) = &self.usage {
             self.metrics.consumed(usage);
+        }
+        if let Some(page) = self.page.take() {
+            page.settle(&End { outcome, failure, usage: self.usage, delivered: self.delivered });
         }
     }
 }
@@ -105,11 +140,11 @@ impl Drop for CallRecord {
             return;
         }
         if std::thread::panicking() {
-            self.settle(Outcome::Refused(Fault::Gateway));
+            self.settle(Outcome::Refused(Fault::Gateway), None);
             return;
         }
         tracing::info!(call = %self.id, endpoint = self.endpoint.as_str(), channel = self.channel(),
             after = ?self.started.elapsed(), "client left");
-        self.settle(Outcome::Abandoned);
+        self.settle(Outcome::Abandoned, None);
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use crossbeam::utils::CachePadded;
 
-use crate::domain::{AccountChain, AccountId, Money};
+use crate::domain::{AccountChain, AccountId, Money, Payer};
 
 #[cfg(not(feature = "loom"))]
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -146,6 +146,14 @@ impl Chain {
     pub fn available(&self) -> Money {
         let limited = self.0.iter().filter(|c| c.funds() == Funds::Limited);
         limited.map(|c| c.available()).min().unwrap_or(Money::MAX)
+    }
+
+    /// Who pays, as prices are asked.
+    pub fn payer(&self) -> Payer {
+        match self.0.iter().any(|cell| cell.funds() == Funds::Limited) {
+            true => Payer::Quota,
+            false => Payer::Unlimited,
+        }
     }
 
     /// Holds an amount on every account. A negative amount holds nothing; nothing is always granted.

@@ -136,8 +136,10 @@ pub struct Price {
 /// What is done with a call to a model that has no price.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Unpriced {
-    /// It is refused.
+    /// It is free for who pays nothing anyway, and refused to a key with a quota, which it would slip.
     #[default]
+    RefuseQuota,
+    /// It is refused.
     Refuse,
     /// It is free, and marked by the version 0.
     Free,
@@ -168,6 +170,15 @@ impl Priced {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoPrice;
 
+/// Whether whoever pays has a bound to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payer {
+    /// Some account of the chain can be empty.
+    Quota,
+    /// None can.
+    Unlimited,
+}
+
 /// Every price in force, with the groups' ratios: one immutable value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PriceList {
@@ -184,11 +195,11 @@ impl PriceList {
     ///
     /// # Errors
     /// [`NoPrice`] where it has none and the policy refuses.
-    pub fn price(&self, model: &str) -> Result<Priced, NoPrice> {
-        match (self.prices.get(model), &self.unpriced) {
-            (Some(price), _) | (None, Unpriced::Default(price)) => Ok(Priced::At(Arc::clone(price))),
-            (None, Unpriced::Free) => Ok(Priced::Free),
-            (None, Unpriced::Refuse) => Err(NoPrice),
+    pub fn price(&self, model: &str, payer: Payer) -> Result<Priced, NoPrice> {
+        match (self.prices.get(model), &self.unpriced, payer) {
+            (Some(price), _, _) | (None, Unpriced::Default(price), _) => Ok(Priced::At(Arc::clone(price))),
+            (None, Unpriced::Free, _) | (None, Unpriced::RefuseQuota, Payer::Unlimited) => Ok(Priced::Free),
+            (None, Unpriced::Refuse, _) | (None, Unpriced::RefuseQuota, Payer::Quota) => Err(NoPrice),
         }
     }
 
@@ -231,12 +242,17 @@ mod tests {
     #[test]
     fn a_model_without_a_price_follows_the_policy() {
         let mut list = PriceList { prices: [("m".into(), price(5, "m"))].into(), ..PriceList::default() };
-        assert_eq!(list.price("m").map(|p| p.version().0), Ok(5));
-        assert_eq!(list.price("other"), Err(NoPrice));
+        let both = |list: &PriceList, model: &str| {
+            [Payer::Quota, Payer::Unlimited].map(|payer| list.price(model, payer).map(|p| p.version().0))
+        };
+        assert_eq!(both(&list, "m"), [Ok(5), Ok(5)]);
+        assert_eq!(both(&list, "other"), [Err(NoPrice), Ok(0)]);
+        list.unpriced = Unpriced::Refuse;
+        assert_eq!(both(&list, "other"), [Err(NoPrice), Err(NoPrice)]);
         list.unpriced = Unpriced::Free;
-        assert_eq!(list.price("other").map(|p| p.version().0), Ok(0));
+        assert_eq!(both(&list, "other"), [Ok(0), Ok(0)]);
         list.unpriced = Unpriced::Default(price(9, "*"));
-        assert_eq!(list.price("other").map(|p| p.version().0), Ok(9));
+        assert_eq!(both(&list, "other"), [Ok(9), Ok(9)]);
     }
 
     #[test]

@@ -1,0 +1,304 @@
+//! A call's page in the books: what is held for it, what was sent, and what it came to in the end.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use penstock_actors::{
+    billing::{Chain, Foreseen, Reservation, charge, estimate, worst},
+    domain::{
+        AttemptFact, CallId, ChannelName, Delivery, Dispatch, Endpoint, ModelName, Money, Outcome, Priced,
+        Progress, Ratio, Settled, Settlement, Usage, UsageSource,
+    },
+};
+
+use super::{
+    books::{self, Books},
+    flow::Delivered,
+};
+use crate::{
+    api_key::Caller,
+    journal::{Fact, JournalError},
+    provider::Failure,
+};
+
+/// What is known of a call when its page is begun.
+pub(super) struct Opening {
+    pub(super) call: CallId,
+    pub(super) caller: Arc<Caller>,
+    pub(super) endpoint: Endpoint,
+    pub(super) delivery: Delivery,
+    pub(super) model: String,
+    pub(super) client_request_id: String,
+    pub(super) foreseen: Foreseen,
+}
+
+/// See the module's sentence. Dropped without [`Page::settle`], it gives the held money back.
+pub(super) struct Page {
+    books: Rc<Books>,
+    opening: Opening,
+    arrived: Instant,
+    arrived_ms: i64,
+    terms: Option<Terms>,
+    dispatched: Option<Dispatched>,
+    attempts: Vec<AttemptFact>,
+    first_byte_ms: u32,
+    noted: Noted,
+}
+
+/// The price pinned at admission, and the money held.
+struct Terms {
+    priced: Priced,
+    ratio: Ratio,
+    chain: Chain,
+    reservation: Option<Reservation>,
+    held: Money,
+}
+
+/// The attempt that was sent last.
+struct Dispatched {
+    upstream_model: ModelName,
+    channel: ChannelName,
+    cost_ratio: Ratio,
+    began: Instant,
+}
+
+/// When progress was last written, and how much there was of it.
+struct Noted {
+    at: Instant,
+    completion: u64,
+}
+
+/// How a call ended, as its page must know.
+pub(super) struct End<'a> {
+    pub(super) outcome: Outcome,
+    pub(super) failure: Option<&'a Failure>,
+    pub(super) usage: Option<Usage>,
+    pub(super) delivered: Delivered,
+}
+
+/// A stream's progress is written after so many seconds,
+const PROGRESS_SECS: u64 = 5;
+/// or so many tokens.
+const PROGRESS_TOKENS: u64 = 500;
+
+fn millis(since: Instant) -> u32 {
+    u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX)
+}
+
+impl Page {
+    pub(super) fn new(books: Rc<Books>, opening: Opening, arrived: Instant) -> Self {
+        let arrived_ms = books::now_ms() - i64::from(millis(arrived));
+        Self {
+            books,
+            opening,
+            arrived,
+            arrived_ms,
+            terms: None,
+            dispatched: None,
+            attempts: Vec::new(),
+            first_byte_ms: 0,
+            noted: Noted { at: arrived, completion: 0 },
+        }
+    }
+
+    /// Pins the price and holds the estimate, once a call.
+    ///
+    /// # Errors
+    /// 403 for a model without a price, 429 where an account cannot cover the estimate.
+    pub(super) fn reserve(&mut self, model: &str, upstream_model: &str, free: Free) -> Result<(), Failure> {
+        if self.terms.is_some() {
+            return Ok(());
+        }
+        let Opening { caller, foreseen, .. } = &mut self.opening;
+        let chain = self.books.chain(&caller.accounts)?;
+        let (priced, ratio) = match free {
+            Free::Yes => (Priced::Free, Ratio::ONE),
+            Free::No => self
+                .books
+                .price(caller, &chain, [model, upstream_model])
+                .map_err(|_| books::no_price(model))?,
+        };
+        foreseen.learned = self.books.learned(caller.id, model);
+        let held = match &priced {
+            Priced::At(price) => estimate(price, foreseen, ratio),
+            Priced::Free => Money::ZERO,
+        };
+        let reservation = chain.reserve(held).map_err(|short| books::insufficient(&short))?;
+        self.terms = Some(Terms { priced, ratio, chain, reservation: Some(reservation), held });
+        Ok(())
+    }
+
+    /// Writes down that an attempt is about to be sent.
+    ///
+    /// # Errors
+    /// [`JournalError`]: it must not be sent then.
+    pub(super) fn dispatch(
+        &mut self,
+        channel: &ChannelName,
+        upstream_model: &ModelName,
+        cost_ratio: Ratio,
+    ) -> Result<(), JournalError> {
+        let Some(terms) = &self.terms else { return Ok(()) };
+        let least = match &terms.priced {
+            Priced::At(price) => worst(price, self.opening.foreseen.prompt(), 0, terms.ratio).min(terms.held),
+            Priced::Free => Money::ZERO,
+        };
+        let dispatch = Dispatch {
+            call: self.opening.call,
+            attempt: self.attempts.len() as u32 + 1,
+            at_ms: books::now_ms(),
+            key: self.opening.caller.id,
+            accounts: self.opening.caller.accounts.clone(),
+            reserved: terms.held,
+            least,
+            endpoint: self.opening.endpoint,
+            model: self.opening.model.clone(),
+            upstream_model: upstream_model.to_string(),
+            channel: channel.to_string(),
+            price: terms.priced.version(),
+        };
+        self.books.append(Fact::Dispatch(&dispatch))?;
+        self.dispatched = Some(Dispatched {
+            upstream_model: Arc::clone(upstream_model),
+            channel: channel.clone(),
+            cost_ratio,
+            began: Instant::now(),
+        });
+        Ok(())
+    }
+
+    /// Notes how the attempt that was sent last came out: an answer, or a failure.
+    pub(super) fn tried(&mut self, failure: Option<&Failure>) {
+        let Some(Dispatched { channel, began, .. }) = &self.dispatched else { return };
+        let took_ms = millis(*began);
+        self.attempts.push(AttemptFact {
+            channel: channel.to_string(),
+            after_ms: millis(self.arrived).saturating_sub(took_ms),
+            took_ms,
+            status: failure.map_or(200, |f| f.status),
+            code: failure.map_or_else(String::new, |f| f.code.clone()),
+            fault: failure.map(|f| f.fault),
+        });
+    }
+
+    /// Notes that the first byte goes out.
+    pub(super) fn first_byte(&mut self) {
+        self.first_byte_ms = millis(self.arrived).max(1);
+    }
+
+    /// Writes a stream's progress now and then, and holds more money where what is held is used up.
+    ///
+    /// # Errors
+    /// Where an account cannot cover what the stream goes on to cost: it must end.
+    pub(super) fn progress(&mut self, delivered: Delivered) -> Result<(), Failure> {
+        let completion = delivered.tokens(self.opening.delivery);
+        let is_due = completion >= self.noted.completion + PROGRESS_TOKENS
+            || self.noted.at.elapsed().as_secs() >= PROGRESS_SECS && completion > self.noted.completion;
+        if !is_due {
+            return Ok(());
+        }
+        self.noted = Noted { at: Instant::now(), completion };
+        let usage = self.estimated(delivered);
+        let Some(Terms { priced: Priced::At(price), ratio, reservation: Some(reservation), held, .. }) = &mut self.terms
+        else {
+            return Ok(());
+        };
+        let so_far = charge(price, &usage, *ratio);
+        if so_far > *held {
+            // As much again as was used, so that a long stream asks seldom.
+            let more = so_far - *held + Money::from_nanos(so_far.nanos() / 4);
+            reservation.extend(more).map_err(|short| books::insufficient(&short))?;
+            *held = reservation.held();
+        }
+        let fact = Progress { call: self.opening.call, at_ms: books::now_ms(), usage, charge: so_far };
+        if let Err(error) = self.books.append(Fact::Progress(&fact)) {
+            tracing::warn!(%error, "a stream's progress was not journalled");
+        }
+        Ok(())
+    }
+
+    /// What was consumed, as far as can be told from here.
+    fn estimated(&self, delivered: Delivered) -> Usage {
+        Usage {
+            input: self.opening.foreseen.prompt(),
+            output: delivered.tokens(self.opening.delivery),
+            ..Usage::default()
+        }
+    }
+
+    /// Draws what the call came to and writes its settlement. It never waits, and never fails the call.
+    pub(super) fn settle(mut self, end: &End<'_>) {
+        let (usage, usage_source) = self.consumed(end);
+        let (mut paid, mut cost, mut reserved, mut version) = (Money::ZERO, Money::ZERO, Money::ZERO, Default::default());
+        if let Some(mut terms) = self.terms.take() {
+            if let Priced::At(price) = &terms.priced {
+                paid = charge(price, &usage, terms.ratio);
+                let ratio = self.dispatched.as_ref().map_or(Ratio::ONE, |d| d.cost_ratio);
+                cost = charge(price, &usage, ratio);
+                if usage_source == UsageSource::None {
+                    (paid, cost) = (Money::ZERO, Money::ZERO);
+                }
+            }
+            reserved = terms.held;
+            version = terms.priced.version();
+            if let Some(reservation) = terms.reservation.take() {
+                reservation.settle(paid);
+            }
+        }
+        if end.outcome == Outcome::Completed {
+            self.books.learn(self.opening.caller.id, &self.opening.model, usage.completion());
+        }
+        let Opening { call, caller, endpoint, delivery, model, client_request_id, .. } = self.opening;
+        let status = match end {
+            End { outcome: Outcome::Abandoned, .. } if self.first_byte_ms == 0 => 499,
+            End { failure: Some(failure), .. } if self.first_byte_ms == 0 => failure.status,
+            _ => 200,
+        };
+        let settlement = Settlement {
+            call,
+            settled: Settled::Settled,
+            arrived_ms: self.arrived_ms,
+            first_byte_ms: self.first_byte_ms,
+            took_ms: millis(self.arrived),
+            key: caller.id,
+            accounts: caller.accounts.clone(),
+            reserved,
+            charge: paid,
+            cost,
+            price: version,
+            endpoint,
+            is_stream: delivery == Delivery::Stream,
+            outcome: end.outcome,
+            status,
+            code: end.failure.map_or_else(String::new, |f| f.code.clone()),
+            model,
+            upstream_model: self.dispatched.as_ref().map_or_else(String::new, |d| d.upstream_model.to_string()),
+            channel: self.dispatched.as_ref().map_or_else(String::new, |d| d.channel.to_string()),
+            client_request_id,
+            usage,
+            usage_source,
+            attempts: std::mem::take(&mut self.attempts),
+        };
+        if let Err(error) = self.books.append(Fact::Settlement(&settlement)) {
+            tracing::error!(%error, call = %uuid::Uuid::from_u128(call.0), "a settlement was not journalled");
+        }
+    }
+
+    /// What is owed for: the provider's figure where there is one, else what reached the client, counted
+    /// here. Nothing where nothing reached it.
+    fn consumed(&self, end: &End<'_>) -> (Usage, UsageSource) {
+        let is_delivered = self.first_byte_ms > 0 || end.outcome == Outcome::Completed;
+        match (end.usage, is_delivered) {
+            _ if self.dispatched.is_none() => (Usage::default(), UsageSource::None),
+            (_, false) if !matches!(end.outcome, Outcome::Completed) => (Usage::default(), UsageSource::None),
+            (Some(usage), _) => (usage, UsageSource::Upstream),
+            (None, _) => (self.estimated(end.delivered), UsageSource::Estimated),
+        }
+    }
+}
+
+/// Whether a channel's calls cost nothing: a mock's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Free {
+    Yes,
+    No,
+}
