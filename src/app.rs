@@ -1,5 +1,6 @@
 //! The composition root: the only place that knows everyone. It starts, reloads and stops in a written order.
 
+mod books;
 mod certificate;
 mod data_dir;
 mod descriptors;

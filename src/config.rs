@@ -27,10 +27,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use penstock_actors::domain::{Catalog, ChannelName, Credential};
+use penstock_actors::domain::{Catalog, ChannelName, Credential, PriceList};
 
 pub use difference::differences;
 pub use environment::Environment;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub discover: Discover,
     /// Keys declared in the file and in the environment.
     pub keys: Vec<KeySpec>,
+    /// What models cost.
+    pub prices: Arc<PriceList>,
     /// What the operator says of models, by name.
     pub models: BTreeMap<String, ModelFacts>,
     /// What is allowed and still worth a line.

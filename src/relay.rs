@@ -32,7 +32,7 @@ use crate::{
     api_key::Caller,
     dialect::Dialect,
     dialect::openai::RequestFacts,
-    provider::{Endpoint, Failure, Next},
+    provider::{Endpoint, Failure, Next, row::MOCK},
     relay::{
         books::Books,
         budget::ByteBudget,
@@ -189,9 +189,9 @@ impl Relay {
             };
             if let Some(page) = record.page() {
                 // Money is held once the first candidate is known, and stays held for the others.
-                let free = if link.row.is_mock { Free::Yes } else { Free::No };
+                let free = if *link.row.id == *MOCK { Free::Yes } else { Free::No };
                 page.reserve(model, &route.upstream_model, free)?;
-                if let Err(error) = page.dispatch(&route.spec.name, &route.upstream_model, route.spec.cost_ratio) {
+                if let Err(error) = page.dispatch(&route.spec.name, &route.upstream_model) {
                     return Err(books::not_journalled(&error));
                 }
             }

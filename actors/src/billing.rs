@@ -8,4 +8,4 @@ pub mod quote;
 pub use actor::{Biller, Books, Refresh};
 pub use ledger::{AccountCell, Chain, Ledger, Reservation, Short};
 pub use output_length::OutputLengths;
-pub use quote::Foreseen;
+pub use quote::{Foreseen, charge, estimate, worst};

@@ -21,5 +21,7 @@ pub use catalog::{
 pub use endpoint::Endpoint;
 pub use money::{Money, PicosPerUnit, Ratio};
 pub use outcome::{Fault, Outcome};
-pub use price::{Form, Price, PriceList, PriceTier, Priced, QuotaRatio, Rates, Tariff, Unpriced};
+pub use price::{
+    Form, NoPrice, Payer, Price, PriceList, PriceTier, Priced, QuotaRatio, Rates, Tariff, Unpriced,
+};
 pub use usage::Usage;

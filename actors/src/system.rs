@@ -101,7 +101,6 @@ mod tests {
             groups: vec!["default".into()],
             priority: 0,
             weight: 1,
-            cost_ratio: Default::default(),
             concurrency: Some(concurrency),
             enabled: true,
             timeouts: Timeouts::default(),

@@ -4,10 +4,12 @@ use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
+use penstock_actors::billing::Ledger;
 use penstock_actors::{router::RouteTable, system::Actors};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
+    books::{Bookkeeping, LateStore},
     certificate::{self, Certificate, Looked},
     data_dir,
     descriptors::{self, Allowance},
@@ -44,6 +46,7 @@ pub struct Gateway {
     publisher: Rc<Publisher>,
     discovery: Discovery,
     keys: Rc<KeyFeed>,
+    books: Rc<Bookkeeping>,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log, config::Store),
     server: ServerHandle,
@@ -67,7 +70,12 @@ impl Gateway {
         let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
         let data_dir = &settings.server.data_dir;
         data_dir::try_out(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
-        let keys = KeyFeed::start(&settings, Arc::clone(&table), Arc::clone(&keys_health)).await?;
+        let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
+        let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
+        let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
+        let books = Bookkeeping::start(data_dir, ledger, Arc::clone(&settings.prices), store).await?;
+        let books = Rc::new(books);
+        take_over_balances(&keys, &books);
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
         let shared = Arc::new(HttpShared {
             keys: table,
@@ -81,6 +89,7 @@ impl Gateway {
                 max_event: server_settings.max_event,
                 max_whole_body: server_settings.max_whole_body,
                 cut: drain.cut.clone(),
+                books: Arc::clone(books.shared()),
             }),
             max_body: server_settings.max_body,
             max_calls: allowance.calls,
@@ -113,6 +122,7 @@ impl Gateway {
             publisher,
             discovery,
             keys,
+            books,
             in_force,
             server: handle,
             drain_for: server_settings.drain,
@@ -164,8 +174,10 @@ impl Gateway {
         let differences =
             self.publisher.with_settings(|old| config::differences(old, &settings, (server, log, store)));
         let models = KnownModels::with(settings.models.clone());
+        let prices = Arc::clone(&settings.prices);
         self.publisher.apply(settings).await?;
         self.shared.models.store(Arc::new(models));
+        self.books.shared().prices.store(prices);
         self.transport.ask_to_evict();
         Ok(differences)
     }
@@ -185,7 +197,7 @@ impl Gateway {
 
     /// Stops in order: not ready; listener closed; streams drained; what is left told and cut; actors.
     pub async fn stop(self) {
-        let Self { actors, shared, server, publisher, discovery, drain_for, .. } = self;
+        let Self { actors, shared, server, publisher, discovery, books, drain_for, .. } = self;
         tracing::info!(in_flight = shared.metrics.calls_in_flight.get(), "shutting down");
         shared.drain.start();
         drop(discovery);
@@ -199,9 +211,30 @@ impl Gateway {
         }
         until(LAST_WORDS, || shared.metrics.client_connections.get() == 0).await;
         publisher.stop().await;
+        if let Ok(books) = Rc::try_unwrap(books) {
+            books.stop().await;
+        }
         actors.stop();
         tracing::info!("stopped");
     }
+}
+
+/// How often balances that others moved are looked for.
+const TAKE_OVER: Duration = Duration::from_millis(200);
+
+/// Has the Biller take over what others wrote, for as long as the gateway runs.
+fn take_over_balances(keys: &Rc<KeyFeed>, books: &Rc<Bookkeeping>) {
+    let (keys, books) = (Rc::downgrade(keys), Rc::downgrade(books));
+    actix_web::rt::spawn(async move {
+        loop {
+            tokio::time::sleep(TAKE_OVER).await;
+            let (Some(keys), Some(books)) = (keys.upgrade(), books.upgrade()) else { return };
+            let moved = keys.take_moved();
+            if !moved.is_empty() {
+                books.refresh(moved);
+            }
+        }
+    });
 }
 
 fn bound(address: SocketAddr) -> Result<std::net::TcpListener, String> {

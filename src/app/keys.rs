@@ -5,6 +5,7 @@ mod table;
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     path::PathBuf,
     rc::Rc,
     sync::Arc,
@@ -12,6 +13,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use penstock_actors::{
+    billing::{Ledger, ledger::Funds},
+    domain::{AccountId, Money},
+};
+
+use super::books::LateStore;
 
 use crate::{
     api_key::{self, KeyFile, KeySpec, KeyTable},
@@ -85,6 +92,13 @@ pub(super) struct KeyFeed {
     keys: Arc<ArcSwap<KeyTable>>,
     health: Arc<KeysHealth>,
     store: RefCell<Option<Store>>,
+    /// The same, for the actors of the books.
+    late: Arc<LateStore>,
+    ledger: Arc<Ledger>,
+    /// Balances as they were published last.
+    balances: RefCell<HashMap<AccountId, Money>>,
+    /// Accounts whose balance was changed by others, until someone takes them.
+    moved: RefCell<Vec<AccountId>>,
     /// What the settings file declares, for when the database comes back.
     declared: RefCell<Vec<KeySpec>>,
     revision: Cell<i64>,
@@ -101,12 +115,18 @@ impl KeyFeed {
         settings: &Settings,
         keys: Arc<ArcSwap<KeyTable>>,
         health: Arc<KeysHealth>,
+        ledger: Arc<Ledger>,
+        late: Arc<LateStore>,
     ) -> Result<Rc<Self>, String> {
         let place = Place::of(settings).map_err(|(key, problem)| format!("{key}: {problem}"))?;
         let feed = Rc::new(Self {
             keys,
             health,
             store: RefCell::default(),
+            late,
+            ledger,
+            balances: RefCell::default(),
+            moved: RefCell::default(),
             declared: RefCell::new(settings.keys.clone()),
             revision: Cell::new(0),
             confirmed: Cell::new(Instant::now()),
@@ -134,6 +154,7 @@ impl KeyFeed {
         let declared = self.declared.borrow().clone();
         store.declare_keys(Origin::File, &declared).await?;
         self.publish(&store).await?;
+        self.late.set(store.clone());
         *self.store.borrow_mut() = Some(store);
         Ok(())
     }
@@ -148,7 +169,26 @@ impl KeyFeed {
 
     fn put_in_force(&self, published: &Published) {
         self.revision.set(published.revision);
+        self.open_accounts(published);
         self.keys.store(Arc::new(self.keys.load().next(table::callers(published))));
+    }
+
+    /// Gives each account a cell; one that has a cell keeps its balance, and is noted where it moved.
+    fn open_accounts(&self, published: &Published) {
+        let (mut balances, mut moved) = (self.balances.borrow_mut(), self.moved.borrow_mut());
+        for account in &published.accounts {
+            let (id, balance) = (account.account_id(), Money::from_nanos(account.balance));
+            let funds = if account.is_limited { Funds::Limited } else { Funds::Unlimited };
+            self.ledger.open(id, balance, funds);
+            if balances.insert(id, balance).is_some_and(|before| before != balance) {
+                moved.push(id);
+            }
+        }
+    }
+
+    /// Takes the accounts whose balance in the database moved.
+    pub(super) fn take_moved(&self) -> Vec<AccountId> {
+        std::mem::take(&mut self.moved.borrow_mut())
     }
 
     fn confirm(&self) {

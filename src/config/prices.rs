@@ -43,10 +43,16 @@ pub struct PriceError {
 #[serde(default)]
 struct Section {
     #[serde(rename = "price")]
-    prices: Vec<Row>,
+    rows: Vec<Row>,
     model_ratio: BTreeMap<String, Written>,
     completion_ratio: BTreeMap<String, Written>,
     group_ratio: BTreeMap<String, Written>,
+    prices: Policy,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Policy {
     models_without_price: WithoutPrice,
 }
 
@@ -97,7 +103,7 @@ pub fn list(own: &str) -> Result<PriceList, PriceError> {
     let built_in = read(BUILT_IN)?;
     let (mut list, own) = (PriceList::default(), Source { text: own, section: parse(own)? });
     list.prices.extend(built_in);
-    list.unpriced = match own.section.models_without_price {
+    list.unpriced = match own.section.prices.models_without_price {
         WithoutPrice::RefuseQuota => Unpriced::RefuseQuota,
         WithoutPrice::Refuse => Unpriced::Refuse,
         WithoutPrice::Free => Unpriced::Free,
@@ -143,7 +149,7 @@ impl Source<'_> {
     fn rows(&self) -> Result<Vec<Named>, PriceError> {
         let mut prices: Vec<Named> = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
-        for row in &self.section.prices {
+        for row in &self.section.rows {
             if row.model.trim().is_empty() {
                 return Err(wrong("price.model", "must not be empty"));
             }

@@ -34,6 +34,12 @@ pub(super) struct File {
     pub(super) models: BTreeMap<String, ModelFacts>,
     #[serde(rename = "key")]
     pub(super) keys: Vec<Key>,
+    pub(super) prices: Prices,
+    /// Read by `prices`, like the ratios.
+    pub(super) price: Vec<IgnoredAny>,
+    pub(super) model_ratio: BTreeMap<String, IgnoredAny>,
+    pub(super) completion_ratio: BTreeMap<String, IgnoredAny>,
+    pub(super) group_ratio: BTreeMap<String, IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -57,6 +63,12 @@ pub(super) struct Tls {
     pub(super) listen: Option<SocketAddr>,
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Prices {
+    pub(super) models_without_price: IgnoredAny,
 }
 
 #[derive(Debug, Default, Deserialize)]

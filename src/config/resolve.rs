@@ -19,7 +19,7 @@ use super::{
     layers::{Document, Layer, Origin},
     lint,
     nearest::did_you_mean,
-    one_api,
+    one_api, prices,
     problem::At,
     provider::Providers,
     proxy, raw, secret,
@@ -94,6 +94,10 @@ pub(super) fn resolve(
     let (catalog, discovered) = resolver.catalog(channels, &file.defaults, file.aliases);
     let refresh = resolver.refresh(file.discover.refresh);
     let keys = resolver.keys(file.keys, compatible.root_token);
+    let prices = prices::list(text);
+    if let Err(error) = &prices {
+        resolver.refuse(&At::Setting(error.key.clone()), error.problem.clone());
+    }
     let Resolver { problems, mut notices, secret_files, .. } = resolver;
     if !problems.is_empty() {
         return Err(in_order(problems));
@@ -108,6 +112,7 @@ pub(super) fn resolve(
         catalog,
         discover: Discover { channels: discovered, refresh },
         keys,
+        prices: Arc::new(prices.unwrap_or_default()),
         models: file.models,
         notices,
         secret_files,

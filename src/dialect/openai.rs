@@ -8,7 +8,10 @@ mod usage;
 mod whole;
 
 use bytes::Bytes;
-use penstock_actors::domain::{Delivery, Endpoint, Fault};
+use penstock_actors::{
+    billing::Foreseen,
+    domain::{Delivery, Endpoint, Fault},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -28,8 +31,9 @@ pub const REQUEST: &[Watch] = &[
     Watch::place("messages").with_inner(Inner { key: "role", value: "developer" }),
     Watch::place("prompt"),
     Watch::place("input"),
-    Watch::place("max_tokens"),
-    Watch::place("max_completion_tokens"),
+    Watch::kept("max_tokens", 64),
+    Watch::kept("max_completion_tokens", 64),
+    Watch::kept("n", 64),
     Watch::kept("temperature", 64),
     Watch::place("seed"),
     Watch::place("user"),
@@ -39,6 +43,20 @@ pub const REQUEST: &[Watch] = &[
     Watch::place("prompt_cache_key"),
     Watch::place("prompt_cache_retention"),
 ];
+
+/// What the request tells of its cost.
+pub fn foreseen(top: &TopLevel) -> Foreseen {
+    let length = |name: &str| top.field(name).map_or(0, |field| field.end - field.start);
+    let number = |name: &str| serde_json::from_slice::<u64>(&top.field(name)?.raw).ok();
+    let max_output = [number("max_tokens"), number("max_completion_tokens")].into_iter().flatten().max();
+    Foreseen {
+        prompt_bytes: length("messages") + length("prompt") + length("input"),
+        max_input: None,
+        max_output,
+        learned: None,
+        choices: number("n").unwrap_or(1),
+    }
+}
 
 /// What a request's top level says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use actix_web::{
     web,
 };
 use futures_core::future::LocalBoxFuture;
+use penstock_actors::domain::CallId;
 use socket2::SockRef;
 
 use super::{
@@ -168,12 +169,22 @@ async fn admitted(
         caller,
         pin,
         facts,
+        number: CallId(uuid::Uuid::parse_str(id).map_or(0, |id| id.as_u128())),
+        client_request_id: client_request_id(request),
+        foreseen: openai::foreseen(&top),
         top,
         body: spool,
         headers,
         mock_headers,
         created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
     })
+}
+
+/// The id that the client gave the call, if it can be shown.
+fn client_request_id(request: &HttpRequest) -> String {
+    let headers = request.headers();
+    let given = headers.get("x-client-request-id").or_else(|| headers.get("x-request-id"));
+    given.and_then(|id| id.to_str().ok()).unwrap_or_default().chars().take(128).collect()
 }
 
 type Headers = Vec<(HeaderName, HeaderValue)>;

@@ -126,6 +126,27 @@ impl JournalReader {
         }
     }
 
+    /// Where the last settlement of a stream that no one writes any more ends; 0 where it has none.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn last_settlement(&self, stream: StreamId) -> io::Result<u64> {
+        let (segments, _) = self.segments(stream, None)?;
+        for (_, base) in segments.iter().rev() {
+            let (mut settlements, mut last) = (self.read(stream, *base), 0);
+            while let Some(found) = settlements.next_settlement(TO_THE_END)? {
+                last = match found {
+                    Found::Settlement(_, end) => end,
+                    Found::Gap(gap) => gap.to,
+                };
+            }
+            if last > 0 {
+                return Ok(last);
+            }
+        }
+        Ok(0)
+    }
+
     /// Reads a stream from its first segment, with the copies at the heads.
     pub(super) fn read_everything(&self, stream: StreamId) -> StreamReader {
         StreamReader { preludes: Preludes::Read, ..self.read(stream, 0) }

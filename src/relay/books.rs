@@ -3,8 +3,8 @@
 use std::{
     cell::RefCell,
     sync::{
-        Arc,
-        atomic::{AtomicU16, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU16, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use penstock_actors::{
     billing::{Chain, Ledger, OutputLengths, ledger::Short},
-    domain::{AccountChain, KeyId, NoPrice, PriceList, Priced, Ratio},
+    domain::{AccountChain, KeyId, NoPrice, PriceList, Priced, Ratio, StreamId},
     usage_log::{UsageEvent, UsageRing},
 };
 
@@ -35,6 +35,8 @@ pub struct BooksShared {
     pub ring: Arc<UsageRing>,
     /// Where facts are written before anything follows from them.
     pub journal: Arc<Journal>,
+    /// Where the last settlement of each stream of this start ends.
+    pub heads: Heads,
     /// The number of the next worker's stream.
     workers: AtomicU16,
 }
@@ -46,9 +48,30 @@ impl BooksShared {
         prices: Arc<PriceList>,
         ring: Arc<UsageRing>,
         journal: Arc<Journal>,
+        heads: Heads,
     ) -> Arc<Self> {
         let (prices, workers) = (ArcSwap::new(prices), AtomicU16::new(0));
-        Arc::new(Self { ledger, prices, ring, journal, workers })
+        Arc::new(Self { ledger, prices, ring, journal, heads, workers })
+    }
+}
+
+/// Where the last settlement of each stream ends, for those who read behind the writers. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Heads(Arc<Mutex<Vec<(StreamId, Arc<AtomicU64>)>>>);
+
+impl Heads {
+    /// Adds a stream, whose head is still to come.
+    pub fn begin(&self, stream: StreamId) -> Arc<AtomicU64> {
+        let head = Arc::<AtomicU64>::default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((stream, Arc::clone(&head)));
+        head
+    }
+
+    /// Every stream that has a settlement, and where its last one ends.
+    pub fn all(&self) -> Vec<(StreamId, u64)> {
+        let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = streams.iter().map(|(stream, head)| (*stream, head.load(Ordering::Acquire)));
+        ends.filter(|(_, end)| *end > 0).collect()
     }
 }
 
@@ -56,7 +79,7 @@ impl BooksShared {
 pub struct Books {
     shared: Arc<BooksShared>,
     /// `None` while it cannot be opened; each fact tries again.
-    writer: RefCell<Option<JournalWriter>>,
+    writer: RefCell<Option<(JournalWriter, Arc<AtomicU64>)>>,
     lengths: RefCell<OutputLengths>,
 }
 
@@ -76,7 +99,9 @@ impl Books {
         if writer.is_none() {
             // A number whose first segment could not be made is not taken; the next try takes the next.
             let number = self.shared.workers.fetch_add(1, Ordering::Relaxed);
-            *writer = Some(self.shared.journal.writer(number)?);
+            let opened = self.shared.journal.writer(number)?;
+            let head = self.shared.heads.begin(opened.stream());
+            *writer = Some((opened, head));
         }
         Ok(())
     }
@@ -88,9 +113,13 @@ impl Books {
     pub(super) fn append(&self, fact: Fact<'_>) -> Result<Appended, JournalError> {
         self.open()?;
         let mut writer = self.writer.borrow_mut();
-        let Some(writer) = writer.as_mut() else { return Err(JournalError::Lost) };
+        let Some((writer, head)) = writer.as_mut() else { return Err(JournalError::Lost) };
         let appended = writer.append(fact)?;
-        if appended.stage == Stage::Written && matches!(fact, Fact::Settlement(_)) {
+        if !matches!(fact, Fact::Settlement(_)) {
+            return Ok(appended);
+        }
+        head.store(appended.end, Ordering::Release);
+        if appended.stage == Stage::Written {
             let event = UsageEvent {
                 stream: writer.stream(),
                 from: appended.previous,
@@ -106,7 +135,12 @@ impl Books {
     ///
     /// # Errors
     /// [`NoPrice`] where none has one and the policy refuses.
-    pub(super) fn price(&self, caller: &Caller, chain: &Chain, names: [&str; 2]) -> Result<(Priced, Ratio), NoPrice> {
+    pub(super) fn price(
+        &self,
+        caller: &Caller,
+        chain: &Chain,
+        names: [&str; 2],
+    ) -> Result<(Priced, Ratio), NoPrice> {
         let prices = self.shared.prices.load();
         let name = names.into_iter().find(|name| prices.prices.contains_key(*name)).unwrap_or(names[0]);
         Ok((prices.price(name, chain.payer())?, prices.group(&caller.group)))
@@ -149,13 +183,17 @@ pub(super) fn insufficient(short: &Short) -> Failure {
 /// 403: nobody knows what the model costs.
 pub(super) fn no_price(model: &str) -> Failure {
     let shown: String = model.chars().take(128).collect();
-    super::admit::forbidden("model_without_price", &format!("The model '{shown}' has no price, so that this key may not use it."))
+    super::admit::forbidden(
+        "model_without_price",
+        &format!("The model '{shown}' has no price, so that this key may not use it."),
+    )
 }
 
 /// 503: what cannot be written down is not sent.
 pub(super) fn not_journalled(error: &JournalError) -> Failure {
     tracing::error!(%error, "a call was not dispatched");
-    let mut failure = Failure::gateway(503, "journal_unavailable", "The gateway cannot write its books at the moment.");
+    let mut failure =
+        Failure::gateway(503, "journal_unavailable", "The gateway cannot write its books at the moment.");
     failure.retry_after = Some(std::time::Duration::from_secs(5));
     failure
 }

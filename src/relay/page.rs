@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use penstock_actors::{
-    billing::{Chain, Foreseen, Reservation, charge, estimate, worst},
+    billing::{Foreseen, Reservation, charge, estimate, worst},
     domain::{
         AttemptFact, CallId, ChannelName, Delivery, Dispatch, Endpoint, ModelName, Money, Outcome, Priced,
         Progress, Ratio, Settled, Settlement, Usage, UsageSource,
@@ -48,7 +48,6 @@ pub(super) struct Page {
 struct Terms {
     priced: Priced,
     ratio: Ratio,
-    chain: Chain,
     reservation: Option<Reservation>,
     held: Money,
 }
@@ -57,7 +56,6 @@ struct Terms {
 struct Dispatched {
     upstream_model: ModelName,
     channel: ChannelName,
-    cost_ratio: Ratio,
     began: Instant,
 }
 
@@ -110,12 +108,10 @@ impl Page {
         }
         let Opening { caller, foreseen, .. } = &mut self.opening;
         let chain = self.books.chain(&caller.accounts)?;
-        let (priced, ratio) = match free {
-            Free::Yes => (Priced::Free, Ratio::ONE),
-            Free::No => self
-                .books
-                .price(caller, &chain, [model, upstream_model])
-                .map_err(|_| books::no_price(model))?,
+        let (priced, ratio) = match (self.books.price(caller, &chain, [model, upstream_model]), free) {
+            (Ok(terms), _) => terms,
+            (Err(_), Free::Yes) => (Priced::Free, Ratio::ONE),
+            (Err(_), Free::No) => return Err(books::no_price(model)),
         };
         foreseen.learned = self.books.learned(caller.id, model);
         let held = match &priced {
@@ -123,7 +119,7 @@ impl Page {
             Priced::Free => Money::ZERO,
         };
         let reservation = chain.reserve(held).map_err(|short| books::insufficient(&short))?;
-        self.terms = Some(Terms { priced, ratio, chain, reservation: Some(reservation), held });
+        self.terms = Some(Terms { priced, ratio, reservation: Some(reservation), held });
         Ok(())
     }
 
@@ -135,7 +131,6 @@ impl Page {
         &mut self,
         channel: &ChannelName,
         upstream_model: &ModelName,
-        cost_ratio: Ratio,
     ) -> Result<(), JournalError> {
         let Some(terms) = &self.terms else { return Ok(()) };
         let least = match &terms.priced {
@@ -160,7 +155,6 @@ impl Page {
         self.dispatched = Some(Dispatched {
             upstream_model: Arc::clone(upstream_model),
             channel: channel.clone(),
-            cost_ratio,
             began: Instant::now(),
         });
         Ok(())
@@ -198,7 +192,8 @@ impl Page {
         }
         self.noted = Noted { at: Instant::now(), completion };
         let usage = self.estimated(delivered);
-        let Some(Terms { priced: Priced::At(price), ratio, reservation: Some(reservation), held, .. }) = &mut self.terms
+        let Some(Terms { priced: Priced::At(price), ratio, reservation: Some(reservation), held, .. }) =
+            &mut self.terms
         else {
             return Ok(());
         };
@@ -228,12 +223,12 @@ impl Page {
     /// Draws what the call came to and writes its settlement. It never waits, and never fails the call.
     pub(super) fn settle(mut self, end: &End<'_>) {
         let (usage, usage_source) = self.consumed(end);
-        let (mut paid, mut cost, mut reserved, mut version) = (Money::ZERO, Money::ZERO, Money::ZERO, Default::default());
+        let (mut paid, mut cost, mut reserved, mut version) =
+            (Money::ZERO, Money::ZERO, Money::ZERO, Default::default());
         if let Some(mut terms) = self.terms.take() {
             if let Priced::At(price) = &terms.priced {
                 paid = charge(price, &usage, terms.ratio);
-                let ratio = self.dispatched.as_ref().map_or(Ratio::ONE, |d| d.cost_ratio);
-                cost = charge(price, &usage, ratio);
+                cost = charge(price, &usage, Ratio::ONE);
                 if usage_source == UsageSource::None {
                     (paid, cost) = (Money::ZERO, Money::ZERO);
                 }
@@ -271,7 +266,10 @@ impl Page {
             status,
             code: end.failure.map_or_else(String::new, |f| f.code.clone()),
             model,
-            upstream_model: self.dispatched.as_ref().map_or_else(String::new, |d| d.upstream_model.to_string()),
+            upstream_model: self
+                .dispatched
+                .as_ref()
+                .map_or_else(String::new, |d| d.upstream_model.to_string()),
             channel: self.dispatched.as_ref().map_or_else(String::new, |d| d.channel.to_string()),
             client_request_id,
             usage,
@@ -296,7 +294,7 @@ impl Page {
     }
 }
 
-/// Whether a channel's calls cost nothing: a mock's.
+/// Whether a channel's calls cost nothing where the model has no price: a mock's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Free {
     Yes,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use super::{Attached, Ratio};
+use super::Attached;
 
 /// A channel's permanent name, unique in a catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -192,8 +192,6 @@ pub struct ChannelSpec {
     pub priority: i32,
     /// Share of calls inside a tier.
     pub weight: u32,
-    /// What the channel costs us, as a part of the model's price.
-    pub cost_ratio: Ratio,
     /// Requests in flight allowed; `None` for no limit.
     pub concurrency: Option<u32>,
     /// The manual switch.

@@ -5,6 +5,8 @@ use penstock_actors::{
     domain::{Priced, Usage},
 };
 
+use penstock_actors::domain::Payer;
+
 use super::*;
 
 fn with(own: &str) -> PriceList {
@@ -16,7 +18,7 @@ fn refused(own: &str) -> String {
 }
 
 fn price(list: &PriceList, model: &str) -> Arc<Price> {
-    match list.price(model) {
+    match list.price(model, Payer::Unlimited) {
         Ok(Priced::At(price)) => price,
         other => panic!("{model}: {other:?}"),
     }
@@ -142,8 +144,11 @@ fn a_price_in_another_currency_is_turned_into_dollars_at_its_dated_rate() {
 
 #[test]
 fn models_without_a_price_are_refused_or_free_or_cost_what_stands_under_the_star() {
-    assert!(with("").price("unheard-of").is_err());
-    assert_eq!(with("models_without_price = \"free\"").price("unheard-of"), Ok(Priced::Free));
+    assert!(with("").price("unheard-of", Payer::Quota).is_err());
+    assert_eq!(
+        with("[prices]\nmodels_without_price = \"free\"").price("unheard-of", Payer::Quota),
+        Ok(Priced::Free)
+    );
     let list = with("[[price]]\nmodel = \"*\"\ninput = 1\noutput = 2");
     assert_eq!(tariff(&list, "unheard-of").rates.output.0, 2_000_000);
 }

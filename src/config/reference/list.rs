@@ -343,6 +343,46 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
+    Section {
+        name: "prices",
+        form: Table,
+        about: "What models cost. Penstock knows list prices of well-known models (config/prices.toml).",
+        settings: &[set(
+            "models_without_price",
+            Text,
+            Default("\"refuse-quota\""),
+            "\"refuse-quota\": refused to keys with a quota, free for others; \"refuse\"; or \"free\".",
+        )],
+    },
+    Section {
+        name: "price",
+        form: Foreign,
+        about: "A price of one's own, in dollars for a million tokens; also cached_read, cache_write_5m, cache_write_1h,\n\
+                reasoning, per_call, tiers, and currency with rate and dated. The model \"*\" is every model without a price.",
+        settings: &[
+            set("model", Text, Example("\"my-model\""), ""),
+            set("input", Number, Example("0.25"), ""),
+            set("output", Number, Example("2.00"), ""),
+        ],
+    },
+    Section {
+        name: "model_ratio",
+        form: Names,
+        about: "One API's ratios, charged as One API does: 1 is 2 dollars for a million prompt tokens.",
+        settings: &[set("\"my-other-model\"", Number, Example("15"), "")],
+    },
+    Section {
+        name: "completion_ratio",
+        form: Names,
+        about: "How many prompt tokens a generated token counts for, beside model_ratio.",
+        settings: &[set("\"my-other-model\"", Number, Example("2"), "")],
+    },
+    Section {
+        name: "group_ratio",
+        form: Names,
+        about: "What a group's calls are multiplied by; 1 where nothing is said.",
+        settings: &[set("\"vip\"", Number, Example("0.8"), "")],
+    },
 ];
 
 const TIMEOUTS: &[Setting] = &[

@@ -1,0 +1,272 @@
+//! The books of a running gateway: the node and its journal, what older starts left open, the balances, and
+//! the actors that bring settlements into the database.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwapOption;
+use penstock_actors::{
+    accounting::{Accounting, Keeping},
+    billing::{Ledger, Refresh},
+    domain::{AccountId, PriceList, Settlement, StreamId},
+    ports::{
+        BalanceRows, BooksBatch, BooksStore, Found, JournalSource, OwnStreams, Pending, RequestLogStore,
+        StoreError,
+    },
+    usage_log::{Batch, Finished, Pace, Positions, Range},
+};
+
+use crate::{
+    journal::{self, Journal, JournalReader, JournalSettings, Node, TO_THE_END, disk::OsDisk, record},
+    relay::books::{BooksShared, Heads},
+    store::Store,
+};
+
+/// Slots of the ring, of half a KiB each.
+const SLOTS: usize = 8192;
+/// How often segments that nothing needs are looked for.
+const RETAIN: Duration = Duration::from_secs(60);
+/// How long a start waits until what older starts settled is in the balances.
+const CATCH_UP: Duration = Duration::from_secs(10);
+/// How long a stop waits until everything is in the database. The rest is replayed by the next start.
+const LAST_ENTRIES: Duration = Duration::from_secs(5);
+
+/// The store, once it could be opened; it may be away at the start.
+#[derive(Default)]
+pub(super) struct LateStore(ArcSwapOption<Store>);
+
+impl LateStore {
+    pub(super) fn set(&self, store: Store) {
+        self.0.store(Some(Arc::new(store)));
+    }
+
+    pub(super) fn get(&self) -> Result<Arc<Store>, StoreError> {
+        self.0.load_full().ok_or_else(|| StoreError("the database could not be reached yet".to_owned()))
+    }
+}
+
+/// Has the store do something; where it is away, that is the answer.
+macro_rules! ask {
+    ($late:expr, $store:ident => $asked:expr) => {
+        match $late.get() {
+            Ok($store) => Box::pin(async move { $asked.await }),
+            Err(away) => Box::pin(std::future::ready(Err(away))),
+        }
+    };
+}
+
+impl BooksStore for LateStore {
+    fn positions(&self) -> Pending<Result<Positions, StoreError>> {
+        ask!(self, store => BooksStore::positions(&*store))
+    }
+
+    fn commit(&self, batch: BooksBatch) -> Pending<Result<BalanceRows, StoreError>> {
+        ask!(self, store => BooksStore::commit(&*store, batch))
+    }
+
+    fn balances(&self, accounts: Vec<AccountId>) -> Pending<Result<BalanceRows, StoreError>> {
+        ask!(self, store => store.balances(accounts))
+    }
+}
+
+impl RequestLogStore for LateStore {
+    fn positions(&self) -> Pending<Result<Positions, StoreError>> {
+        ask!(self, store => RequestLogStore::positions(&*store))
+    }
+
+    fn commit(&self, batch: Batch) -> Pending<Result<(), StoreError>> {
+        ask!(self, store => RequestLogStore::commit(&*store, batch))
+    }
+}
+
+/// The journal as the consumers read it.
+struct Source {
+    reader: JournalReader,
+    /// Of streams of older starts, which nobody writes any more.
+    ended: Vec<(StreamId, u64)>,
+    heads: Heads,
+}
+
+impl JournalSource for Source {
+    fn heads(&self) -> Positions {
+        self.ended.iter().copied().chain(self.heads.all()).collect()
+    }
+
+    fn read(&self, part: Range, max: usize) -> io::Result<Vec<(u64, Found)>> {
+        let mut records = self.reader.read(part.stream, part.from);
+        let mut found = Vec::new();
+        while found.len() < max {
+            match records.next_settlement(part.to)? {
+                None => break,
+                Some(journal::Found::Settlement(settlement, end)) => {
+                    found.push((end, Found::Settlement(settlement)));
+                }
+                Some(journal::Found::Gap(gap)) => found.push((gap.to, Found::Lost)),
+            }
+        }
+        Ok(found)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Option<Settlement> {
+        record::decode_settlement(bytes).ok()
+    }
+}
+
+/// What keeps the books while the gateway runs.
+pub(super) struct Bookkeeping {
+    accounting: Accounting,
+    journal: Arc<Journal>,
+    shared: Arc<BooksShared>,
+    /// Its lock keeps other processes from this data directory.
+    _node: Node,
+}
+
+impl Bookkeeping {
+    /// Opens the journal, settles what older starts left open, and starts the actors.
+    ///
+    /// # Errors
+    /// A sentence, where the data directory is another's, or damaged.
+    pub(super) async fn start(
+        data_dir: &std::path::Path,
+        ledger: Arc<Ledger>,
+        prices: Arc<PriceList>,
+        store: Arc<LateStore>,
+    ) -> Result<Self, String> {
+        let mut node = Node::open(data_dir).map_err(|e| e.to_string())?;
+        let settings = JournalSettings::new(node.folder().to_path_buf());
+        let opened = Journal::open(settings, Arc::new(OsDisk), node.node(), node.boot());
+        let journal = Arc::new(opened.map_err(|e| e.to_string())?);
+        let heads = Heads::default();
+        let ended = settle_what_is_open(&journal, &mut node, &heads)?;
+        let source =
+            Arc::new(Source { reader: journal.reader(), ended: ended.clone(), heads: heads.clone() });
+        let keeping = Keeping {
+            journal: source,
+            books: Arc::clone(&store) as Arc<dyn BooksStore>,
+            log: store,
+            own: OwnStreams { node: node.node(), boot: node.boot() },
+            biller: Pace::default(),
+            log_writer: Pace::default(),
+        };
+        let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
+        let ring = Arc::clone(accounting.usage_log.ring());
+        let shared = BooksShared::new(ledger, prices, ring, Arc::clone(&journal), heads);
+        let books = Self { accounting, journal, shared, _node: node };
+        books.catch_up(&ended).await;
+        books.retain(ended);
+        Ok(books)
+    }
+
+    /// What the workers keep their books with.
+    pub(super) fn shared(&self) -> &Arc<BooksShared> {
+        &self.shared
+    }
+
+    /// The actors.
+    pub(super) fn accounting(&self) -> &Accounting {
+        &self.accounting
+    }
+
+    /// Has balances that others may have changed taken over.
+    pub(super) fn refresh(&self, accounts: Vec<AccountId>) {
+        if let Err(error) = self.accounting.biller.try_send(Refresh(accounts)) {
+            tracing::warn!(%error, "changed balances are taken over with the next change only");
+        }
+    }
+
+    /// Waits until what older starts settled is in the balances; not for a database that is away.
+    async fn catch_up(&self, ended: &[(StreamId, u64)]) {
+        let log = &self.accounting.usage_log;
+        let is_in =
+            || ended.iter().all(|(stream, end)| log.durable(&Accounting::DURABLE[..1], *stream) >= *end);
+        let waiting = async {
+            while !is_in() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(CATCH_UP, waiting).await.is_err() {
+            tracing::warn!("calls of an earlier start are not in the balances yet; they follow");
+        }
+    }
+
+    /// Deletes segments that nothing needs any more, now and then.
+    fn retain(&self, ended: Vec<(StreamId, u64)>) {
+        let (journal, recovered) = (Arc::downgrade(&self.journal), self._node.recovered());
+        let log = self.accounting.usage_log.clone();
+        actix_web::rt::spawn(async move {
+            loop {
+                tokio::time::sleep(RETAIN).await;
+                let Some(journal) = journal.upgrade() else { return };
+                let mut passed: HashMap<_, _> = HashMap::new();
+                for stream in journal.streams() {
+                    let stream = stream.stream();
+                    passed.insert(stream, log.durable(&Accounting::DURABLE, stream));
+                }
+                for (stream, end) in &ended {
+                    let durable = log.durable(&Accounting::DURABLE, *stream);
+                    passed.insert(*stream, if durable >= *end { TO_THE_END } else { durable });
+                }
+                let done = tokio::task::spawn_blocking(move || journal.retain(recovered, &passed)).await;
+                match done {
+                    Ok(Ok(0)) | Err(_) => {}
+                    Ok(Ok(segments)) => tracing::info!(segments, "segments of the journal were deleted"),
+                    Ok(Err(error)) => tracing::warn!(%error, "old segments of the journal were not deleted"),
+                }
+            }
+        });
+    }
+
+    /// Brings home what was settled, and stops the actors. Nothing may be settled any more.
+    pub(super) async fn stop(self) {
+        self.journal.sync();
+        match tokio::time::timeout(LAST_ENTRIES, self.accounting.finish()).await {
+            Ok(Finished::AtHead) => {}
+            _ => tracing::warn!("some calls are not in the database yet; the next start brings them there"),
+        }
+        self.accounting.stop();
+    }
+}
+
+/// Settles as abandoned what older starts left open, and gives where the streams of those starts end.
+fn settle_what_is_open(
+    journal: &Journal,
+    node: &mut Node,
+    heads: &Heads,
+) -> Result<Vec<(StreamId, u64)>, String> {
+    let sentence = |e: io::Error| format!("the journal cannot be read: {e}");
+    let reader = journal.reader();
+    let mut writer = journal.writer(StreamId::RECOVERY).map_err(|e| e.to_string())?;
+    let head = heads.begin(writer.stream());
+    let recovered =
+        journal::recover(&reader, node.recovered(), &mut writer, now_ms()).map_err(|e| e.to_string())?;
+    head.store(writer.state().written(), std::sync::atomic::Ordering::Release);
+    journal.sync();
+    node.set_recovered().map_err(|e| e.to_string())?;
+    if recovered.abandoned > 0 {
+        let (calls, charge) = (recovered.abandoned, recovered.charge);
+        tracing::warn!(calls, %charge, "calls of an earlier start were abandoned and settled");
+    }
+    if !recovered.gaps.is_empty() {
+        tracing::error!(
+            gaps = recovered.gaps.len(),
+            doubtful = recovered.doubtful,
+            "parts of the journal are missing"
+        );
+    }
+    let mut ended = Vec::new();
+    for stream in reader.streams().map_err(sentence)? {
+        if stream.boot < node.boot() {
+            let end = reader.last_settlement(stream).map_err(sentence)?;
+            ended.extend((end > 0).then_some((stream, end)));
+        }
+    }
+    Ok(ended)
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
