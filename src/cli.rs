@@ -1,5 +1,6 @@
 //! The commands: what each takes, and which part of the library it calls.
 
+mod books;
 mod docs;
 mod keys;
 
@@ -36,7 +37,13 @@ enum Command {
     /// Loads an OpenAI-compatible API, Penstock or not, and tells its latencies.
     Bench(Box<bench::BenchOptions>),
     /// Reads the settings, says what is wrong with them, and ends.
-    Check(Settings),
+    Check {
+        #[command(flatten)]
+        settings: Settings,
+        /// Checks the books in the store too: entries, balances and the request log against each other.
+        #[arg(long)]
+        books: bool,
+    },
     /// Asks the running server whether it is alive; for health checks. With --listen or --port no settings are read.
     Health(Settings),
     /// Prints a page of documentation that is made of the code.
@@ -169,7 +176,7 @@ impl Cli {
             }
             Command::Mock(mock) => run_mock(mock),
             Command::Bench(options) => bench::run(&options),
-            Command::Check(settings) => {
+            Command::Check { settings, books } => {
                 let settings = settings.load()?;
                 app::check(&settings)?;
                 for notice in settings.notices.iter().filter(|n| n.weight == Weight::Warning) {
@@ -180,6 +187,9 @@ impl Cli {
                     settings.catalog.channels.len(),
                     settings.keys.len()
                 );
+                if books {
+                    println!("{}", books::check(&settings)?);
+                }
                 Ok(())
             }
             Command::Docs { page } => {

@@ -18,6 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "api_key",
             "config",
             "http",
+            "journal",
             "known_models",
             "mock",
             "provider",

@@ -147,28 +147,25 @@ impl Bookkeeping {
         let keeping = Keeping {
             journal: source,
             books: Arc::clone(&store) as Arc<dyn BooksStore>,
-            log: store,
+            log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
             own: OwnStreams { node: node.node(), boot: node.boot() },
             biller: Pace::default(),
             log_writer: Pace::default(),
         };
+        let checked = store;
         let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
         let ring = Arc::clone(accounting.usage_log.ring());
         let shared = BooksShared::new(ledger, prices, ring, Arc::clone(&journal), heads);
         let books = Self { accounting, journal, shared, _node: node };
         books.catch_up(&ended).await;
         books.retain(ended);
+        check_hourly(Arc::clone(&checked));
         Ok(books)
     }
 
     /// What the workers keep their books with.
     pub(super) fn shared(&self) -> &Arc<BooksShared> {
         &self.shared
-    }
-
-    /// The actors.
-    pub(super) fn accounting(&self) -> &Accounting {
-        &self.accounting
     }
 
     /// Has balances that others may have changed taken over.
@@ -229,6 +226,28 @@ impl Bookkeeping {
         }
         self.accounting.stop();
     }
+}
+
+/// How often the books are checked.
+const CHECK: Duration = Duration::from_secs(3600);
+
+/// Checks the books once an hour; a difference is an alarm in the log.
+fn check_hourly(store: Arc<LateStore>) {
+    let store = Arc::downgrade(&store);
+    actix_web::rt::spawn(async move {
+        loop {
+            tokio::time::sleep(CHECK).await;
+            let Some(store) = store.upgrade().map(|late| late.get()) else { return };
+            let Ok(store) = store else { continue };
+            match store.check_books().await {
+                Ok(report) if report.balances() => {
+                    tracing::info!(accounts = report.accounts, "the books balance");
+                }
+                Ok(report) => tracing::error!(?report, "the books do not balance"),
+                Err(error) => tracing::warn!(%error, "the books could not be checked"),
+            }
+        }
+    });
 }
 
 /// Settles as abandoned what older starts left open, and gives where the streams of those starts end.

@@ -9,11 +9,14 @@ pub(super) struct Allowance {
     pub(super) calls: i64,
 }
 
+/// What the journal, the database and the log keep open.
+const OWN: u64 = 48;
+
 impl Allowance {
     /// Divides `limit` descriptors: a call takes one for its client and one for its provider; some stay
     /// for idle clients, files and the process itself.
     pub(super) fn of(limit: u64) -> Self {
-        let spare = (limit / 4).min(500);
+        let spare = (limit / 4).max(OWN.min(limit / 2)).min(500);
         let calls = ((limit - spare) / 2).clamp(1, 1 << 20);
         Self { connections: (calls + spare / 2).max(1) as usize, calls: calls as i64 }
     }

@@ -57,7 +57,9 @@ impl BooksShared {
 
 /// Where the last settlement of each stream ends, for those who read behind the writers. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Heads(Arc<Mutex<Vec<(StreamId, Arc<AtomicU64>)>>>);
+pub struct Heads(Arc<Mutex<Vec<Head>>>);
+
+type Head = (StreamId, Arc<AtomicU64>);
 
 impl Heads {
     /// Adds a stream, whose head is still to come.

@@ -79,7 +79,7 @@ async fn a_full_tier_overflows_to_the_next() {
 async fn few_descriptors_refuse_or_delay_and_nothing_breaks() {
     let upstream = endless().await;
     let process = Process::start_after(
-        "ulimit -n 64",
+        "ulimit -n 96",
         &format!("[server]\nworkers = 2\n{}", upstream.channel("a", "")),
     );
     let request = process.client().request("POST", "/v1/chat/completions", chat_stream("m").as_bytes());
