@@ -104,7 +104,15 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Unknown => Err(unknown_path(&request).into()),
     };
     let is_relayed = is_call && replied.is_ok();
-    let mut response = replied.unwrap_or_else(|refused| reply::refusal(face, &refused, &id));
+    let mut response = replied.unwrap_or_else(|refused| {
+        // A call's own record tells of it.
+        if !is_call {
+            let Failure { status, code, .. } = &refused.failure;
+            let (method, path) = (request.method().as_str(), shown(&request));
+            tracing::info!(call = &*id, method, path, status, code, "request refused");
+        }
+        reply::refusal(face, &refused, &id)
+    });
     if let Some(allowed) = allowed {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
