@@ -181,7 +181,10 @@ fn local_servers_are_discovered_where_they_are_named() {
     let output = run_with(dir.path(), &["check"], &set);
     assert!(String::from_utf8_lossy(&output.stdout).contains("3 channels"), "{output:?}");
     let output = run(dir.path(), &["check"]);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("0 channels"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("0 channels, 0 keys"), "{output:?}");
+    let one = [("PENSTOCK_DISCOVER__LOCAL", "ollama"), ("API_KEYS", KEY)];
+    let output = run_with(dir.path(), &["check"], &one);
+    assert!(String::from_utf8_lossy(&output.stdout).ends_with(": 1 channel, 1 key\n"), "{output:?}");
 }
 
 #[tokio::test]
