@@ -170,6 +170,11 @@ impl KeyFile {
         }
     }
 
+    /// How many keys were made.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Whether no key was made yet.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

@@ -174,6 +174,20 @@ async fn models_follow_the_settings_when_they_are_read_again() {
     assert_eq!(models(&process).await, ["penstock-echo"]);
 }
 
+#[tokio::test]
+async fn the_start_says_where_the_keys_in_force_come_from() {
+    let process = Process::start_bare(&[("API_KEYS", KEY)], SERVE);
+    let said = "Keys in force: 1 declared in file or environment. `penstock key create`";
+    process.wait_until(said, |log| log.contains(said));
+    assert!(run(&process.dir(), &["key", "create"]).status.success());
+
+    let (again, data) = (tempfile::tempdir().unwrap(), process.dir().join("data"));
+    let serve = format!("exec \"$0\" {SERVE} --data-dir '{}'", data.display());
+    let both = Process::start_in(again, &serve, &[("API_KEYS", KEY)]);
+    let said = "Keys in force: 1 declared in file or environment, 1 made earlier.";
+    both.wait_until(said, |log| log.contains(said));
+}
+
 #[test]
 fn local_servers_are_discovered_where_they_are_named() {
     let dir = tempfile::tempdir().unwrap();
