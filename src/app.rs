@@ -175,7 +175,14 @@ fn greet(gateway: &Gateway, secret: Option<&str>) {
             );
         }
         (Some(secret), None) => println!("\nThis key is new and is not shown again: {secret}\n"),
-        (None, _) => println!("Keys made earlier are in force; `penstock key create` makes another."),
+        (None, _) => {
+            let declared = gateway.with_settings(|s| s.keys.len());
+            let made = gateway.shared().keys.load().len().saturating_sub(declared);
+            let from = [(declared, "declared in file or environment"), (made, "made earlier")];
+            let from = from.iter().filter(|(count, _)| *count > 0).map(|(count, of)| format!("{count} {of}"));
+            let in_force = from.collect::<Vec<_>>().join(", ");
+            println!("Keys in force: {in_force}. `penstock key create` makes another.");
+        }
     }
 }
 

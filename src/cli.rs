@@ -183,9 +183,9 @@ impl Cli {
                     println!("warning: {}", notice.text);
                 }
                 println!(
-                    "settings are valid: {} channels, {} keys",
-                    settings.catalog.channels.len(),
-                    settings.keys.len()
+                    "settings are valid: {}, {}",
+                    counted(settings.catalog.channels.len(), "channel"),
+                    counted(settings.keys.len(), "key")
                 );
                 if books {
                     println!("{}", books::check(&settings)?);
@@ -206,6 +206,10 @@ impl Cli {
             Command::Key { command } => command.run(),
         }
     }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn run_mock(mock: Mock) -> Result<(), String> {

@@ -35,7 +35,7 @@ use penstock_actors::domain::{Catalog, ChannelName, Credential, PriceList};
 
 pub use difference::differences;
 pub use environment::Environment;
-pub use known_keys::provider_ids as providers_of_variables;
+pub use known_keys::variables as variables_of_providers;
 pub use one_api::table as one_api_table;
 pub use problem::{Notice, Place, Problem, Weight};
 pub use provider::{ProviderDefaults, Providers, ProvidersRefused};

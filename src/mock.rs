@@ -102,6 +102,8 @@ pub fn serve(listener: TcpListener, settings: MockSettings, workers: usize) -> i
     let server = HttpServer::new(move || App::new().app_data(mock.clone()).default_service(web::to(handle)))
         .workers(workers.max(1))
         .keep_alive(Duration::from_secs(300))
+        // A load generator on a busy machine may be slow to ask on a connection that it opened.
+        .client_request_timeout(Duration::from_secs(60))
         .tcp_nodelay(true)
         .h1_allow_half_closed(false)
         .disable_signals()

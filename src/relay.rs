@@ -113,10 +113,33 @@ pub struct Answer {
     pub content_type: HeaderValue,
     /// The bytes; settles the call when it ends or is dropped.
     pub body: AnswerBody,
-    /// Which channel answers.
+    /// Which channel answers, after how many attempts.
+    pub tried: Tried,
+}
+
+/// How far a call came.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// The last channel that was tried.
     pub channel: ChannelName,
-    /// How many attempts it took.
+    /// How many attempts there were.
     pub attempts: u32,
+}
+
+/// A call that got no answer.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub failure: Failure,
+    /// How far it came; `None` where no channel was tried.
+    pub tried: Option<Tried>,
+}
+
+impl From<Failure> for Box<Refused> {
+    /// A refusal before any channel was tried.
+    fn from(failure: Failure) -> Self {
+        Self::new(Refused { failure, tried: None })
+    }
 }
 
 impl Relay {
@@ -136,7 +159,7 @@ impl Relay {
     ///
     /// # Errors
     /// The refusal, or the last candidate's failure. The record says the outcome in every case.
-    pub async fn call(&self, call: &Call, mut record: CallRecord) -> Result<Answer, Failure> {
+    pub async fn call(&self, call: &Call, mut record: CallRecord) -> Result<Answer, Box<Refused>> {
         record.admit(|arrived| Page::new(Rc::clone(&self.books), opening(call), arrived));
         let tried = tokio::select! {
             biased;
@@ -145,17 +168,16 @@ impl Relay {
         };
         match tried {
             Ok((begun, channel)) => {
-                let attempts = record.attempts();
+                let tried = Tried { channel, attempts: record.attempts() };
                 Ok(Answer {
                     content_type: begun.content_type.clone(),
                     body: AnswerBody::new(begun, call, record, self.cut.clone()),
-                    channel,
-                    attempts,
+                    tried,
                 })
             }
             Err(failure) => {
                 record.refused(&failure);
-                Err(failure)
+                Err(Box::new(Refused { failure, tried: record.tried() }))
             }
         }
     }

@@ -289,3 +289,19 @@ fn every_file_says_what_it_is_and_fits_in_the_head() {
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
+
+#[test]
+fn every_decision_on_record_has_a_number_of_its_own() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/adr");
+    let mut known = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let number: u32 = name.split_once('-').unwrap().0.parse().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(&format!("# {number}. ")), "{name}: its title has another number");
+        let other = known.insert(number, name.clone());
+        assert_eq!(other, None, "{name} has the same number");
+    }
+    assert!(known.keys().copied().eq(1..=known.len() as u32), "{known:?}");
+}

@@ -66,9 +66,18 @@ mod tests {
     use crate::config;
 
     #[test]
-    fn every_provider_whose_variables_are_known_has_a_row() {
-        for id in config::providers_of_variables() {
-            assert!(Rows::builtin().provider(id).is_ok(), "{id}");
+    fn each_variable_that_is_known_makes_a_channel_named_as_its_row() {
+        for (variable, id) in config::variables_of_providers() {
+            assert!(Rows::builtin().provider(id).is_ok(), "{variable}: there is no row {id}");
+            let value = if variable.ends_with("_URL") { "http://127.0.0.1:9" } else { "sk-0123456789abcdef" };
+            let environment = config::Environment::of([(variable.into(), value.into())]);
+            let source = config::Source { environment, ..Default::default() };
+            let settings = config::load(&source, &Rows::builtin()).expect(variable);
+            let names: Vec<_> = settings.catalog.channels.iter().map(|c| c.name.as_str()).collect();
+            assert_eq!(names, [id], "{variable}");
+            let told: Vec<_> = settings.notices.iter().map(|n| (&*n.text, n.weight)).collect();
+            let made = format!("{variable} makes the channel {id}");
+            assert_eq!(told, [(&*made, config::Weight::Info)]);
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct Job {
     pub warm_up: Duration,
     /// What is measured.
     pub duration: Duration,
-    /// For one call, and for all after the last began.
+    /// For one call; a call that waits for a connection so long after the window is not begun.
     pub timeout: Duration,
     /// Expected time between two words of a stream.
     pub pace: Option<Duration>,
@@ -102,20 +102,13 @@ pub fn run(job: Arc<Job>, part: Part) -> Result<Tally, String> {
         waiting: RefCell::default(),
     });
     let local = LocalSet::new();
-    let outcome = runtime.block_on(local.run_until(Rc::clone(&thread).drive()));
-    // Calls that are still open count themselves when they are dropped.
-    drop(local);
-    outcome.map_err(|error| format!("no timer: {error}"))?;
-    let waiting = thread.waiting.take();
-    let now = Instant::now();
-    for due in waiting {
-        thread.fail(due.at, now, unfinished());
-    }
+    let driven = runtime.block_on(local.run_until(Rc::clone(&thread).drive()));
+    driven.map_err(|error| format!("no timer: {error}"))?;
     Ok(thread.tally.take())
 }
 
-fn unfinished() -> Failure {
-    Failure { kind: "not ended in time".into(), example: None, waited: Waited::ToTheEnd }
+fn unbegun() -> Failure {
+    Failure { kind: "no connection in time".into(), example: None, waited: Waited::ToTheEnd }
 }
 
 impl Thread {
@@ -151,11 +144,23 @@ impl Thread {
         let (_, end) = self.window();
         let deadline = end + self.job.timeout;
         let _ = meter.await;
-        // Whoever serves a call is counted as open and not idle.
-        while self.open.get() > self.idle.borrow().len() && Instant::now() < deadline {
+        // Whoever serves a call is counted as open and not idle. A call that was begun has its own timeout,
+        // however late that was.
+        while self.open.get() > self.idle.borrow().len() {
+            if Instant::now() >= deadline {
+                self.forget_waiting();
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
+    }
+
+    /// Fails the calls that still wait for a connection.
+    fn forget_waiting(&self) {
+        let now = Instant::now();
+        for due in self.waiting.take() {
+            self.fail(due.at, now, unbegun());
+        }
     }
 
     /// Reads the thread's processor time at both ends of the window.
@@ -209,7 +214,6 @@ impl Thread {
     /// Makes the call that is due, and on the same connection whatever is due then.
     async fn serve_with(self: Rc<Self>, mut kept: Option<Connection>, mut due: Due) {
         loop {
-            let guard = Unended { thread: &self, due: due.at, has_ended: Cell::new(false) };
             let sent = Sent { due: due.at, at: Instant::now() };
             if self.is_measured(due.at) {
                 let mut tally = self.tally.borrow_mut();
@@ -217,7 +221,6 @@ impl Thread {
                 tally.intended += u64::from(self.job.pattern == Pattern::Closed);
             }
             let outcome = self.call(kept.take(), sent).await;
-            guard.has_ended.set(true);
             let now = Instant::now();
             match outcome {
                 Ok((connection, timing)) => {
@@ -273,21 +276,6 @@ impl Thread {
         match tokio::time::timeout_at(limit, whole).await {
             Ok(outcome) => outcome.map_err(call::Broken::into_failure),
             Err(_) => Err(Failure { kind: "timeout".into(), example: None, waited: Waited::ToTheEnd }),
-        }
-    }
-}
-
-/// Counts a call as not ended if it is dropped first.
-struct Unended<'t> {
-    thread: &'t Thread,
-    due: Instant,
-    has_ended: Cell<bool>,
-}
-
-impl Drop for Unended<'_> {
-    fn drop(&mut self) {
-        if !self.has_ended.get() {
-            self.thread.fail(self.due, Instant::now(), unfinished());
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct BenchOptions {
     /// Load before it that is not measured.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2s")]
     pub warm_up: Duration,
-    /// How long a call may take; also how long calls may go on after the last one began.
+    /// How long a call may take; also how long after the last one was due a call may wait to begin.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
     pub timeout: Duration,
     /// The generator's own delay, at the 99th percentile, above which the result is refused.

@@ -110,9 +110,11 @@ pub(super) fn local_names() -> Vec<&'static str> {
     LOCAL.iter().map(|local| local.name).collect()
 }
 
-/// The providers whose variables are known.
-pub fn provider_ids() -> impl Iterator<Item = &'static str> {
-    PROVIDERS.iter().map(|usual| usual.provider)
+/// Each variable that makes a channel, and the id of the row that describes its provider, which is also the
+/// channel's name.
+pub fn variables() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let keys = PROVIDERS.iter().flat_map(|usual| usual.keys.iter().map(|key| (*key, usual.provider)));
+    keys.chain(LOCAL.iter().map(|local| (local.base, local.name)))
 }
 
 /// Channels of the providers whose variables are set.

@@ -18,7 +18,11 @@ use bytes::Bytes;
 use penstock_actors::domain::Fault;
 
 use super::{connection::Running, cors};
-use crate::{dialect::Dialect, provider::Failure, relay::Answer};
+use crate::{
+    dialect::Dialect,
+    provider::Failure,
+    relay::{Answer, Refused, Tried},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ONEAPI_REQUEST_ID: HeaderName = HeaderName::from_static("x-oneapi-request-id");
@@ -68,6 +72,15 @@ impl Asker {
     }
 }
 
+/// A refusal as an answer in the client's dialect, which says how far the call came where the refusal does.
+pub(super) fn refusal(face: Dialect, refused: &Refused, call_id: &str) -> HttpResponse {
+    let mut response = failure(face, &refused.failure, call_id);
+    if let Some(tried) = &refused.tried {
+        tell_routing(response.headers_mut(), tried);
+    }
+    response
+}
+
 /// A failure as an answer in the client's dialect.
 pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpResponse {
     let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -81,7 +94,8 @@ pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpRe
     if failure.fault == Fault::Client {
         response.insert_header((SHOULD_RETRY, "false"));
     }
-    if status == StatusCode::UNAUTHORIZED {
+    // A provider's 401 asks nothing of the client.
+    if status == StatusCode::UNAUTHORIZED && failure.fault == Fault::Client {
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
     }
     response.body(face.error_body(failure, call_id))
@@ -99,12 +113,16 @@ pub(super) fn answer(answer: Answer, running: Option<Running>, may_see_routing: 
         headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     }
     if may_see_routing {
-        if let Ok(channel) = HeaderValue::from_str(answer.channel.as_str()) {
-            headers.insert(CHANNEL, channel);
-        }
-        headers.insert(ATTEMPTS, HeaderValue::from(answer.attempts));
+        tell_routing(headers, &answer.tried);
     }
     response.set_body(BoxBody::new(With { body: answer.body, _kept: running }))
+}
+
+fn tell_routing(headers: &mut HeaderMap, tried: &Tried) {
+    if let Ok(channel) = HeaderValue::from_str(tried.channel.as_str()) {
+        headers.insert(CHANNEL, channel);
+    }
+    headers.insert(ATTEMPTS, HeaderValue::from(tried.attempts));
 }
 
 /// An answer to a request whose body was not read to its end.

@@ -30,7 +30,7 @@ use crate::{
     dialect::{Dialect, openai},
     provider::{Endpoint, Failure},
     relay::{
-        Call,
+        Call, Refused,
         admit::{self, Admitted},
         settle::CallRecord,
     },
@@ -86,23 +86,34 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         asker = asker.without_page();
     }
     let known = || worker.shared.models.load();
-    let replied = match target {
+    let replied: Result<HttpResponse, Box<Refused>> = match target {
         Matched::Call(endpoint) => call(&request, &mut payload, &worker, endpoint, &id).await,
         Matched::Models => authorize(&request, &worker)
-            .map(|a| HttpResponse::Ok().json(models::list(&worker.relay.table(), &known(), &a.caller))),
-        Matched::Model(name) => authorize(&request, &worker).and_then(|a| {
-            Ok(HttpResponse::Ok().json(models::get(&worker.relay.table(), &known(), &a.caller, &name)?))
-        }),
+            .map(|a| HttpResponse::Ok().json(models::list(&worker.relay.table(), &known(), &a.caller)))
+            .map_err(Into::into),
+        Matched::Model(name) => authorize(&request, &worker)
+            .and_then(|a| {
+                Ok(HttpResponse::Ok().json(models::get(&worker.relay.table(), &known(), &a.caller, &name)?))
+            })
+            .map_err(Into::into),
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
-        Matched::Metrics => metrics(&request, &worker),
+        Matched::Metrics => metrics(&request, &worker).map_err(Into::into),
         Matched::Preflight => Ok(cors::preflight(&request)),
-        Matched::NotImplemented => Err(not_implemented(&request)),
-        Matched::MethodNotAllowed(allowed) => Err(method_not_allowed(&request, allowed)),
-        Matched::Unknown => Err(unknown_path(&request)),
+        Matched::NotImplemented => Err(not_implemented(&request).into()),
+        Matched::MethodNotAllowed(allowed) => Err(method_not_allowed(&request, allowed).into()),
+        Matched::Unknown => Err(unknown_path(&request).into()),
     };
     let is_relayed = is_call && replied.is_ok();
-    let mut response = replied.unwrap_or_else(|failure| reply::failure(face, &failure, &id));
+    let mut response = replied.unwrap_or_else(|refused| {
+        // A call's own record tells of it.
+        if !is_call {
+            let Failure { status, code, .. } = &refused.failure;
+            let (method, path) = (request.method().as_str(), shown(&request));
+            tracing::info!(call = &*id, method, path, status, code, "request refused");
+        }
+        reply::refusal(face, &refused, &id)
+    });
     if let Some(allowed) = allowed {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
@@ -125,19 +136,25 @@ async fn call(
     worker: &Worker,
     endpoint: Endpoint,
     id: &Rc<str>,
-) -> Result<HttpResponse, Failure> {
+) -> Result<HttpResponse, Box<Refused>> {
     let shared = &worker.shared;
     let mut record = CallRecord::new(Rc::clone(id), endpoint, shared.metrics.clone());
     let call = match admitted(request, payload, worker, endpoint, id).await {
         Ok(call) => call,
         Err(failure) => {
             record.refused(&failure);
-            return Err(failure);
+            return Err(failure.into());
         }
     };
     let running = request.conn_data::<Rc<Connection>>().map(Connection::run);
-    let answer = worker.relay.call(&call, record).await?;
-    Ok(reply::answer(answer, running, call.caller.may_see_routing))
+    let may_see_routing = call.caller.may_see_routing;
+    match worker.relay.call(&call, record).await {
+        Ok(answer) => Ok(reply::answer(answer, running, may_see_routing)),
+        Err(mut refused) => {
+            refused.tried = refused.tried.filter(|_| may_see_routing);
+            Err(refused)
+        }
+    }
 }
 
 async fn admitted(

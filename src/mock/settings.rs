@@ -47,13 +47,13 @@ pub struct MockSettings {
     #[arg(long)]
     pub retry_after_ms: Option<u64>,
     /// Where to close the connection.
-    #[arg(long)]
+    #[arg(long, value_name = "WHERE", help = takes("Where to close the connection", Cut::VALUES))]
     pub cut: Option<Cut>,
     /// Where to fall silent.
-    #[arg(long)]
+    #[arg(long, value_name = "WHERE", help = takes("Where to fall silent", Stall::VALUES))]
     pub stall: Option<Stall>,
     /// Nonsense to answer with.
-    #[arg(long)]
+    #[arg(long, value_name = "KIND", help = takes("Nonsense to answer with", Garbage::VALUES))]
     pub garbage: Option<Garbage>,
     /// End streams without `[DONE]` or `message_stop`.
     #[arg(long)]
@@ -70,6 +70,10 @@ pub struct MockSettings {
     /// Accept unknown top-level parameters.
     #[arg(long)]
     pub lenient: bool,
+}
+
+fn takes(what: &str, values: &str) -> String {
+    format!("{what}: {values}")
 }
 
 /// Where the connection is closed without a proper end.

@@ -132,12 +132,7 @@ impl Relay {
         };
         if !(200..300).contains(&head.status) {
             let body = read_error(incoming, route.spec.timeouts.idle).await;
-            let mut failure = at.adapter.failure(&head, &body);
-            if head.status == 401 {
-                // Providers show parts of the credential that they refuse.
-                failure.message = "The provider refused the channel's credential.".to_owned();
-            }
-            return Err(failure);
+            return Err(at.adapter.failure(&head, &body));
         }
         let reader = at.adapter.reader(&ask, &head)?;
         let mut flow = Flow::new(incoming.body, reader);

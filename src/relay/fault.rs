@@ -37,6 +37,23 @@ pub(super) fn of_transport(error: &TransportError) -> Failure {
     Failure::upstream(status, code, next, public)
 }
 
+/// What the channel showed the provider as its credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    Credential,
+    Nothing,
+}
+
+/// A provider's 401, told as what it is: to the client it must not look like a word about the client's own key.
+/// Nothing of the provider's text is kept, since providers show parts of the credential that they refuse.
+pub(super) fn of_refused_credential(shown: Shown, next: Next) -> Failure {
+    let message = match shown {
+        Shown::Credential => "The provider refused the channel's credential.",
+        Shown::Nothing => "The provider wants a credential, and the channel has none.",
+    };
+    Failure::upstream(401, "upstream_credential_refused", next, message)
+}
+
 /// Nothing of the request was sent, so the next channel may be tried without a doubt.
 fn of_proxy(error: &ProxyError) -> Failure {
     let (code, what) = match error {

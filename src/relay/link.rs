@@ -4,11 +4,14 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Uri, header};
 use penstock_actors::{
-    domain::{ChannelSpec, ModelName},
+    domain::{ChannelSpec, Fault, ModelName},
     router::Route,
 };
 
-use super::Relay;
+use super::{
+    Relay,
+    fault::{self, Shown},
+};
 use crate::{
     provider::{
         Adapter, Endpoint, Failure, Next, Quirk,
@@ -113,11 +116,29 @@ impl Link {
 
     /// Makes a failure fit to leave the building.
     pub(super) fn cleanse(&self, failure: &mut Failure) {
+        if (failure.status, failure.fault) == (401, Fault::Upstream) {
+            let retry_after = failure.retry_after;
+            *failure = Failure { retry_after, ..fault::of_refused_credential(self.shown(), failure.next) };
+        }
         let headers = self.spec.headers.iter().map(|(_, value)| &**value);
         // Short values are words of the trade, not secrets.
         let secrets =
             headers.filter(|v| v.len() >= 8).chain(self.spec.credential.as_ref().map(|c| c.expose()));
         failure.cleanse(secrets);
+    }
+
+    fn shown(&self) -> Shown {
+        let by_row = match &self.row.auth {
+            Auth::Header(name) => name,
+            Auth::Bearer | Auth::None => header::AUTHORIZATION.as_str(),
+        };
+        // An operator may write the credential as a header.
+        let by_hand =
+            |name: &str| name.eq_ignore_ascii_case(by_row) || name.eq_ignore_ascii_case("authorization");
+        match self.spec.credential.is_some() || self.spec.headers.iter().any(|(name, _)| by_hand(name)) {
+            true => Shown::Credential,
+            false => Shown::Nothing,
+        }
     }
 }
 

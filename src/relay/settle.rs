@@ -11,6 +11,7 @@ use super::{
 
 use crate::{
     provider::{Endpoint, Failure},
+    relay::Tried,
     telemetry::Metrics,
 };
 
@@ -69,6 +70,12 @@ impl CallRecord {
     /// How many channels were tried.
     pub fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// How far the call came; `None` where no channel was tried.
+    pub fn tried(&self) -> Option<Tried> {
+        let channel = self.channel.clone()?;
+        Some(Tried { channel, attempts: self.attempts })
     }
 
     /// Notes that the first byte goes out.

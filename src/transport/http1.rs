@@ -1,7 +1,7 @@
 //! HTTP/1.1 of our own: a request is one piece of bytes, an answer's body is handed on as it was read.
 //!
 //! What an answer means is decided in `head` and `chunked`, which know no I/O; see
-//! `docs/adr/0004-own-http1-transport.md`.
+//! `docs/adr/0005-own-http1-transport.md`.
 
 mod body;
 mod chunked;

@@ -64,7 +64,11 @@ async fn a_refusal_reaches_the_client_while_the_body_is_on_its_way() {
     let app = TestApp::start(&upstream.channel("up", AWC));
     let large = chat("m").replace("hi", &"x".repeat(24 << 20));
     let answer = app.client().chat(&large).await;
-    assert_eq!((answer.status, answer.error_code().as_str()), (401, "invalid_key"), "{answer:?}");
+    assert_eq!(
+        (answer.status, answer.error_code().as_str()),
+        (401, "upstream_credential_refused"),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]

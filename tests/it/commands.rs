@@ -99,6 +99,19 @@ async fn becomes(client: &Client, status: u16, what: &str) {
     }
 }
 
+#[test]
+fn the_help_of_the_mock_says_what_its_faults_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = String::from_utf8(run(dir.path(), &["mock", "--help"]).stdout).unwrap();
+    for words in [
+        "before-head, mid-body, mid-frame, after-frames=N",
+        "before-head, after-head, after-frames=N",
+        "html, binary, error-200, truncated-json, huge-line=BYTES",
+    ] {
+        assert!(said.contains(words), "{words} is not in\n{said}");
+    }
+}
+
 #[tokio::test]
 async fn health_tells_whether_a_server_is_alive() {
     let mut process = Process::start("");

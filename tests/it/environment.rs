@@ -174,6 +174,22 @@ async fn models_follow_the_settings_when_they_are_read_again() {
     assert_eq!(models(&process).await, ["penstock-echo"]);
 }
 
+#[tokio::test]
+async fn the_start_says_where_the_keys_in_force_come_from() {
+    let mut process = Process::start_bare(&[("API_KEYS", KEY)], SERVE);
+    let said = "Keys in force: 1 declared in file or environment. `penstock key create`";
+    process.wait_until(said, |log| log.contains(said));
+    assert!(run(&process.dir(), &["key", "create"]).status.success());
+    process.signal("TERM");
+    process.ended().await;
+
+    let (again, data) = (tempfile::tempdir().unwrap(), process.dir().join("data"));
+    let serve = format!("exec \"$0\" {SERVE} --data-dir '{}'", data.display());
+    let both = Process::start_in(again, &serve, &[("API_KEYS", KEY)]);
+    let said = "Keys in force: 1 declared in file or environment, 1 made earlier.";
+    both.wait_until(said, |log| log.contains(said));
+}
+
 #[test]
 fn local_servers_are_discovered_where_they_are_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -181,7 +197,10 @@ fn local_servers_are_discovered_where_they_are_named() {
     let output = run_with(dir.path(), &["check"], &set);
     assert!(String::from_utf8_lossy(&output.stdout).contains("3 channels"), "{output:?}");
     let output = run(dir.path(), &["check"]);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("0 channels"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("0 channels, 0 keys"), "{output:?}");
+    let one = [("PENSTOCK_DISCOVER__LOCAL", "ollama"), ("API_KEYS", KEY)];
+    let output = run_with(dir.path(), &["check"], &one);
+    assert!(String::from_utf8_lossy(&output.stdout).ends_with(": 1 channel, 1 key\n"), "{output:?}");
 }
 
 #[tokio::test]

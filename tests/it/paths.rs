@@ -1,6 +1,6 @@
 //! Paths and methods as clients write them, and what they are answered.
 
-use super::support::{Client, TestApp, Upstream, chat};
+use super::support::{Client, Process, TestApp, Upstream, chat};
 
 #[tokio::test]
 async fn base_urls_in_every_form_reach_the_endpoint() {
@@ -55,6 +55,35 @@ async fn what_is_not_here_says_so() {
             _ => {}
         }
     }
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_path_is_logged_once_with_its_id() {
+    let process = Process::start("");
+    let long = format!("/nowhere/{}", "x".repeat(300));
+    let mut ids = Vec::new();
+    for (path, status, code) in [
+        ("/nowhere?key=sk-in-the-query", 404, "unknown_url"),
+        (&*long, 404, "unknown_url"),
+        ("/v1/images/generations", 501, "api_not_implemented"),
+        ("/v1/models/none", 404, "model_not_found"),
+    ] {
+        let answer = process.client().get(path).await;
+        assert_eq!((answer.status, answer.error_code().as_str()), (status, code), "{path}");
+        let id = answer.header("x-request-id").unwrap().to_owned();
+        process.wait_until(path, |log| log.contains(&id));
+        ids.push((id, path, status));
+    }
+    let log = process.log();
+    for (id, path, status) in ids {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(&id)).collect();
+        let [line] = lines[..] else { panic!("{path}: {lines:?}") };
+        let shown = &path.split('?').next().unwrap()[..path.find('?').unwrap_or(path.len()).min(200)];
+        assert!(line.contains("INFO") && line.contains("request refused"), "{line}");
+        assert!(line.contains(shown) && line.contains(&status.to_string()), "{line}");
+        assert!(!line.contains(&"x".repeat(200)), "{line}");
+    }
+    assert!(!log.contains("sk-in-the-query"), "{log}");
 }
 
 #[tokio::test]

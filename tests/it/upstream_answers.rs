@@ -153,6 +153,59 @@ async fn a_credential_that_an_error_echoes_is_hidden_wherever_it_stands() {
     }
 }
 
+/// What a client is told where the provider wants another credential: nothing that sounds like its own key.
+async fn refused_credential(channel: &str, message: &str) {
+    let app = TestApp::start(channel);
+    for body in [chat("m"), chat_stream("m")] {
+        let answer = app.client().chat(&body).await;
+        assert_eq!(answer.status, 401);
+        let error = &answer.json()["error"];
+        assert_eq!(error["type"], "upstream_error");
+        assert_eq!(error["code"], "upstream_credential_refused");
+        assert_eq!(error["fault"], "upstream");
+        assert!(error["param"].is_null());
+        assert!(error["message"].as_str().unwrap().starts_with(message), "{error}");
+        assert_eq!(answer.header("www-authenticate"), None);
+        assert_eq!(answer.header("x-should-retry"), None);
+        assert_eq!(answer.header("x-penstock-fault"), Some("upstream"));
+        assert_eq!(answer.header("x-penstock-channel"), Some("bad"));
+        assert_eq!(answer.header("x-penstock-attempts"), Some("1"));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_credential_of_a_channel_does_not_look_like_the_clients_own() {
+    let refused = "The provider refused the channel's credential.";
+    let missing = "The provider wants a credential, and the channel has none.";
+    let body =
+        r#"{"error":{"message":"no","type":"invalid_request_error","param":"key","code":"invalid_api_key"}}"#;
+    for (status, body) in [(401, body), (200, r#"{"error":{"message":"no key","code":401}}"#)] {
+        let upstream = Upstream::start(move |e| always(e, status, "application/json", body)).await;
+        let channel = upstream.channel("bad", "");
+        let bare = channel.replace("credential = \"secret-bad\"\n", "");
+        assert_ne!(bare, channel);
+        refused_credential(&channel, refused).await;
+        refused_credential(&bare, missing).await;
+        let by_hand = format!("{bare}[channel.headers]\nAuthorization = \"Bearer by-hand\"\n");
+        refused_credential(&by_hand, refused).await;
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_see_routing_is_not_told_it_by_a_refusal() {
+    let upstream = Upstream::start(|e| always(e, 500, "application/json", "{}")).await;
+    const OTHER: &str = "sk-other-0123456789abcdef";
+    let key = format!("[[key]]\nname = \"other\"\nsecret = \"{OTHER}\"\n");
+    let app = TestApp::start(&format!("{}{key}", upstream.channel("bad", "")));
+    for (client, channel) in [(app.client(), Some("bad")), (app.client().with_key(OTHER), None)] {
+        let answer = client.chat(&chat("m")).await;
+        assert_eq!((answer.status, answer.header("x-penstock-channel")), (500, channel));
+        assert_eq!(answer.header("x-penstock-attempts"), channel.map(|_| "1"));
+        let unknown = client.chat(&chat("unknown")).await;
+        assert_eq!((unknown.status, unknown.header("x-penstock-attempts")), (404, None));
+    }
+}
+
 #[tokio::test]
 async fn a_credential_at_the_place_where_a_long_message_is_cut_is_hidden() {
     for before in 2030..2050 {

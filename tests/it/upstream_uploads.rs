@@ -32,7 +32,11 @@ where
     let app = TestApp::start(&upstream.channel("up", ""));
     for n in 1..=2 {
         let answer = app.client().chat(&large(24)).await;
-        assert_eq!((answer.status, answer.error_code().as_str()), (401, "invalid_key"), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.error_code().as_str()),
+            (401, "upstream_credential_refused"),
+            "{answer:?}"
+        );
         assert_eq!(upstream.count(), n, "the refusal is not tried again");
         eventually("the connection is closed", || app.cell("up").connections.count() == 0).await;
     }

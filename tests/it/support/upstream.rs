@@ -293,6 +293,9 @@ pub fn event(text: &str) -> String {
 /// The last events of a stream.
 pub const STREAM_END: &str = "data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
+const STREAM_HEAD: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
 /// Longest request body that is read before the script is asked, in bytes.
 const UNREAD: usize = 1 << 20;
 
@@ -336,13 +339,13 @@ impl Exchange {
         .await;
     }
 
-    /// Answers well, as a stream or whole, as the request wants it.
+    /// Answers well, as a stream or whole, as the request wants it; at one stroke, so that the connection is
+    /// at rest again by the time the client has its answer.
     pub async fn answer_well(mut self, text: &str) -> After {
         if self.wants_stream() {
-            self.begin_stream().await;
-            self.chunk(&event(text)).await;
-            self.chunk(STREAM_END).await;
-            self.end_stream().await;
+            let (first, last) = (event(text), STREAM_END);
+            let (a, b) = (first.len(), last.len());
+            self.write(format!("{STREAM_HEAD}{a:x}\r\n{first}\r\n{b:x}\r\n{last}\r\n0\r\n\r\n")).await;
         } else {
             self.answer(200, "application/json", &completion(text, "m")).await;
         }
@@ -351,10 +354,7 @@ impl Exchange {
 
     /// Writes the head of a chunked stream.
     pub async fn begin_stream(&mut self) {
-        self.write(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
-        )
-        .await;
+        self.write(STREAM_HEAD).await;
     }
 
     /// Writes one chunk of a chunked answer; false where the gateway has left.
