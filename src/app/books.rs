@@ -157,7 +157,9 @@ impl Bookkeeping {
         let ring = Arc::clone(accounting.usage_log.ring());
         let shared = BooksShared::new(ledger, prices, ring, Arc::clone(&journal), heads);
         let books = Self { accounting, journal, shared, _node: node };
-        books.catch_up(&ended).await;
+        if checked.get().is_ok() {
+            books.catch_up(&ended).await;
+        }
         books.retain(ended);
         check_hourly(Arc::clone(&checked));
         Ok(books)
