@@ -96,11 +96,10 @@ pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpRe
         response.insert_header((header::RETRY_AFTER, after.as_millis().div_ceil(1000).to_string()));
         response.insert_header((RETRY_AFTER_MS, after.as_millis().to_string()));
     }
-    let is_soon = |after: Duration| after <= WORTH_WAITING;
-    if failure.status == 429 && failure.retry_after.is_some_and(is_soon) {
-        response.insert_header((SHOULD_RETRY, "true"));
-    } else if failure.fault == Fault::Client {
-        response.insert_header((SHOULD_RETRY, "false"));
+    if failure.fault == Fault::Client {
+        let is_soon = failure.retry_after.is_some_and(|after| after <= WORTH_WAITING);
+        let retry = if failure.status == 429 && is_soon { "true" } else { "false" };
+        response.insert_header((SHOULD_RETRY, retry));
     }
     // A provider's 401 asks nothing of the client.
     if status == StatusCode::UNAUTHORIZED && failure.fault == Fault::Client {

@@ -124,11 +124,10 @@ impl Cell {
     }
 
     fn evict(&self, now: Now<'_>) -> bool {
-        let evicted = match &self.count {
+        match &self.count {
             Count::Sliding(window) => window.evict(now.ms),
             Count::Calendar(period) => period.evict(now.period(self.id.kind.span)),
-        };
-        evicted.is_ok()
+        }
     }
 }
 

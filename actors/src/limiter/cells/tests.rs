@@ -133,12 +133,10 @@ proptest! {
                 claim(key, Measure::Spend, Span::Month, spend, 60),
                 claim(key, Measure::Tokens, Span::Minute, tokens, 100),
             ];
-            if let Ok(held) = cells.hold(claims, now) {
-                if keep {
-                    held.settle(Amounts { requests: 1, tokens, spend });
-                    taken[key as usize].0 += tokens;
-                    taken[key as usize].1 += spend;
-                }
+            if let (Ok(held), true) = (cells.hold(claims, now), keep) {
+                held.settle(Amounts { requests: 1, tokens, spend });
+                taken[key as usize].0 += tokens;
+                taken[key as usize].1 += spend;
             }
         }
         for (key, (tokens, spend)) in taken.into_iter().enumerate() {
