@@ -9,7 +9,7 @@ use serde::{
 
 use super::{
     LogFormat, Rotation,
-    units::{Size, Span},
+    units::{Dollars, Size, Span},
 };
 use crate::known_models::ModelFacts;
 
@@ -216,4 +216,7 @@ pub(super) struct Key {
     pub(super) may_pin: bool,
     #[serde(default)]
     pub(super) may_see_routing: bool,
+    pub(super) quota: Option<Dollars>,
+    pub(super) expires: Option<String>,
+    pub(super) parent: Option<String>,
 }
