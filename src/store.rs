@@ -11,6 +11,7 @@ pub mod dsn;
 mod error;
 mod ids;
 mod keys;
+mod late;
 mod lite;
 mod log;
 mod migrate;
@@ -30,7 +31,9 @@ pub use accounts::{Account, Allowance};
 pub use check::{BooksReport, OffBalance, OffLog};
 pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
-pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged};
+pub use late::{LateStore, Voice};
+pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged, attempts};
+pub use nodes::{Claimant, Claimed, Ended};
 pub use snapshot::Snapshot;
 
 use dsn::Dsn;

@@ -9,7 +9,7 @@ use penstock_actors::{router::RouteTable, system::Actors};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    books::{Bookkeeping, LateStore},
+    books::Bookkeeping,
     certificate::{self, Certificate, Looked},
     data_dir,
     descriptors::{self, Allowance},
@@ -19,10 +19,12 @@ use super::{
     publisher::Publisher,
 };
 use crate::{
+    api::{ApiShared, Desk},
     config::{self, Settings},
     http::{Drain, HttpShared, KeysHealth},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget},
+    store::LateStore,
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
 };
@@ -73,7 +75,10 @@ impl Gateway {
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
+        let (desk, questions) = Desk::new();
         let books = Bookkeeping::start(data_dir, ledger, Arc::clone(&settings.prices), store).await?;
+        books.calls().answer(questions);
+        metrics.read_books(books.figures());
         let books = Rc::new(books);
         take_over_balances(&keys, &books);
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
@@ -91,6 +96,7 @@ impl Gateway {
                 cut: drain.cut.clone(),
                 books: Arc::clone(books.shared()),
             }),
+            api: ApiShared { root: settings.root_access, desk },
             max_body: server_settings.max_body,
             max_calls: allowance.calls,
             client_stall: server_settings.client_stall,

@@ -112,6 +112,7 @@ pub(super) fn resolve(
         catalog,
         discover: Discover { channels: discovered, refresh },
         keys,
+        root_access: compatible.root_access,
         prices: Arc::new(prices.unwrap_or_default()),
         models: file.models,
         notices,
