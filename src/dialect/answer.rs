@@ -44,6 +44,11 @@ pub trait AnswerReader {
     /// # Errors
     /// [`Garbage`] when the answer is not complete at this point.
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage>;
+
+    /// Events with data for the client so far; none where the answer is no stream.
+    fn events(&self) -> u64 {
+        0
+    }
 }
 
 /// Bytes that are no answer: HTML, broken JSON, an end in the middle.

@@ -23,6 +23,7 @@ pub struct ChunkWriter {
     usage: Usage,
     role: Role,
     signed: Signed,
+    events: u64,
 }
 
 /// Whether the client asked for usage in the stream (`stream_options.include_usage`).
@@ -103,7 +104,13 @@ impl ChunkWriter {
             usage: Usage::default(),
             role: Role::Unsaid,
             signed: Signed::Nothing,
+            events: 0,
         }
+    }
+
+    /// Chunks with choices that were written.
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
     /// Appends what a delta means to the client, maybe nothing. The first must be [`Delta::Start`].
@@ -185,6 +192,7 @@ impl ChunkWriter {
             // An answer that ends without a word has said the empty text.
             delta.content.get_or_insert(if finish.is_some() { Some("") } else { None });
         }
+        self.events += 1;
         out.put_slice(b"data: ");
         out.put_slice(self.head.as_bytes());
         out.put_slice(b"{\"index\":0,\"delta\":");

@@ -103,6 +103,10 @@ impl AnswerReader for Streamed {
             State::Reading => Err(Garbage("the stream ended before message_stop".to_owned())),
         }
     }
+
+    fn events(&self) -> u64 {
+        self.writer.events()
+    }
 }
 
 fn flush(written: &mut BytesMut, out: &mut Vec<AnswerEvent>) {
