@@ -1,12 +1,7 @@
 //! The books of a running gateway: the node and its journal, what older starts left open, the balances, and
 //! the actors that bring settlements into the database.
 
-use std::{
-    collections::HashMap,
-    io,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use penstock_actors::{
@@ -21,6 +16,7 @@ use penstock_actors::{
 };
 
 use crate::{
+    clock::now_ms,
     journal::{self, Journal, JournalReader, JournalSettings, Node, TO_THE_END, disk::OsDisk, record},
     relay::books::{BooksShared, Heads},
     store::Store,
@@ -286,8 +282,4 @@ fn settle_what_is_open(
         }
     }
     Ok(ended)
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }

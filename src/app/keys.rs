@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,7 @@ use super::books::LateStore;
 
 use crate::{
     api_key::{self, KeyFile, KeySpec, KeyTable},
+    clock::now_ms,
     config::Settings,
     http::KeysHealth,
     store::{KeyStatus, NewKey, NewSecret, Origin, Published, Snapshot, Store, StoreError, dsn::Dsn},
@@ -318,8 +319,4 @@ impl KeyFeed {
         self.publish(&store).await.map_err(|e| e.to_string())?;
         Ok(secret)
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
