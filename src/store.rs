@@ -23,8 +23,6 @@ mod schema;
 mod snapshot;
 mod tls;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
 
@@ -41,6 +39,8 @@ pub use snapshot::Snapshot;
 use dsn::Dsn;
 use penstock_actors::domain::StreamId;
 use pool::{Db, Statements, query};
+
+use crate::clock::now_ms;
 
 /// The databases, opened and migrated. Cheap to clone.
 #[derive(Clone)]
@@ -163,11 +163,6 @@ impl Store {
 fn position((node, boot, worker, up_to): (i64, i64, i64, i64)) -> (StreamId, u64) {
     let stream = StreamId { node: node as u32, boot: boot as u32, worker: worker as u16 };
     (stream, up_to as u64)
-}
-
-/// The wall clock, in milliseconds since 1970.
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 fn next_id() -> i64 {

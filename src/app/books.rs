@@ -15,8 +15,9 @@ use penstock_actors::{
     usage_log::{Finished, Pace, Positions, Range},
 };
 
-use super::{calls::Calls, claim::Claim, now_ms};
+use super::{calls::Calls, claim::Claim};
 use crate::{
+    clock::now_ms,
     journal::{self, Journal, JournalReader, JournalSettings, Node, TO_THE_END, disk::OsDisk, record},
     relay::books::{BooksShared, Heads},
     store::LateStore,

@@ -18,9 +18,9 @@ use penstock_actors::{
     domain::{AccountId, Money},
 };
 
-use super::now_ms;
 use crate::{
     api_key::{self, KeyFile, KeySpec, KeyTable},
+    clock::now_ms,
     config::Settings,
     http::KeysHealth,
     store::{

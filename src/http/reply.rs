@@ -25,9 +25,9 @@ use crate::{
     relay::{Answer, Refused, Tried},
 };
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ONEAPI_REQUEST_ID: HeaderName = HeaderName::from_static("x-oneapi-request-id");
-const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
+pub(super) const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const CHANNEL: HeaderName = HeaderName::from_static("x-penstock-channel");

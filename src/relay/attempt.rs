@@ -133,7 +133,7 @@ impl Relay {
             retry_after: fault::retry_after(
                 incoming.retry_after_ms.as_deref(),
                 incoming.retry_after.as_deref(),
-                SystemTime::now(),
+                SystemTime::now,
             ),
         };
         if !(200..300).contains(&head.status) {

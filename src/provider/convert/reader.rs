@@ -24,12 +24,14 @@ pub(super) struct Streamed {
     reader: Box<dyn DeltaReader>,
     writer: Box<dyn DeltaWriter>,
     deltas: Vec<Delta>,
+    /// Deltas of which something was written: about one event each.
+    events: u64,
     state: State,
 }
 
 impl Streamed {
     pub(super) fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn DeltaWriter>) -> Self {
-        Self { reader, writer, deltas: Vec::new(), state: State::Waiting }
+        Self { reader, writer, deltas: Vec::new(), events: 0, state: State::Waiting }
     }
 
     /// Writes the deltas that were read, then says what ended the reading, if anything did.
@@ -43,7 +45,9 @@ impl Streamed {
             if let Delta::Usage(usage) = &delta {
                 out.push(AnswerEvent::Usage(*usage));
             }
+            let before = written.len();
             self.writer.write(&delta, &mut written);
+            self.events += u64::from(written.len() > before);
             if matches!(delta, Delta::Stop(_)) {
                 self.state = State::Over;
             }
@@ -92,6 +96,10 @@ impl AnswerReader for Streamed {
                 Err(Garbage("the stream ended before the answer did".to_owned()))
             }
         }
+    }
+
+    fn events(&self) -> u64 {
+        self.events
     }
 
     fn last_words(&mut self, failure: &Failure, call_id: &str) -> Option<Bytes> {
