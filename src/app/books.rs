@@ -1,6 +1,8 @@
 //! The books of a running gateway: the node and its journal, what older starts left open, the balances, and
 //! the actors that bring settlements into the database.
 
+mod source;
+
 use std::{
     collections::HashMap,
     io,
@@ -12,19 +14,18 @@ use arc_swap::ArcSwapOption;
 use penstock_actors::{
     accounting::{Accounting, Keeping},
     billing::{Ledger, Refresh},
-    domain::{AccountId, PriceList, Settlement, StreamId},
-    ports::{
-        BalanceRows, BooksBatch, BooksStore, Found, JournalSource, OwnStreams, Pending, RequestLogStore,
-        StoreError,
-    },
-    usage_log::{Batch, Finished, Pace, Positions, Range},
+    domain::{AccountId, PriceList, StreamId},
+    ports::{BalanceRows, BooksBatch, BooksStore, OwnStreams, Pending, RequestLogStore, StoreError},
+    usage_log::{Batch, Finished, Pace, Positions},
 };
 
 use crate::{
-    journal::{self, Journal, JournalReader, JournalSettings, Node, TO_THE_END, disk::OsDisk, record},
+    journal::{self, Journal, JournalSettings, Node, TO_THE_END, disk::Disk},
     relay::books::{BooksShared, Heads},
     store::Store,
 };
+
+use source::Source;
 
 /// Slots of the ring, of half a KiB each.
 const SLOTS: usize = 8192;
@@ -83,39 +84,6 @@ impl RequestLogStore for LateStore {
     }
 }
 
-/// The journal as the consumers read it.
-struct Source {
-    reader: JournalReader,
-    /// Of streams of older starts, which nobody writes any more.
-    ended: Vec<(StreamId, u64)>,
-    heads: Heads,
-}
-
-impl JournalSource for Source {
-    fn heads(&self) -> Positions {
-        self.ended.iter().copied().chain(self.heads.all()).collect()
-    }
-
-    fn read(&self, part: Range, max: usize) -> io::Result<Vec<(u64, Found)>> {
-        let mut records = self.reader.read(part.stream, part.from);
-        let mut found = Vec::new();
-        while found.len() < max {
-            match records.next_settlement(part.to)? {
-                None => break,
-                Some(journal::Found::Settlement(settlement, end)) => {
-                    found.push((end, Found::Settlement(settlement)));
-                }
-                Some(journal::Found::Gap(gap)) => found.push((gap.to, Found::Lost)),
-            }
-        }
-        Ok(found)
-    }
-
-    fn decode(&self, bytes: &[u8]) -> Option<Settlement> {
-        record::decode_settlement(bytes).ok()
-    }
-}
-
 /// What keeps the books while the gateway runs.
 pub(super) struct Bookkeeping {
     accounting: Accounting,
@@ -126,29 +94,35 @@ pub(super) struct Bookkeeping {
 }
 
 impl Bookkeeping {
-    /// Opens the journal, settles what older starts left open, and starts the actors.
+    /// Opens the journal, settles what older starts left open, and starts the actors. Balances that are as of
+    /// `snapshot` lack what the journal settled since.
     ///
     /// # Errors
     /// A sentence, where the data directory is another's, or damaged.
     pub(super) async fn start(
-        data_dir: &std::path::Path,
+        (data_dir, disk): (&std::path::Path, Arc<dyn Disk>),
+        snapshot: Option<Positions>,
         ledger: Arc<Ledger>,
         prices: Arc<PriceList>,
         store: Arc<LateStore>,
     ) -> Result<Self, String> {
         let mut node = Node::open(data_dir).map_err(|e| e.to_string())?;
         let settings = JournalSettings::new(node.folder().to_path_buf());
-        let opened = Journal::open(settings, Arc::new(OsDisk), node.node(), node.boot());
+        let opened = Journal::open(settings, disk, node.node(), node.boot());
         let journal = Arc::new(opened.map_err(|e| e.to_string())?);
         let heads = Heads::default();
         let ended = settle_what_is_open(&journal, &mut node, &heads)?;
-        let source =
-            Arc::new(Source { reader: journal.reader(), ended: ended.clone(), heads: heads.clone() });
+        let source = Source { journal: Arc::clone(&journal), ended: ended.clone(), heads: heads.clone() };
+        let ahead = match snapshot {
+            Some(positions) => source.draw_since(&positions, &ledger).map_err(|e| unreadable(&e))?,
+            None => Positions::new(),
+        };
         let keeping = Keeping {
-            journal: source,
+            journal: Arc::new(source),
             books: Arc::clone(&store) as Arc<dyn BooksStore>,
             log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
             own: OwnStreams { node: node.node(), boot: node.boot() },
+            ahead,
             biller: Pace::default(),
             log_writer: Pace::default(),
         };
@@ -258,15 +232,23 @@ fn settle_what_is_open(
     node: &mut Node,
     heads: &Heads,
 ) -> Result<Vec<(StreamId, u64)>, String> {
-    let sentence = |e: io::Error| format!("the journal cannot be read: {e}");
+    let sentence = |e: io::Error| unreadable(&e);
     let reader = journal.reader();
     let mut writer = journal.writer(StreamId::RECOVERY).map_err(|e| e.to_string())?;
     let head = heads.begin(writer.stream());
+    let older = journal.sync_older(node.recovered());
     let recovered =
         journal::recover(&reader, node.recovered(), &mut writer, now_ms()).map_err(|e| e.to_string())?;
     head.store(writer.state().written(), std::sync::atomic::Ordering::Release);
     journal.sync();
-    node.set_recovered().map_err(|e| e.to_string())?;
+    let end = writer.state().written();
+    match older {
+        Ok(()) if end == 0 || writer.state().durable().knows(end) == Some(Ok(())) => {
+            node.set_recovered().map_err(|e| e.to_string())?;
+        }
+        Ok(()) => tracing::error!("what was settled for earlier starts may not survive a power cut yet"),
+        Err(error) => tracing::error!(%error, "the journal of earlier starts could not be synced"),
+    }
     if recovered.abandoned > 0 {
         let (calls, charge) = (recovered.abandoned, recovered.charge);
         tracing::warn!(calls, %charge, "calls of an earlier start were abandoned and settled");
@@ -286,6 +268,10 @@ fn settle_what_is_open(
         }
     }
     Ok(ended)
+}
+
+fn unreadable(error: &io::Error) -> String {
+    format!("the journal cannot be read: {error}")
 }
 
 fn now_ms() -> i64 {

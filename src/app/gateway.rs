@@ -21,6 +21,7 @@ use super::{
 use crate::{
     config::{self, Settings},
     http::{Drain, HttpShared, KeysHealth},
+    journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget},
     telemetry::Metrics,
@@ -34,6 +35,8 @@ pub struct Options {
     pub roots: TlsRoots,
     /// Routes beside the gateway's own.
     pub routes: Option<fn(&mut web::ServiceConfig)>,
+    /// What the journal is written to; the operating system's files where there is none.
+    pub disk: Option<Arc<dyn Disk>>,
 }
 
 /// A gateway that serves.
@@ -73,7 +76,14 @@ impl Gateway {
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
-        let books = Bookkeeping::start(data_dir, ledger, Arc::clone(&settings.prices), store).await?;
+        let books = Bookkeeping::start(
+            (data_dir, options.disk.unwrap_or_else(|| Arc::new(OsDisk))),
+            keys.went_by_snapshot(),
+            ledger,
+            Arc::clone(&settings.prices),
+            store,
+        )
+        .await?;
         let books = Rc::new(books);
         take_over_balances(&keys, &books);
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use penstock_actors::{
     billing::{Ledger, ledger::Funds},
     domain::{AccountId, Money},
+    usage_log::Positions,
 };
 
 use super::books::LateStore;
@@ -104,6 +105,8 @@ pub(super) struct KeyFeed {
     revision: Cell<i64>,
     confirmed: Cell<Instant>,
     saved: Cell<Option<Instant>>,
+    /// Where the balances of the snapshot stood, if the start went by one.
+    snapshot: RefCell<Option<Positions>>,
 }
 
 impl KeyFeed {
@@ -131,6 +134,7 @@ impl KeyFeed {
             revision: Cell::new(0),
             confirmed: Cell::new(Instant::now()),
             saved: Cell::default(),
+            snapshot: RefCell::default(),
             place,
         });
         match feed.connect().await {
@@ -186,6 +190,12 @@ impl KeyFeed {
         }
     }
 
+    /// Where the balances stood in the journal that this start found in the snapshot; `None` where it went by
+    /// the database.
+    pub(super) fn went_by_snapshot(&self) -> Option<Positions> {
+        self.snapshot.borrow().clone()
+    }
+
     /// Takes the accounts whose balance in the database moved.
     pub(super) fn take_moved(&self) -> Vec<AccountId> {
         std::mem::take(&mut self.moved.borrow_mut())
@@ -225,6 +235,7 @@ impl KeyFeed {
         }
         tracing::error!(store = %main, %why, age_s = age.as_secs(), "going by the last good snapshot of the keys");
         self.put_in_force(&snapshot.published);
+        *self.snapshot.borrow_mut() = Some(snapshot.published.positions.iter().copied().collect());
         self.confirmed.set(Instant::now().checked_sub(age).unwrap_or_else(Instant::now));
         self.health.lost(snapshot.confirmed_ms);
         Ok(())

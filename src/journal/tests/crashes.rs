@@ -265,3 +265,20 @@ proptest! {
         prop_assert!(books.keys().all(|call| simulation.calls.contains_key(call)), "a call was invented");
     }
 }
+
+#[test]
+fn what_a_killed_process_left_unsynced_survives_a_power_cut_after_the_next_start_has_synced_it() {
+    let disk = MemDisk::new();
+    let journal = open(&disk, 1);
+    let mut writer = journal.writer(0).unwrap();
+    journal.sync();
+    writer.append(Fact::Settlement(&settlement(1))).unwrap();
+    let left = |disk: &MemDisk| books(&open(&disk.after_power_cut(|_| 0), 3).reader()).len();
+    let next = disk.after_kill();
+    let started = open(&next, 2);
+    assert_eq!(left(&next), 0, "the kernel alone had it");
+    started.sync_older(1).unwrap();
+    assert_eq!(left(&next), 0, "it was recovered before, and is not looked at again");
+    started.sync_older(0).unwrap();
+    assert_eq!(left(&next), 1);
+}
