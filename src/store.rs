@@ -7,6 +7,7 @@ mod accounts;
 mod books;
 mod check;
 mod declared;
+mod drill;
 pub mod dsn;
 mod error;
 mod ids;
@@ -28,6 +29,7 @@ use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
 
 pub use accounts::{Account, Allowance};
 pub use check::{BooksReport, OffBalance, OffLog};
+pub use drill::Hold;
 pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
 pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged};

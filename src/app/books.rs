@@ -31,8 +31,6 @@ use source::Source;
 const SLOTS: usize = 8192;
 /// How often segments that nothing needs are looked for.
 const RETAIN: Duration = Duration::from_secs(60);
-/// How long a start waits until what older starts settled is in the balances.
-const CATCH_UP: Duration = Duration::from_secs(10);
 /// How long a stop waits until everything is in the database. The rest is replayed by the next start.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
 
@@ -94,14 +92,14 @@ pub(super) struct Bookkeeping {
 }
 
 impl Bookkeeping {
-    /// Opens the journal, settles what older starts left open, and starts the actors. Balances that are as of
-    /// `snapshot` lack what the journal settled since.
+    /// Opens the journal, settles what older starts left open, draws from the balances what they lack, being as
+    /// of `opened_at`, and starts the actors.
     ///
     /// # Errors
     /// A sentence, where the data directory is another's, or damaged.
     pub(super) async fn start(
         (data_dir, disk): (&std::path::Path, Arc<dyn Disk>),
-        snapshot: Option<Positions>,
+        opened_at: Positions,
         ledger: Arc<Ledger>,
         prices: Arc<PriceList>,
         store: Arc<LateStore>,
@@ -113,10 +111,7 @@ impl Bookkeeping {
         let heads = Heads::default();
         let ended = settle_what_is_open(&journal, &mut node, &heads)?;
         let source = Source { journal: Arc::clone(&journal), ended: ended.clone(), heads: heads.clone() };
-        let ahead = match snapshot {
-            Some(positions) => source.draw_since(&positions, &ledger).map_err(|e| unreadable(&e))?,
-            None => Positions::new(),
-        };
+        let ahead = source.draw_since(&opened_at, &ledger).map_err(|e| unreadable(&e))?;
         let keeping = Keeping {
             journal: Arc::new(source),
             books: Arc::clone(&store) as Arc<dyn BooksStore>,
@@ -126,16 +121,12 @@ impl Bookkeeping {
             biller: Pace::default(),
             log_writer: Pace::default(),
         };
-        let checked = store;
         let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
         let ring = Arc::clone(accounting.usage_log.ring());
         let shared = BooksShared::new(ledger, prices, ring, Arc::clone(&journal), heads);
         let books = Self { accounting, journal, shared, _node: node };
-        if checked.get().is_ok() {
-            books.catch_up(&ended).await;
-        }
         books.retain(ended);
-        check_hourly(Arc::clone(&checked));
+        check_hourly(store);
         Ok(books)
     }
 
@@ -148,21 +139,6 @@ impl Bookkeeping {
     pub(super) fn refresh(&self, accounts: Vec<AccountId>) {
         if let Err(error) = self.accounting.biller.try_send(Refresh(accounts)) {
             tracing::warn!(%error, "changed balances are taken over with the next change only");
-        }
-    }
-
-    /// Waits until what older starts settled is in the balances; not for a database that is away.
-    async fn catch_up(&self, ended: &[(StreamId, u64)]) {
-        let log = &self.accounting.usage_log;
-        let is_in =
-            || ended.iter().all(|(stream, end)| log.durable(&Accounting::DURABLE[..1], *stream) >= *end);
-        let waiting = async {
-            while !is_in() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if tokio::time::timeout(CATCH_UP, waiting).await.is_err() {
-            tracing::warn!("calls of an earlier start are not in the balances yet; they follow");
         }
     }
 

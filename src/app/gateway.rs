@@ -78,7 +78,7 @@ impl Gateway {
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
         let books = Bookkeeping::start(
             (data_dir, options.disk.unwrap_or_else(|| Arc::new(OsDisk))),
-            keys.went_by_snapshot(),
+            keys.opened_at(),
             ledger,
             Arc::clone(&settings.prices),
             store,

@@ -105,8 +105,8 @@ pub(super) struct KeyFeed {
     revision: Cell<i64>,
     confirmed: Cell<Instant>,
     saved: Cell<Option<Instant>>,
-    /// Where the balances of the snapshot stood, if the start went by one.
-    snapshot: RefCell<Option<Positions>>,
+    /// Where the balances that accounts were opened with stood in the journal.
+    opened_at: RefCell<Option<Positions>>,
 }
 
 impl KeyFeed {
@@ -134,7 +134,7 @@ impl KeyFeed {
             revision: Cell::new(0),
             confirmed: Cell::new(Instant::now()),
             saved: Cell::default(),
-            snapshot: RefCell::default(),
+            opened_at: RefCell::default(),
             place,
         });
         match feed.connect().await {
@@ -174,6 +174,8 @@ impl KeyFeed {
     fn put_in_force(&self, published: &Published) {
         self.revision.set(published.revision);
         self.open_accounts(published);
+        let at = || published.positions.iter().copied().collect();
+        self.opened_at.borrow_mut().get_or_insert_with(at);
         self.keys.store(Arc::new(self.keys.load().next(table::callers(published))));
     }
 
@@ -190,10 +192,9 @@ impl KeyFeed {
         }
     }
 
-    /// Where the balances stood in the journal that this start found in the snapshot; `None` where it went by
-    /// the database.
-    pub(super) fn went_by_snapshot(&self) -> Option<Positions> {
-        self.snapshot.borrow().clone()
+    /// Where the balances that this start began with stood in the journal, by the database or the snapshot.
+    pub(super) fn opened_at(&self) -> Positions {
+        self.opened_at.borrow().clone().unwrap_or_default()
     }
 
     /// Takes the accounts whose balance in the database moved.
@@ -235,7 +236,6 @@ impl KeyFeed {
         }
         tracing::error!(store = %main, %why, age_s = age.as_secs(), "going by the last good snapshot of the keys");
         self.put_in_force(&snapshot.published);
-        *self.snapshot.borrow_mut() = Some(snapshot.published.positions.iter().copied().collect());
         self.confirmed.set(Instant::now().checked_sub(age).unwrap_or_else(Instant::now));
         self.health.lost(snapshot.confirmed_ms);
         Ok(())

@@ -114,7 +114,12 @@ macro_rules! transaction {
                 match $db {
                     $crate::store::pool::Db::Lite { writer, .. } => {
                         let mut held = writer.get().await?;
-                        held.immediate_transaction(async |$c: &mut $crate::store::pool::Lite| $body).await
+                        // What someone has asked for survives a power cut; the journal vouches for the batches.
+                        held.batch_execute("PRAGMA synchronous = FULL").await?;
+                        let done =
+                            held.immediate_transaction(async |$c: &mut $crate::store::pool::Lite| $body).await;
+                        held.batch_execute("PRAGMA synchronous = NORMAL").await?;
+                        done
                     }
                     $crate::store::pool::Db::Pg(pool) => {
                         let mut held = pool.get().await?;

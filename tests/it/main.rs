@@ -9,6 +9,7 @@ mod bench_harness;
 mod bodies;
 mod clients_leave;
 mod commands;
+mod drills;
 mod environment;
 mod failover;
 mod http_abuse;

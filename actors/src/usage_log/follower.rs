@@ -137,7 +137,10 @@ impl<S: Sink> Follower<S> {
             Ok((batch, Next::Now)) if batch.is_empty() => self.again(ctx, Duration::ZERO),
             Ok((batch, next)) => {
                 let synced = self.intake.synced(&batch.ranges);
-                let synced = async { Ok(synced.await) };
+                let synced = async {
+                    synced.await;
+                    Ok(())
+                };
                 self.wait(ctx, synced, move |me, ctx, ()| me.commit(ctx, batch, next));
             }
         }

@@ -1,0 +1,26 @@
+//! The gateway that a drill starts where it has to look inside: as everyone has it, but for its notes.
+
+use std::sync::Arc;
+
+use super::{options, recorder::Recorder};
+use crate::{
+    app::{self, Gateway, Options, Source},
+    config::Overrides,
+};
+
+/// Serves until a signal ends it; then prints how many statements reached the database.
+pub(super) fn serve(options: &options::Gateway) -> Result<(), String> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let overrides = Overrides { listen: Some(options.listen), ..Overrides::default() };
+    let source = Source { file: Some(options.config.clone()), overrides, ..Source::default() };
+    let settings = app::load(&source).map_err(|e| e.to_string())?;
+    let disk = Recorder::open(&options.notes)
+        .map_err(|e| format!("{} cannot be written: {e}", options.notes.display()))?;
+    actix_web::rt::System::new().block_on(async {
+        let started = Options { disk: Some(Arc::new(disk)), ..Options::default() };
+        let gateway = Gateway::start(settings, started).await?;
+        app::terminated().await;
+        gateway.stop().await;
+        Ok(())
+    })
+}
