@@ -31,7 +31,10 @@ use std::{
     time::Duration,
 };
 
-use penstock_actors::domain::{Catalog, ChannelName, Credential, PriceList};
+use penstock_actors::{
+    domain::{Catalog, ChannelName, Credential, PriceList},
+    limiter::Rules,
+};
 
 pub use difference::differences;
 pub use environment::Environment;
@@ -62,6 +65,8 @@ pub struct Settings {
     pub discover: Discover,
     /// Keys declared in the file and in the environment.
     pub keys: Vec<KeySpec>,
+    /// What may be taken in a time.
+    pub limits: Rules,
     /// What models cost.
     pub prices: Arc<PriceList>,
     /// What the operator says of models, by name.

@@ -12,6 +12,7 @@ mod outage;
 mod power;
 mod process;
 mod recorder;
+mod statements;
 mod world;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ pub fn run(drill: Drill, program: &Path) -> Result<(), String> {
         Drill::Crash(options) => crash::run(&options, program),
         Drill::Power(options) => power::run(&options, program),
         Drill::Outage(options) => outage::run(&options, program),
+        Drill::Statements(options) => statements::run(&options, program),
         Drill::Gateway(options) => gateway::serve(&options),
     }
 }

@@ -15,6 +15,10 @@ use penstock_actors::{
     accounting::{Accounting, Keeping},
     billing::{Ledger, Refresh},
     domain::{AccountId, PriceList, StreamId},
+    limiter::{
+        LimitHandle,
+        actor::{Past, Restore},
+    },
     ports::{BalanceRows, BooksBatch, BooksStore, OwnStreams, Pending, RequestLogStore, StoreError},
     usage_log::{Batch, Finished, Pace, Positions},
 };
@@ -102,6 +106,7 @@ impl Bookkeeping {
         opened_at: Positions,
         ledger: Arc<Ledger>,
         prices: Arc<PriceList>,
+        limits: Arc<LimitHandle>,
         store: Arc<LateStore>,
     ) -> Result<Self, String> {
         let mut node = Node::open(data_dir).map_err(|e| e.to_string())?;
@@ -120,10 +125,11 @@ impl Bookkeeping {
             ahead,
             biller: Pace::default(),
             log_writer: Pace::default(),
+            limits: Arc::clone(&limits),
         };
         let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
         let ring = Arc::clone(accounting.usage_log.ring());
-        let shared = BooksShared::new(ledger, prices, ring, Arc::clone(&journal), heads);
+        let shared = BooksShared::new(ledger, prices, limits, ring, Arc::clone(&journal), heads);
         let books = Self { accounting, journal, shared, _node: node };
         books.retain(ended);
         check_hourly(store);
@@ -133,6 +139,15 @@ impl Bookkeeping {
     /// What the workers keep their books with.
     pub(super) fn shared(&self) -> &Arc<BooksShared> {
         &self.shared
+    }
+
+    /// Has the Limiter count what was consumed before this start.
+    pub(super) async fn restore(&self, past: Vec<Past>) {
+        let rows = past.len();
+        match self.accounting.limiter.send(Restore(past)).await {
+            Ok(()) => tracing::debug!(rows, "limits know of the time before this start"),
+            Err(error) => tracing::warn!(%error, "limits begin anew"),
+        }
     }
 
     /// Has balances that others may have changed taken over.

@@ -5,7 +5,7 @@ use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::billing::Ledger;
-use penstock_actors::{router::RouteTable, system::Actors};
+use penstock_actors::{limiter::LimitHandle, router::RouteTable, system::Actors};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     descriptors::{self, Allowance},
     discovery::Discovery,
     keys::KeyFeed,
+    limits,
     listener::{Listener, listen, serve},
     publisher::Publisher,
 };
@@ -50,6 +51,7 @@ pub struct Gateway {
     discovery: Discovery,
     keys: Rc<KeyFeed>,
     books: Rc<Bookkeeping>,
+    store: Arc<LateStore>,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log, config::Store),
     server: ServerHandle,
@@ -73,17 +75,16 @@ impl Gateway {
         let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
         let data_dir = &settings.server.data_dir;
         data_dir::try_out(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
+        let limits = LimitHandle::new(settings.limits.clone());
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
-        let books = Bookkeeping::start(
-            (data_dir, options.disk.unwrap_or_else(|| Arc::new(OsDisk))),
-            keys.opened_at(),
-            ledger,
-            Arc::clone(&settings.prices),
-            store,
-        )
-        .await?;
+        let books = {
+            let disk = options.disk.unwrap_or_else(|| Arc::new(OsDisk));
+            let (prices, limits) = (Arc::clone(&settings.prices), Arc::clone(&limits));
+            let (opened_at, store) = (keys.opened_at(), Arc::clone(&store));
+            Bookkeeping::start((data_dir, disk), opened_at, ledger, prices, limits, store).await?
+        };
         let books = Rc::new(books);
         take_over_balances(&keys, &books);
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
@@ -121,6 +122,8 @@ impl Gateway {
         let in_force = (settings.server.clone(), settings.log.clone(), settings.store.clone());
         let publisher = Rc::new(Publisher::new(actors.applier(), settings));
         publisher.publish().await?;
+        let (keys_in_force, routes) = (Arc::clone(&shared.keys), Arc::clone(&actors.table));
+        limits::restore(&books, Arc::clone(&store), keys_in_force, routes);
         actix_web::rt::spawn(server);
         let discovery = Discovery::start(Rc::clone(&publisher), Arc::clone(&transport));
         Ok(Self {
@@ -133,6 +136,7 @@ impl Gateway {
             discovery,
             keys,
             books,
+            store,
             in_force,
             server: handle,
             drain_for: server_settings.drain,
@@ -147,6 +151,13 @@ impl Gateway {
     /// Where clients connect under TLS, if anywhere.
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls_address
+    }
+
+    /// How many statements have reached the database, and how many of them the threads of HTTP workers sent;
+    /// `None` while it is away since the start.
+    pub fn statements(&self) -> Option<(u64, u64)> {
+        let store = self.store.get().ok()?;
+        Some((store.statements(), store.statements_of_http_workers()))
     }
 
     /// The route table in force.
@@ -184,10 +195,11 @@ impl Gateway {
         let differences =
             self.publisher.with_settings(|old| config::differences(old, &settings, (server, log, store)));
         let models = KnownModels::with(settings.models.clone());
-        let prices = Arc::clone(&settings.prices);
+        let (prices, limits) = (Arc::clone(&settings.prices), settings.limits.clone());
         self.publisher.apply(settings).await?;
         self.shared.models.store(Arc::new(models));
         self.books.shared().prices.store(prices);
+        self.books.shared().limits.set_rules(limits);
         self.transport.ask_to_evict();
         Ok(differences)
     }

@@ -1,6 +1,9 @@
 //! The gateway that a drill starts where it has to look inside: as everyone has it, but for its notes.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{options, recorder::Recorder};
 use crate::{
@@ -8,7 +11,12 @@ use crate::{
     config::Overrides,
 };
 
-/// Serves until a signal ends it; then prints how many statements reached the database.
+/// Where a gateway tells at its end how many statements reached the database, and how many HTTP workers sent.
+pub(super) fn statements_file(notes: &Path) -> PathBuf {
+    notes.with_extension("statements")
+}
+
+/// Serves until a signal ends it.
 pub(super) fn serve(options: &options::Gateway) -> Result<(), String> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let overrides = Overrides { listen: Some(options.listen), ..Overrides::default() };
@@ -20,6 +28,10 @@ pub(super) fn serve(options: &options::Gateway) -> Result<(), String> {
         let started = Options { disk: Some(Arc::new(disk)), ..Options::default() };
         let gateway = Gateway::start(settings, started).await?;
         app::terminated().await;
+        if let Some((all, of_http_workers)) = gateway.statements() {
+            let told = std::fs::write(statements_file(&options.notes), format!("{all} {of_http_workers}"));
+            told.map_err(|e| format!("the statements cannot be told: {e}"))?;
+        }
         gateway.stop().await;
         Ok(())
     })

@@ -43,6 +43,11 @@ struct Rows {
 }
 
 impl Join {
+    /// Nothing is joined yet.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
     /// Joins what the clients saw with everything else. The gateway has ended in peace before.
     pub fn of(world: &World, seen: Vec<Seen>, lost: &Lost) -> Result<Self, String> {
         let facts = Facts::read(&world.data())?;

@@ -13,6 +13,8 @@ pub enum Drill {
     Power(Power),
     /// Stops the database, also while the gateway starts.
     Outage(Outage),
+    /// Counts SQL statements under load.
+    Statements(Statements),
     /// The gateway of the other drills, which notes what is durable.
     #[command(hide = true)]
     Gateway(Gateway),
@@ -69,6 +71,19 @@ pub struct Outage {
     /// A shell command that has it go on.
     #[arg(long, value_name = "COMMAND", requires = "stop")]
     pub start: Option<String>,
+}
+
+/// Statements under load.
+#[derive(Args, Debug)]
+pub struct Statements {
+    #[command(flatten)]
+    pub world: World,
+    /// For how long the load lasts; at most 40.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// The most statements a call.
+    #[arg(long, default_value_t = 0.05)]
+    pub at_most: f64,
 }
 
 /// The gateway of a drill.

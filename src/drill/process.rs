@@ -63,8 +63,13 @@ impl Process {
     }
 
     /// Asks it to end, and waits until it has.
-    pub fn end(mut self) -> Result<(), String> {
+    pub fn end(self) -> Result<(), String> {
         shell(&format!("kill -TERM {}", self.child.id()))?;
+        self.ended()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ended(mut self) -> Result<(), String> {
         let give_up = Instant::now() + PATIENCE;
         loop {
             match self.child.try_wait() {

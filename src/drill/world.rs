@@ -109,6 +109,11 @@ impl World {
         self.folder.join("penstock.toml")
     }
 
+    /// Where everything of the drill lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The gateway's data directory.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")

@@ -64,3 +64,14 @@ async fn the_books_balance_after_power_cuts_of_the_gateway_alone() {
 async fn the_books_catch_up_with_a_database_that_another_writer_held() {
     check(&drill(&["outage", "--seconds", "4"]).await);
 }
+
+#[tokio::test]
+async fn no_http_worker_asks_the_database() {
+    let database = Database::postgres().await;
+    // This build is too slow for the figure that `make drill` asks for.
+    let report =
+        drill(&["statements", "--seconds", "2", "--at-most", "1", "--clients", "32", "--url", &database.url])
+            .await;
+    assert_eq!(count(&report, "statements that HTTP workers sent"), 0);
+    assert!(count(&report, "calls") > 0, "{report}");
+}
