@@ -11,11 +11,12 @@ use std::{
 /// What each top-level module may import of the others.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "bench", "config", "docs", "drill", "mock", "store"]),
+    ("cli", &["app", "bench", "config", "docs", "drill", "mock", "store", "telemetry"]),
     ("drill", &["app", "config", "journal", "store"]),
     (
         "app",
         &[
+            "api",
             "api_key",
             "config",
             "http",
@@ -30,7 +31,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("docs", &["dialect", "provider"]),
-    ("http", &["api_key", "dialect", "known_models", "provider", "relay", "telemetry", "wire"]),
+    ("http", &["api", "api_key", "dialect", "known_models", "provider", "relay", "telemetry", "wire"]),
+    ("api", &["api_key", "provider", "relay", "store"]),
     ("relay", &["api_key", "dialect", "journal", "provider", "telemetry", "transport", "wire"]),
     ("mock", &["dialect", "wire"]),
     ("bench", &["mock", "wire"]),

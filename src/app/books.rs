@@ -3,30 +3,26 @@
 
 mod source;
 
-use std::{
-    collections::HashMap,
-    io,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
 use penstock_actors::{
     accounting::{Accounting, Keeping},
     billing::{Ledger, Refresh},
-    domain::{AccountId, PriceList, StreamId},
+    domain::{AccountId, Money, PriceList, StreamId},
     limiter::{
         LimitHandle,
         actor::{Past, Restore},
     },
-    ports::{BalanceRows, BooksBatch, BooksStore, OwnStreams, Pending, RequestLogStore, StoreError},
-    usage_log::{Batch, Finished, Pace, Positions},
+    ports::{BooksStore, JournalSource, OwnStreams, RequestLogStore},
+    usage_log::{Finished, Pace, Positions},
 };
 
+use super::{calls::Calls, claim::Claim, now_ms};
 use crate::{
     journal::{self, Journal, JournalSettings, Node, TO_THE_END, disk::Disk},
     relay::books::{BooksShared, Heads},
-    store::Store,
+    store::LateStore,
+    telemetry::{BooksSources, JournalFigures},
 };
 
 use source::Source;
@@ -38,61 +34,17 @@ const RETAIN: Duration = Duration::from_secs(60);
 /// How long a stop waits until everything is in the database. The rest is replayed by the next start.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
 
-/// The store, once it could be opened; it may be away at the start.
-#[derive(Default)]
-pub(super) struct LateStore(ArcSwapOption<Store>);
-
-impl LateStore {
-    pub(super) fn set(&self, store: Store) {
-        self.0.store(Some(Arc::new(store)));
-    }
-
-    pub(super) fn get(&self) -> Result<Arc<Store>, StoreError> {
-        self.0.load_full().ok_or_else(|| StoreError("the database could not be reached yet".to_owned()))
-    }
-}
-
-/// Has the store do something; where it is away, that is the answer.
-macro_rules! ask {
-    ($late:expr, $store:ident => $asked:expr) => {
-        match $late.get() {
-            Ok($store) => Box::pin(async move { $asked.await }),
-            Err(away) => Box::pin(std::future::ready(Err(away))),
-        }
-    };
-}
-
-impl BooksStore for LateStore {
-    fn positions(&self) -> Pending<Result<Positions, StoreError>> {
-        ask!(self, store => BooksStore::positions(&*store))
-    }
-
-    fn commit(&self, batch: BooksBatch) -> Pending<Result<BalanceRows, StoreError>> {
-        ask!(self, store => BooksStore::commit(&*store, batch))
-    }
-
-    fn balances(&self, accounts: Vec<AccountId>) -> Pending<Result<BalanceRows, StoreError>> {
-        ask!(self, store => store.balances(accounts))
-    }
-}
-
-impl RequestLogStore for LateStore {
-    fn positions(&self) -> Pending<Result<Positions, StoreError>> {
-        ask!(self, store => RequestLogStore::positions(&*store))
-    }
-
-    fn commit(&self, batch: Batch) -> Pending<Result<(), StoreError>> {
-        ask!(self, store => RequestLogStore::commit(&*store, batch))
-    }
-}
-
 /// What keeps the books while the gateway runs.
 pub(super) struct Bookkeeping {
     accounting: Accounting,
     journal: Arc<Journal>,
     shared: Arc<BooksShared>,
-    /// Its lock keeps other processes from this data directory.
-    _node: Node,
+    store: Arc<LateStore>,
+    source: Arc<Source>,
+    /// What this start settled as abandoned.
+    abandoned: (u64, Money),
+    /// Its node's lock keeps other processes from this data directory.
+    claim: Rc<Claim>,
 }
 
 impl Bookkeeping {
@@ -109,16 +61,20 @@ impl Bookkeeping {
         limits: Arc<LimitHandle>,
         store: Arc<LateStore>,
     ) -> Result<Self, String> {
-        let mut node = Node::open(data_dir).map_err(|e| e.to_string())?;
+        let node = Node::open(data_dir).map_err(|e| e.to_string())?;
+        let claim = Claim::new(node, Arc::clone(&store));
+        claim.make().await?;
+        let mut node = claim.node_mut();
         let settings = JournalSettings::new(node.folder().to_path_buf());
         let opened = Journal::open(settings, disk, node.node(), node.boot());
         let journal = Arc::new(opened.map_err(|e| e.to_string())?);
         let heads = Heads::default();
-        let ended = settle_what_is_open(&journal, &mut node, &heads)?;
+        let Older { ended, abandoned } = settle_what_is_open(&journal, &mut node, &heads)?;
         let source = Source { journal: Arc::clone(&journal), ended: ended.clone(), heads: heads.clone() };
         let ahead = source.draw_since(&opened_at, &ledger).map_err(|e| unreadable(&e))?;
+        let source = Arc::new(source);
         let keeping = Keeping {
-            journal: Arc::new(source),
+            journal: Arc::clone(&source) as Arc<dyn JournalSource>,
             books: Arc::clone(&store) as Arc<dyn BooksStore>,
             log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
             own: OwnStreams { node: node.node(), boot: node.boot() },
@@ -130,7 +86,10 @@ impl Bookkeeping {
         let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
         let ring = Arc::clone(accounting.usage_log.ring());
         let shared = BooksShared::new(ledger, prices, limits, ring, Arc::clone(&journal), heads);
-        let books = Self { accounting, journal, shared, _node: node };
+        drop(node);
+        claim.keep(&shared);
+        let keep = Arc::clone(&store);
+        let books = Self { accounting, journal, shared, store: keep, source, abandoned, claim };
         books.retain(ended);
         check_hourly(store);
         Ok(books)
@@ -150,6 +109,47 @@ impl Bookkeeping {
         }
     }
 
+    /// Where single calls are looked up.
+    pub(super) fn calls(&self) -> Calls {
+        Calls {
+            store: Arc::clone(&self.store),
+            journal: Arc::downgrade(&self.journal),
+            usage_log: self.accounting.usage_log.clone(),
+        }
+    }
+
+    /// Where the figures of the books are read for the metrics.
+    pub(super) fn figures(&self) -> BooksSources {
+        let (journal, source) = (Arc::downgrade(&self.journal), Arc::downgrade(&self.source));
+        let (usage_log, abandoned) = (self.accounting.usage_log.clone(), self.abandoned);
+        let look = move || {
+            let (Some(journal), Some(source)) = (journal.upgrade(), source.upgrade()) else {
+                return JournalFigures::default();
+            };
+            let (heads, streams) = (source.heads(), journal.streams());
+            let behind = |consumer: &'static str| {
+                let left =
+                    |(s, head): (&StreamId, &u64)| head.saturating_sub(usage_log.durable(&[consumer], *s));
+                (consumer, heads.iter().map(left).sum())
+            };
+            JournalFigures {
+                counters: journal.counters().all().collect(),
+                open: streams.iter().map(|s| s.open()).sum(),
+                unsynced: streams.iter().map(|s| s.written().saturating_sub(s.durable().upto)).sum(),
+                failing: streams.iter().filter(|s| s.is_failing()).count() as u64,
+                behind: Accounting::DURABLE.into_iter().map(behind).collect(),
+                abandoned,
+                dropped_rows: 0,
+            }
+        };
+        BooksSources {
+            journal: Box::new(look),
+            usage_log: self.accounting.usage_log.clone(),
+            traffic: Arc::clone(&self.accounting.traffic),
+            ledger: Arc::clone(&self.accounting.ledger),
+        }
+    }
+
     /// Has balances that others may have changed taken over.
     pub(super) fn refresh(&self, accounts: Vec<AccountId>) {
         if let Err(error) = self.accounting.biller.try_send(Refresh(accounts)) {
@@ -159,7 +159,7 @@ impl Bookkeeping {
 
     /// Deletes segments that nothing needs any more, now and then.
     fn retain(&self, ended: Vec<(StreamId, u64)>) {
-        let (journal, recovered) = (Arc::downgrade(&self.journal), self._node.recovered());
+        let (journal, recovered) = (Arc::downgrade(&self.journal), self.claim.node().recovered());
         let log = self.accounting.usage_log.clone();
         actix_web::rt::spawn(async move {
             loop {
@@ -192,6 +192,7 @@ impl Bookkeeping {
             _ => tracing::warn!("some calls are not in the database yet; the next start brings them there"),
         }
         self.accounting.stop();
+        self.claim.release().await;
     }
 }
 
@@ -217,12 +218,16 @@ fn check_hourly(store: Arc<LateStore>) {
     });
 }
 
+/// What older starts left.
+struct Older {
+    /// Their streams, and where the last settlement of each ends.
+    ended: Vec<(StreamId, u64)>,
+    /// The calls that were settled as abandoned, and their charge.
+    abandoned: (u64, Money),
+}
+
 /// Settles as abandoned what older starts left open, and gives where the streams of those starts end.
-fn settle_what_is_open(
-    journal: &Journal,
-    node: &mut Node,
-    heads: &Heads,
-) -> Result<Vec<(StreamId, u64)>, String> {
+fn settle_what_is_open(journal: &Journal, node: &mut Node, heads: &Heads) -> Result<Older, String> {
     let sentence = |e: io::Error| unreadable(&e);
     let reader = journal.reader();
     let mut writer = journal.writer(StreamId::RECOVERY).map_err(|e| e.to_string())?;
@@ -258,13 +263,9 @@ fn settle_what_is_open(
             ended.extend((end > 0).then_some((stream, end)));
         }
     }
-    Ok(ended)
+    Ok(Older { ended, abandoned: (recovered.abandoned, recovered.charge) })
 }
 
 fn unreadable(error: &io::Error) -> String {
     format!("the journal cannot be read: {error}")
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }

@@ -9,7 +9,7 @@ use penstock_actors::{limiter::LimitHandle, router::RouteTable, system::Actors};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    books::{Bookkeeping, LateStore},
+    books::Bookkeeping,
     certificate::{self, Certificate, Looked},
     data_dir,
     descriptors::{self, Allowance},
@@ -20,11 +20,13 @@ use super::{
     publisher::Publisher,
 };
 use crate::{
+    api::{ApiShared, Desk},
     config::{self, Settings},
     http::{Drain, HttpShared, KeysHealth},
     journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget},
+    store::LateStore,
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
 };
@@ -79,12 +81,15 @@ impl Gateway {
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
+        let (desk, questions) = Desk::new();
         let books = {
             let disk = options.disk.unwrap_or_else(|| Arc::new(OsDisk));
             let (prices, limits) = (Arc::clone(&settings.prices), Arc::clone(&limits));
             let (opened_at, store) = (keys.opened_at(), Arc::clone(&store));
             Bookkeeping::start((data_dir, disk), opened_at, ledger, prices, limits, store).await?
         };
+        books.calls().answer(questions);
+        metrics.read_books(books.figures());
         let books = Rc::new(books);
         take_over_balances(&keys, &books);
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
@@ -102,6 +107,7 @@ impl Gateway {
                 cut: drain.cut.clone(),
                 books: Arc::clone(books.shared()),
             }),
+            api: ApiShared { root: settings.root_access, desk },
             max_body: server_settings.max_body,
             max_calls: allowance.calls,
             client_stall: server_settings.client_stall,

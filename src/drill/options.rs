@@ -98,4 +98,7 @@ pub struct Gateway {
     /// Where it notes what is durable, and what it counted when it ends.
     #[arg(long)]
     pub notes: PathBuf,
+    /// The file of its database, where that is SQLite.
+    #[arg(long)]
+    pub sqlite: Option<PathBuf>,
 }

@@ -16,7 +16,7 @@ use super::{
     join::{Join, Lost},
     load::Load,
     options,
-    recorder::Durable,
+    recorder::{Durable, LOG, salt},
     world::{Serves, World},
 };
 
@@ -56,7 +56,7 @@ fn cut(world: &World, lost: &mut Lost) -> Result<u64, String> {
     let before = Facts::read(&world.data())?;
     let bytes = cut_journal(&world.data().join("journal"), &world.notes()).map_err(failed)?;
     if world.is_embedded() {
-        cut_sqlite(&world.sqlite()).map_err(failed)?;
+        cut_sqlite(&world.sqlite(), &world.notes()).map_err(failed)?;
     }
     let after = Facts::read(&world.data())?;
     for (id, call) in &before.calls {
@@ -105,15 +105,15 @@ const ATTEMPTED: usize = 128;
 const LOG_HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 
-/// Cuts SQLite's log to what its last checkpoint had synced. Nothing before that is ever lost; what comes
-/// after may be.
-fn cut_sqlite(database: &Path) -> io::Result<()> {
+/// Cuts SQLite's log to what its last checkpoint had synced, or what it holds of the gateway's start. Nothing
+/// before that is ever lost; what comes after may be.
+fn cut_sqlite(database: &Path, notes: &Path) -> io::Result<()> {
     let beside = |suffix: &str| {
         let mut path = database.as_os_str().to_owned();
         path.push(suffix);
         std::path::PathBuf::from(path)
     };
-    let (index, log) = (beside("-shm"), beside("-wal"));
+    let (index, log) = (beside("-shm"), beside(LOG));
     if !log.exists() {
         return Ok(());
     }
@@ -121,7 +121,8 @@ fn cut_sqlite(database: &Path) -> io::Result<()> {
     let frames = fs::read(&index).ok().and_then(|index| four(&index, ATTEMPTED).map(u32::from_ne_bytes));
     let head = fs::read(&log)?;
     let page = four(&head, 8).map_or(0, u32::from_be_bytes);
-    let kept = LOG_HEADER + u64::from(frames.unwrap_or(0)) * (FRAME_HEADER + u64::from(page));
+    let attempted = LOG_HEADER + u64::from(frames.unwrap_or(0)) * (FRAME_HEADER + u64::from(page));
+    let kept = attempted.max(Durable::read(notes)?.log(&salt(&head)));
     if kept < head.len() as u64 {
         OpenOptions::new().write(true).open(&log)?.set_len(kept)?;
     }

@@ -1,6 +1,7 @@
 //! A disk that notes what it was asked to keep, so that a drill can take the rest away.
 //!
-//! A line a fact: `sync NAME BYTES` when so many bytes of a file were synced, `names A B C` when the folder was.
+//! A line a fact: `sync NAME BYTES` when so many bytes of a file were synced, `names A B C` when the folder was,
+//! `log SALT BYTES` when so much of SQLite's log was, which begins anew with another salt.
 
 use std::{
     collections::HashMap,
@@ -36,6 +37,15 @@ struct Recorded {
 pub(super) struct Durable {
     bytes: HashMap<String, u64>,
     names: Vec<String>,
+    log: Option<(String, u64)>,
+}
+
+/// What comes after SQLite's log in the name of its database.
+pub(super) const LOG: &str = "-wal";
+
+/// The salt of a log of SQLite, by its head.
+pub(super) fn salt(head: &[u8]) -> String {
+    head.get(16..24).unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Recorder {
@@ -43,6 +53,17 @@ impl Recorder {
     pub fn open(notes: &Path) -> io::Result<Self> {
         let notes = OpenOptions::new().create(true).append(true).open(notes)?;
         Ok(Self { notes: Arc::new(notes) })
+    }
+
+    /// Notes that SQLite's log is synced as long as it is now.
+    pub fn note_log(&self, database: &Path) -> io::Result<()> {
+        let mut path = database.as_os_str().to_owned();
+        path.push(LOG);
+        match std::fs::read(path) {
+            Ok(log) => self.note(&format!("log {} {}\n", salt(&log), log.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// One write, so that a kill leaves whole lines.
@@ -129,6 +150,9 @@ impl Durable {
                 (Some("sync"), Some(name), Some(bytes)) => {
                     durable.bytes.insert(name.to_owned(), bytes.parse().map_err(io::Error::other)?);
                 }
+                (Some("log"), Some(salt), Some(bytes)) => {
+                    durable.log = Some((salt.to_owned(), bytes.parse().map_err(io::Error::other)?));
+                }
                 (Some("names"), ..) => {
                     durable.names = line.split(' ').skip(1).map(str::to_owned).collect();
                 }
@@ -142,6 +166,11 @@ impl Durable {
     pub fn bytes(&self, name: &str) -> Option<u64> {
         let is_named = self.names.iter().any(|known| known == name);
         is_named.then(|| self.bytes.get(name).copied().unwrap_or_default())
+    }
+
+    /// How much of SQLite's log with that salt is known to be synced.
+    pub fn log(&self, salt: &str) -> u64 {
+        self.log.as_ref().filter(|(known, _)| known == salt).map_or(0, |(_, bytes)| *bytes)
     }
 }
 

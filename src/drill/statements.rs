@@ -13,8 +13,8 @@ use super::{
 /// Runs the drill: all statements of a start, a load and an end, by the calls of the load.
 pub(super) fn run(options: &options::Statements, program: &Path) -> Result<(), String> {
     let world = World::new(&options.world, program)?;
-    // The first start makes the tables.
-    world.start_gateway(Serves::Noting)?.end()?;
+    // Which makes the tables.
+    actix_web::rt::System::new().block_on(async { world.place().open().await.map(drop) })?;
     let gateway = world.start_gateway(Serves::Noting)?;
     let (url, duration) = (format!("http://{}/v1", world.address()), format!("{}s", options.seconds));
     let connections = options.world.clients.to_string();

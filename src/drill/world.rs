@@ -132,10 +132,14 @@ impl World {
     /// Starts the gateway, and waits until it takes connections.
     pub fn start_gateway(&self, serves: Serves) -> Result<Process, String> {
         let (listen, notes) = (self.gateway.to_string(), self.notes().display().to_string());
+        let sqlite = self.sqlite().display().to_string();
         let mut arguments = match serves {
             Serves::Itself => vec!["serve"],
             Serves::Noting => vec!["drill", "gateway", "--notes", &notes],
         };
+        if serves == Serves::Noting && self.is_embedded() {
+            arguments.extend(["--sqlite", &sqlite]);
+        }
         arguments.extend(["--listen", &listen, "--config", "penstock.toml"]);
         let mut gateway = Process::start("gateway", &self.program, &arguments, &self.folder)?;
         gateway.await_listening(self.gateway)?;
