@@ -10,6 +10,7 @@ pub mod config;
 pub mod conversation;
 pub mod dialect;
 pub mod docs;
+mod drill;
 pub mod http;
 pub mod journal;
 pub mod known_models;

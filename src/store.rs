@@ -8,6 +8,7 @@ mod books;
 mod check;
 mod consumed;
 mod declared;
+mod drill;
 pub mod dsn;
 mod error;
 mod ids;
@@ -29,6 +30,7 @@ use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
 pub use accounts::{Account, Allowance};
 pub use check::{BooksReport, OffBalance, OffLog};
 pub use consumed::Consumed;
+pub use drill::Hold;
 pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
 pub use late::{LateStore, Voice};
@@ -90,6 +92,11 @@ impl Store {
     /// How many statements have reached a database; the rows of a batch count as one.
     pub fn statements(&self) -> u64 {
         self.statements.count()
+    }
+
+    /// Those of them that the threads of HTTP workers sent; not counted where the database is SQLite.
+    pub fn statements_of_http_workers(&self) -> u64 {
+        self.statements.of_http_workers()
     }
 
     /// Moves with every change of keys and accounts that others must see.

@@ -11,7 +11,8 @@ use std::{
 /// What each top-level module may import of the others.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "bench", "config", "docs", "mock", "store", "telemetry"]),
+    ("cli", &["app", "bench", "config", "docs", "drill", "mock", "store", "telemetry"]),
+    ("drill", &["app", "config", "journal", "store"]),
     (
         "app",
         &[

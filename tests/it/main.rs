@@ -12,6 +12,8 @@ mod calls;
 mod claims;
 mod clients_leave;
 mod commands;
+mod drills;
+mod edges;
 mod environment;
 mod failover;
 mod http_abuse;

@@ -71,6 +71,13 @@ impl AccountCell {
         self.expected.fetch_add(delta.nanos(), Ordering::Relaxed);
     }
 
+    /// Draws what an older start settled and the balance here does not hold. The database is expected to hold
+    /// it once the Biller has come that far.
+    pub fn settled_before(&self, charge: Money) {
+        self.apply(-charge);
+        self.flushed(-charge);
+    }
+
     /// Takes over what others have written: the database's balance now, less what it was expected to be.
     /// Must not run beside a flush whose end is not known. Gives that difference.
     pub fn observe(&self, balance: Money) -> Money {
