@@ -4,6 +4,7 @@ mod auth;
 mod body;
 mod connection;
 mod cors;
+mod count;
 mod models;
 mod reply;
 mod route;

@@ -1,14 +1,19 @@
 //! The paths that are served, as data, and their matching. Clients write base URLs in many ways.
 
-use actix_web::http::Method;
+use actix_web::http::{Method, header::HeaderMap};
 
-use crate::provider::Endpoint;
+use penstock_actors::domain::Delivery;
+
+use crate::{
+    dialect::{Dialect, StreamForm, Told},
+    provider::Endpoint,
+};
 
 /// What a path and method mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Matched {
-    /// A call that is relayed.
-    Call(Endpoint),
+    /// A call that is relayed: what is called, by clients of which dialect, and what the path tells of it.
+    Call(Endpoint, Dialect, Told),
     /// The list of models.
     Models,
     /// One model.
@@ -32,7 +37,7 @@ pub(super) enum Matched {
 /// What a known path is for.
 #[derive(Clone, Copy)]
 enum Target {
-    Call(Endpoint),
+    Call(Endpoint, Dialect),
     Models,
     Live,
     Ready,
@@ -41,10 +46,13 @@ enum Target {
 
 /// Every path of ours, without `/v1`.
 const ROUTES: &[(&str, Target)] = &[
-    ("/chat/completions", Target::Call(Endpoint::ChatCompletions)),
-    ("/completions", Target::Call(Endpoint::Completions)),
-    ("/embeddings", Target::Call(Endpoint::Embeddings)),
-    ("/moderations", Target::Call(Endpoint::Moderations)),
+    ("/chat/completions", Target::Call(Endpoint::ChatCompletions, Dialect::OpenAi)),
+    ("/completions", Target::Call(Endpoint::Completions, Dialect::OpenAi)),
+    ("/embeddings", Target::Call(Endpoint::Embeddings, Dialect::OpenAi)),
+    ("/moderations", Target::Call(Endpoint::Moderations, Dialect::OpenAi)),
+    ("/messages", Target::Call(Endpoint::Messages, Dialect::AnthropicMessages)),
+    ("/messages/count_tokens", Target::Call(Endpoint::CountTokens, Dialect::AnthropicMessages)),
+    ("/responses", Target::Call(Endpoint::Responses, Dialect::OpenAiResponses)),
     ("/models", Target::Models),
     ("/health", Target::Live),
     ("/health/live", Target::Live),
@@ -73,8 +81,8 @@ const NOT_IMPLEMENTED: &[&str] = &[
     "/videos",
 ];
 
-/// Matches a request's path, which is still percent-encoded.
-pub(super) fn matched(method: &Method, path: &str) -> Matched {
+/// Matches a request's path, which is still percent-encoded, and its query.
+pub(super) fn matched(method: &Method, path: &str, query: &str) -> Matched {
     if method == Method::OPTIONS {
         return Matched::Preflight;
     }
@@ -87,6 +95,12 @@ pub(super) fn matched(method: &Method, path: &str) -> Matched {
     if path.len() > 1 {
         path = path.strip_suffix('/').unwrap_or(path);
     }
+    // Gemini's clients put a version of their own in front.
+    for version in ["/v1beta", "/v1alpha"] {
+        if let Some(rest) = path.strip_prefix(version).filter(|rest| rest.starts_with('/')) {
+            path = rest;
+        }
+    }
     // With, without or with doubled /v1.
     while let Some(rest) = path.strip_prefix("/v1")
         && (rest.is_empty() || rest.starts_with('/'))
@@ -95,6 +109,11 @@ pub(super) fn matched(method: &Method, path: &str) -> Matched {
     }
     if let Some((_, target)) = ROUTES.iter().find(|(known, _)| *known == path) {
         return on_target(method, *target);
+    }
+    if *method == Method::POST
+        && let Some(call) = gemini_call(path, query)
+    {
+        return call;
     }
     if let Some(name) = path.strip_prefix("/models/") {
         return match *method {
@@ -110,14 +129,46 @@ pub(super) fn matched(method: &Method, path: &str) -> Matched {
 fn on_target(method: &Method, target: Target) -> Matched {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match target {
-        Target::Call(endpoint) if *method == Method::POST => Matched::Call(endpoint),
-        Target::Call(_) => Matched::MethodNotAllowed("POST"),
+        Target::Call(endpoint, face) if *method == Method::POST => {
+            Matched::Call(endpoint, face, Told::default())
+        }
+        Target::Call(..) => Matched::MethodNotAllowed("POST"),
         _ if !reads => Matched::MethodNotAllowed("GET, HEAD"),
         Target::Models => Matched::Models,
         Target::Live => Matched::Live,
         Target::Ready => Matched::Ready,
         Target::Metrics => Matched::Metrics,
     }
+}
+
+/// A call as Gemini's clients write it: `/models/NAME:METHOD`.
+fn gemini_call(path: &str, query: &str) -> Option<Matched> {
+    let path = percent_decode(path);
+    let name = path.strip_prefix('/')?;
+    let (name, method) = name.strip_prefix("models/").unwrap_or(name).rsplit_once(':')?;
+    let mut told = Told { model: Some(name.to_owned()), delivery: Some(Delivery::Whole), ..Told::default() };
+    let endpoint = match method {
+        "generateContent" => Endpoint::GenerateContent,
+        "streamGenerateContent" => {
+            told.delivery = Some(Delivery::Stream);
+            if !query.split('&').any(|pair| pair == "alt=sse") {
+                told.form = StreamForm::Array;
+            }
+            Endpoint::GenerateContent
+        }
+        "countTokens" => Endpoint::CountTokens,
+        _ => return None,
+    };
+    Some(Matched::Call(endpoint, Dialect::Gemini, told))
+}
+
+/// The dialect of a request that is no call: refusals and lists of models are written in it.
+pub(super) fn face(path: &str, headers: &HeaderMap) -> Dialect {
+    if path.contains("/messages") || headers.contains_key("anthropic-version") {
+        return Dialect::AnthropicMessages;
+    }
+    let is_gemini = path.starts_with("/v1beta") || path.starts_with("/v1alpha");
+    if is_gemini || headers.contains_key("x-goog-api-key") { Dialect::Gemini } else { Dialect::OpenAi }
 }
 
 fn squeeze(path: &str) -> String {
@@ -158,8 +209,38 @@ mod tests {
             "//v1//chat/completions/",
             "/v1/chat/completions/",
         ] {
-            assert_eq!(matched(&Method::POST, path), Matched::Call(Endpoint::ChatCompletions), "{path}");
+            let wanted = Matched::Call(Endpoint::ChatCompletions, Dialect::OpenAi, Told::default());
+            assert_eq!(matched(&Method::POST, path, ""), wanted, "{path}");
         }
+    }
+
+    #[test]
+    fn geminis_paths_name_model_and_method() {
+        for (path, query, model, delivery, form) in [
+            (
+                "/v1beta/models/gemini-3:generateContent",
+                "key=x",
+                "gemini-3",
+                Delivery::Whole,
+                StreamForm::Events,
+            ),
+            (
+                "/v1/models/a%2Fb%3A1:streamGenerateContent",
+                "alt=sse&key=x",
+                "a/b:1",
+                Delivery::Stream,
+                StreamForm::Events,
+            ),
+            ("/v1beta/models/m:streamGenerateContent", "", "m", Delivery::Stream, StreamForm::Array),
+        ] {
+            let told = Told { model: Some(model.into()), delivery: Some(delivery), form };
+            let wanted = Matched::Call(Endpoint::GenerateContent, Dialect::Gemini, told);
+            assert_eq!(matched(&Method::POST, path, query), wanted, "{path}");
+        }
+        assert_eq!(
+            matched(&Method::POST, "/v1beta/models/m:sing", ""),
+            Matched::MethodNotAllowed("GET, HEAD")
+        );
     }
 
     #[test]
@@ -183,7 +264,7 @@ mod tests {
             (Method::GET, "/v1", Matched::Unknown),
             (Method::GET, "/imagesx", Matched::Unknown),
         ] {
-            assert_eq!(matched(&method, path), wanted, "{method} {path}");
+            assert_eq!(matched(&method, path, ""), wanted, "{method} {path}");
         }
     }
 }

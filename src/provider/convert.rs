@@ -27,7 +27,10 @@ impl Converting {
     }
 
     fn upstream(&self, ask: &Ask<'_>) -> Result<&'static dyn Upstream, Failure> {
-        self.dialect.upstream().filter(|_| ask.endpoint.is_chat()).ok_or_else(|| not_supported(ask))
+        match ask.endpoint.is_chat() {
+            true => Ok(self.dialect.upstream()),
+            false => Err(not_supported(ask)),
+        }
     }
 }
 
@@ -80,10 +83,7 @@ impl Adapter for Converting {
     }
 
     fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {
-        match self.dialect.upstream() {
-            Some(upstream) => upstream.failure(head, body),
-            None => crate::dialect::openai::failure(head.status, body),
-        }
+        self.dialect.upstream().failure(head, body)
     }
 }
 

@@ -14,6 +14,7 @@ mod failover;
 mod http_abuse;
 mod keys;
 mod limits;
+mod messages;
 mod observing;
 mod panics;
 mod passing;
