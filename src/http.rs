@@ -6,6 +6,7 @@ mod connection;
 mod cors;
 mod count;
 mod models;
+mod rates;
 mod reply;
 mod route;
 mod service;

@@ -2,17 +2,21 @@
 
 use clap::Subcommand;
 
-use crate::{config, docs};
+use crate::{config, docs, telemetry};
 
 /// What can be printed.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(super) enum Page {
     /// The providers that a channel may name, and the quirks.
     Providers,
+    /// What each pair of dialects carries, and what it cannot.
+    Dialects,
     /// The commented settings file: every setting with its default and meaning.
     Config,
     /// One API's variables, and what each does here.
     OneApi,
+    /// Every metric of /metrics.
+    Metrics,
 }
 
 impl Page {
@@ -20,8 +24,10 @@ impl Page {
     pub(super) fn print(self) {
         let page = match self {
             Self::Providers => docs::providers(),
+            Self::Dialects => docs::dialects(),
             Self::Config => config::reference(),
             Self::OneApi => config::one_api_table(),
+            Self::Metrics => telemetry::table(),
         };
         print!("{page}");
     }

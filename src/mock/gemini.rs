@@ -8,7 +8,7 @@ use penstock_actors::domain::Delivery;
 use super::{
     answer::{Answer, Ask, Said},
     body::Part,
-    check::{Fields, Param, Rule, Strictness, Wrong, elements, may, must, object, read},
+    check::{Fields, Param, Rule, Strictness, Wrong, elements, may, must, object, read, text},
     failure::Refusal,
     schema,
     text::{Words, count},
@@ -102,6 +102,44 @@ fn refuse(wrong: Wrong) -> Refusal {
     })
 }
 
+/// The body with its fields in camel case: the API takes both spellings. What tools and schemas say is left alone.
+fn camel(body: &[u8]) -> Vec<u8> {
+    fn rename(value: Value) -> Value {
+        match value {
+            Value::Array(all) => all.into_iter().map(rename).collect(),
+            Value::Object(members) => {
+                let renamed = members.into_iter().map(|(name, value)| {
+                    let name = spelled(&name);
+                    let free = ["args", "response", "labels"].contains(&name.as_str())
+                        || name.to_ascii_lowercase().ends_with("schema")
+                        || name == "parameters";
+                    (name, if free { value } else { rename(value) })
+                });
+                Value::Object(renamed.collect())
+            }
+            plain => plain,
+        }
+    }
+    match serde_json::from_slice::<Value>(body) {
+        Ok(value) => rename(value).to_string().into_bytes(),
+        Err(_) => body.to_vec(),
+    }
+}
+
+/// `mime_type` as `mimeType`.
+fn spelled(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut after = false;
+    for c in name.chars() {
+        match c {
+            '_' => after = true,
+            c if std::mem::take(&mut after) => out.push(c.to_ascii_uppercase()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// What was said so far.
 #[derive(Default)]
 struct Talk {
@@ -118,7 +156,8 @@ struct Talk {
 /// A [`Refusal`] where the request is wrong.
 pub fn generate(ask: &Ask<'_>, model: &str, delivery: Delivery) -> Result<Answer, Refusal> {
     let strictness = ask.strictness();
-    let fields = read(ask.body, GENERATE, strictness).map_err(refuse)?;
+    let body = camel(ask.body);
+    let fields = read(&body, GENERATE, strictness).map_err(refuse)?;
     let config = fields.object("generationConfig");
     if let Some(config) = &config {
         known(config, "generationConfig", CONFIG, strictness)?;
@@ -161,7 +200,8 @@ pub fn generate(ask: &Ask<'_>, model: &str, delivery: Delivery) -> Result<Answer
 /// # Errors
 /// A [`Refusal`] where the request is wrong.
 pub fn count_tokens(ask: &Ask<'_>) -> Result<Answer, Refusal> {
-    let fields = read(ask.body, COUNT, ask.strictness()).map_err(refuse)?;
+    let body = camel(ask.body);
+    let fields = read(&body, COUNT, ask.strictness()).map_err(refuse)?;
     let inner = fields.object("generateContentRequest");
     let contents = inner.as_ref().unwrap_or(&fields).elements("contents");
     let mut talk = Talk::default();
@@ -269,7 +309,8 @@ fn tool(
     let allowed: Vec<_> =
         calling.as_ref().map(|calling| calling.elements("allowedFunctionNames")).unwrap_or_default();
     if let Some(first) = allowed.first() {
-        functions.retain(|(name, _)| first.get() == Value::from(name.as_str()).to_string());
+        let wanted = text(first).unwrap_or_default();
+        functions.retain(|(name, _)| *name == wanted);
     }
     let mentioned = talk.user_is_last && talk.asked.to_ascii_lowercase().contains("tool");
     Ok(match mode.as_deref() {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::schema::json_schema;
 use crate::{
-    conversation::{Conversation, Effort, Format, Message, Part, Reasoning, Sampling, Verbatim},
+    conversation::{Conversation, Effort, Format, Message, Reasoning, Sampling, Verbatim},
     dialect::fields::{Fields, ParamError},
 };
 
@@ -164,18 +164,12 @@ fn format(config: &mut Fields<'_>) -> Result<Option<Format>, ParamError> {
     })
 }
 
-/// Whether a part shows the model's own words.
-#[cfg(test)]
-fn is_text(part: &Part, wanted: &str) -> bool {
-    matches!(part, Part::Text { text, .. } if text == wanted)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::conversation::{Role, Source, Tool, ToolChoice};
+    use crate::conversation::{Part, Role, Source, Tool, ToolChoice};
 
     #[test]
     fn a_request_of_everything_is_read_in_both_spellings() {
@@ -200,7 +194,7 @@ mod tests {
             .replace("maxOutputTokens", "max_output_tokens");
         for body in [camel, &snake] {
             let read = parse_request(body.as_bytes()).expect("valid");
-            assert!(is_text(&read.system[0], "Be brief."));
+            assert_eq!(read.system, [Part::text("Be brief.")]);
             assert!(matches!(&read.messages[0].parts[1], Part::Image { source: Source::Base64 { .. }, .. }));
             assert!(matches!(&read.messages[0].parts[2], Part::File { source: Source::Url(_), .. }));
             assert_eq!(read.messages[1].role, Role::Assistant);

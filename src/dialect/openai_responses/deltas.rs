@@ -75,11 +75,9 @@ impl EventReader {
             }
             "response.output_item.added" => self.added(&event, out),
             "response.function_call_arguments.delta" => self.arguments(&event, event.delta.as_deref(), out),
-            "response.function_call_arguments.done" => {
-                // Some give the arguments only when they are done.
-                if !self.has_arguments(&event) {
-                    self.arguments(&event, event.arguments.as_deref(), out);
-                }
+            // Some give the arguments only when they are done.
+            "response.function_call_arguments.done" if !self.has_arguments(&event) => {
+                self.arguments(&event, event.arguments.as_deref(), out);
             }
             "response.output_item.done" => Self::done(&event, out),
             "response.completed" | "response.incomplete" | "response.failed" => self.end(&event, out)?,

@@ -96,7 +96,8 @@ pub(super) fn write_response(reply: &Reply, header: &AnswerHeader<'_>) -> Bytes 
     let mut output: Vec<Item> = Vec::new();
     let bare = frame.id.trim_start_matches("resp_").to_owned();
     for part in &reply.parts {
-        let id = |letters: &str| item_id(letters, &bare, output.len());
+        let number = output.len();
+        let id = |letters: &str| item_id(letters, &bare, number);
         let item = match part {
             Part::Text { text, .. } if text.is_empty() => continue,
             Part::Text { text, citations, .. } => {

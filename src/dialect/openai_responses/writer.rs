@@ -53,9 +53,6 @@ impl EventWriter {
     }
 
     fn event(&mut self, name: &str, mut members: Value, out: &mut BytesMut) {
-        if self.number == 0 && name != "response.created" {
-            self.start(out);
-        }
         members["type"] = name.into();
         members["sequence_number"] = self.number.into();
         self.number += 1;
@@ -85,6 +82,9 @@ impl EventWriter {
 
     /// Ends what is open and begins an item.
     fn begin(&mut self, open: Open, item: Item, out: &mut BytesMut) {
+        if self.number == 0 {
+            self.start(out);
+        }
         self.close(out);
         let mut added = json!(item);
         if added.get("status").is_some() {
@@ -347,6 +347,9 @@ impl DeltaWriter for EventWriter {
     }
 
     fn break_off(&mut self, failure: &Failure, call_id: &str, out: &mut BytesMut) {
+        if self.number == 0 {
+            self.start(out);
+        }
         let members = json!({
             "code": failure.code,
             "message": format!("{} (request id: {call_id})", failure.message),
@@ -420,6 +423,7 @@ mod tests {
         for (n, event) in events.iter().enumerate() {
             assert_eq!(event["sequence_number"], n as u64, "{event}");
         }
+        assert_eq!(events[0]["response"]["output"], json!([]), "nothing was said when it began");
         let last = &events[events.len() - 1];
         assert_eq!(last["type"], "response.completed");
         let kinds: Vec<_> = last["response"]["output"]
