@@ -14,6 +14,8 @@ use crate::{
 pub(super) enum Matched {
     /// A call that is relayed: what is called, by clients of which dialect, and what the path tells of it.
     Call(Endpoint, Dialect, Told),
+    /// A response that was stored: it, or the items that it answered.
+    Stored(String, Shown),
     /// The list of models.
     Models,
     /// One model.
@@ -34,6 +36,17 @@ pub(super) enum Matched {
     MethodNotAllowed(&'static str),
     /// Nothing is here.
     Unknown,
+}
+
+/// What of a stored response is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Itself.
+    Response,
+    /// Nothing: it is to be deleted.
+    Deleted,
+    /// Its input.
+    Items,
 }
 
 /// What a known path is for.
@@ -120,6 +133,18 @@ pub(super) fn matched(method: &Method, path: &str, query: &str) -> Matched {
         && let Some(call) = gemini_call(path, query)
     {
         return call;
+    }
+    if let Some(rest) = path.strip_prefix("/responses/") {
+        let (id, shown) = match rest.strip_suffix("/input_items") {
+            Some(id) => (id, Shown::Items),
+            None => (rest, if *method == Method::DELETE { Shown::Deleted } else { Shown::Response }),
+        };
+        return match *method {
+            _ if id.contains('/') => Matched::NotImplemented,
+            Method::GET | Method::HEAD => Matched::Stored(percent_decode(id), shown),
+            Method::DELETE if shown == Shown::Deleted => Matched::Stored(percent_decode(id), shown),
+            _ => Matched::MethodNotAllowed("GET, HEAD, DELETE"),
+        };
     }
     if let Some(name) = path.strip_prefix("/models/") {
         return match *method {

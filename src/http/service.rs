@@ -21,7 +21,7 @@ use socket2::SockRef;
 use super::{
     auth, body,
     connection::{ClientIo, Connection},
-    cors, count, models,
+    cors, count, keeping, models,
     reply::{self, Asker},
     route::{self, Matched, matched},
     state::{HttpShared, Worker},
@@ -94,6 +94,9 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Call(endpoint, face, told) => {
             call(&request, &mut payload, &worker, &Called { endpoint, face, told }, &id).await
         }
+        Matched::Stored(id, shown) => authorize(&request, &worker)
+            .and_then(|a| keeping::show(&*worker.shared.responses, &a.caller.key, &id, shown))
+            .map_err(Into::into),
         Matched::Models => authorize(&request, &worker)
             .map(|a| models::list(&worker.relay.table(), &known(), &a.caller, face))
             .map_err(Into::into),
@@ -171,10 +174,17 @@ async fn call(
     if call.endpoint == Endpoint::CountTokens && !worker.relay.has_native(&call) {
         return count::locally(worker, &call, record).await;
     }
+    let keeper = keeping::Keeper::of(&call, &shared.responses).await;
     let running = request.conn_data::<Rc<Connection>>().map(Connection::run);
     let may_see_routing = call.caller.may_see_routing;
     match worker.relay.call(&call, record).await {
-        Ok(answer) => Ok(reply::answer(answer, running, may_see_routing)),
+        Ok(answer) => {
+            let answered = reply::answer(answer, running, may_see_routing);
+            Ok(match keeper {
+                Some(keeper) => keeper.watch(answered),
+                None => answered,
+            })
+        }
         Err(mut refused) => {
             refused.tried = refused.tried.filter(|_| may_see_routing);
             Err(refused)
@@ -201,6 +211,12 @@ async fn admitted(
     let held = shared.relay.bytes.hold();
     let body::Received { spool, top } =
         body::receive(request, payload, shared.max_body, held, face.watches()).await?;
+    let (spool, top) = match endpoint {
+        Endpoint::Responses => {
+            keeping::continued(&*shared.responses, &caller.key, spool, top, &shared.relay).await?
+        }
+        _ => (spool, top),
+    };
     let facts = face.facts(endpoint, told, &top)?;
     let table = shared.relay.table.load();
     admit::may_use(&caller, &facts.model, table.resolve(&facts.model))?;

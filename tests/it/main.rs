@@ -27,6 +27,7 @@ mod paths;
 mod providers;
 mod proxies;
 mod reload;
+mod responses;
 mod shutdown;
 mod slow_readers;
 mod store;

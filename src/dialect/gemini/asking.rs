@@ -4,11 +4,16 @@
 //! providers' tools are refused by name; cache hints, verbosity, service tier, user and proofs that are not
 //! Gemini's are left out; a proof goes back in the part that it stood in.
 
+mod wire;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::value::RawValue;
+use wire::{
+    Body, Call, Calling, Config, Content, Declaration, FileData, Inline, Response, Said, ThinkingConfig,
+    ToolConfig, WirePart, WireTools,
+};
 
 use super::NAME;
 use crate::{
@@ -35,166 +40,6 @@ const OWN: [&str; 14] = [
     "generationConfig.speechConfig",
     "toolConfig.retrievalConfig",
 ];
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    contents: Vec<Content<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    system_instruction: Option<Content<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<WireTools<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_config: Option<ToolConfig<'a>>,
-    #[serde(skip_serializing_if = "Config::is_empty")]
-    generation_config: Config<'a>,
-    #[serde(flatten)]
-    passed_on: BTreeMap<&'a str, &'a Verbatim>,
-}
-
-#[derive(Serialize)]
-struct Content<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'static str>,
-    parts: Vec<WirePart<'a>>,
-}
-
-/// A part; exactly one of its data fields is there.
-#[derive(Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WirePart<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inline_data: Option<Inline<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file_data: Option<FileData<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    function_call: Option<Call<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    function_response: Option<Response<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thought_signature: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Inline<'a> {
-    mime_type: String,
-    data: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FileData<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mime_type: Option<&'static str>,
-    file_uri: &'a str,
-}
-
-#[derive(Serialize)]
-struct Call<'a> {
-    name: &'a str,
-    args: &'a RawValue,
-}
-
-#[derive(Serialize)]
-struct Response<'a> {
-    name: &'a str,
-    response: Said,
-}
-
-/// A tool's result: an object as it was, or a text under the key that the API's documentation gives it.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Said {
-    Object(Box<RawValue>),
-    Output { output: String },
-    Error { error: String },
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WireTools<'a> {
-    function_declarations: Vec<Declaration<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Declaration<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameters_json_schema: Option<&'a Verbatim>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ToolConfig<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    function_calling_config: Option<Calling<'a>>,
-    #[serde(flatten)]
-    passed_on: BTreeMap<&'a str, &'a Verbatim>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Calling<'a> {
-    mode: &'static str,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    allowed_function_names: &'a [String],
-}
-
-#[derive(Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Config<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_p: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_k: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_output_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    stop_sequences: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    presence_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    frequency_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_logprobs: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_mime_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_json_schema: Option<&'a Verbatim>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thinking_config: Option<ThinkingConfig>,
-    #[serde(flatten)]
-    passed_on: BTreeMap<&'a str, &'a Verbatim>,
-}
-
-impl Config<'_> {
-    fn is_empty(&self) -> bool {
-        serde_json::to_string(self).is_ok_and(|text| text == "{}")
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ThinkingConfig {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    include_thoughts: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thinking_budget: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thinking_level: Option<&'static str>,
-}
 
 /// Writes a request; the model stands in its path.
 ///

@@ -22,6 +22,10 @@ pub(super) fn parse_request(body: &[u8]) -> Result<Conversation, ParamError> {
         }
         top.raw(name);
     }
+    if top.text("previous_response_id")?.is_some() {
+        let why = "names a response that is not stored here; send the whole conversation as 'input'";
+        return Err(ParamError::unsupported("previous_response_id", why));
+    }
     let system = top.text("instructions")?.map(Part::text).into_iter().collect();
     let messages = messages(&mut top)?;
     let tools = tools::parse(&mut top)?;
