@@ -13,8 +13,7 @@ async fn start() -> (Upstream, TestApp) {
     })
     .await;
     let channel = format!(
-        "[[channel]]\nname = \"up\"\nprovider = \"anthropic-compatible\"\nbase_url = \"http://h\"\nmodels = [\"x\"]\n\
-         [[channel]]\nname = \"chat\"\nprovider = \"openai-compatible\"\nbase_url = \"http://{}\"\nmodels = [\"smart\"]\n",
+        "[[channel]]\nname = \"chat\"\nprovider = \"openai-compatible\"\nbase_url = \"http://{}\"\nmodels = [\"smart\"]\n",
         upstream.address
     );
     let app = TestApp::start(&channel);
