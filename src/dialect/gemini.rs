@@ -7,6 +7,7 @@
 mod answer;
 mod asking;
 mod deltas;
+pub mod embed;
 mod error;
 mod parse;
 mod passing;

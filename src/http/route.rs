@@ -188,6 +188,7 @@ fn gemini_call(path: &str, query: &str) -> Option<Matched> {
             Endpoint::GenerateContent
         }
         "countTokens" => Endpoint::CountTokens,
+        "embedContent" | "batchEmbedContents" => Endpoint::Embeddings,
         _ => return None,
     };
     Some(Matched::Call(endpoint, Dialect::Gemini, told))

@@ -363,3 +363,16 @@ async fn every_client_is_refused_in_its_own_dialect() {
         assert_eq!((answer.status, word.as_str()), (404, Some(wanted)), "{client}: {}", answer.body);
     }
 }
+
+#[tokio::test]
+async fn geminis_clients_get_embeddings_of_openais_providers() {
+    let app = start();
+    let one = json!({ "model": "models/openai", "content": { "parts": [{ "text": "hello there" }] } });
+    let answer = app.client().post("/v1beta/models/openai:embedContent", one.to_string().as_bytes()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.json()["embedding"]["values"].as_array().unwrap().len() > 1, "{}", answer.body);
+    let several = json!({ "requests": [one, one] });
+    let answer =
+        app.client().post("/v1beta/models/openai:batchEmbedContents", several.to_string().as_bytes()).await;
+    assert_eq!(answer.json()["embeddings"].as_array().unwrap().len(), 2, "{}", answer.body);
+}

@@ -24,6 +24,8 @@ use crate::{
 pub const REQUEST: &[Watch] = &[
     Watch::kept("model", 1024),
     Watch::place("contents"),
+    Watch::place("content"),
+    Watch::place("requests"),
     Watch::place("systemInstruction"),
     Watch::place("system_instruction"),
     Watch::place("tools"),
@@ -37,10 +39,14 @@ pub const REQUEST: &[Watch] = &[
 /// # Errors
 /// A [`Failure`] where nothing is asked.
 pub fn facts(endpoint: Endpoint, told: &Told, top: &TopLevel) -> Result<RequestFacts, Failure> {
-    let inside = top.field("generateContentRequest").filter(|_| endpoint == Endpoint::CountTokens);
-    if top.field("contents").or(inside).is_none() {
-        let message = "Missing required parameter: 'contents'.";
-        return Err(Failure::invalid_request("missing_required_parameter", Some("contents"), message));
+    let needed: &[&str] = match endpoint {
+        Endpoint::CountTokens => &["contents", "generateContentRequest"],
+        Endpoint::Embeddings => &["content", "requests"],
+        _ => &["contents"],
+    };
+    if needed.iter().all(|name| top.field(name).is_none()) {
+        let message = format!("Missing required parameter: '{}'.", needed[0]);
+        return Err(Failure::invalid_request("missing_required_parameter", Some(needed[0]), message));
     }
     Ok(RequestFacts {
         model: told.model.clone().unwrap_or_default(),
@@ -64,7 +70,7 @@ pub fn foreseen(top: &TopLevel) -> Foreseen {
     let config = top.field("generationConfig").or_else(|| top.field("generation_config"));
     let config: Option<Config> = config.and_then(|field| serde_json::from_slice(&field.raw).ok());
     Foreseen {
-        prompt_bytes: ["contents", "systemInstruction", "system_instruction", "tools"]
+        prompt_bytes: ["contents", "content", "requests", "systemInstruction", "system_instruction", "tools"]
             .map(length)
             .iter()
             .sum(),
