@@ -2,14 +2,26 @@
 
 pub mod answer;
 pub mod anthropic_messages;
+pub mod estimate;
 pub mod face;
 pub mod failure;
 pub mod fields;
+pub mod foreign;
+pub mod gemini;
 pub mod openai;
 pub mod openai_chat;
+pub mod openai_responses;
+pub mod passing;
+pub mod proof;
 pub mod upstream;
 
 use bytes::Bytes;
+use penstock_actors::{
+    billing::Foreseen,
+    domain::{Delivery, Endpoint},
+};
+
+use crate::wire::json::{TopLevel, Watch};
 
 pub use answer::{AnswerEvent, AnswerHead, AnswerReader, Framing, Garbage};
 pub use face::{AnswerHeader, DeltaWriter, Face, StreamForm};
@@ -23,17 +35,92 @@ pub enum Dialect {
     OpenAi,
     /// Anthropic's messages.
     AnthropicMessages,
+    /// Gemini's `generateContent`.
+    Gemini,
+    /// OpenAI's responses.
+    OpenAiResponses,
+}
+
+/// What a request says that the gateway must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The model asked for.
+    pub model: String,
+    /// Whether a stream is wanted.
+    pub delivery: Delivery,
+    /// `stream_options.include_usage`, or that the dialect always tells usage.
+    pub usage_wanted: bool,
+    /// How a stream is framed.
+    pub form: StreamForm,
+}
+
+/// What a request's path told already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The model.
+    pub model: Option<String>,
+    /// Whether a stream is wanted.
+    pub delivery: Option<Delivery>,
+    /// How it is framed.
+    pub form: StreamForm,
 }
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 2] = [Self::OpenAi, Self::AnthropicMessages];
+    pub const ALL: [Self; 4] = [Self::OpenAi, Self::AnthropicMessages, Self::Gemini, Self::OpenAiResponses];
 
     /// The name in settings.
     pub fn name(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
             Self::AnthropicMessages => "anthropic",
+            Self::Gemini => "gemini",
+            Self::OpenAiResponses => "openai-responses",
+        }
+    }
+
+    /// The dialect that a header of clients belongs to, where it belongs to one.
+    pub fn of_header(name: &str) -> Option<Self> {
+        if name.starts_with("anthropic-") {
+            Some(Self::AnthropicMessages)
+        } else if name.starts_with("openai-") {
+            Some(Self::OpenAi)
+        } else if name.starts_with("x-goog-") {
+            Some(Self::Gemini)
+        } else {
+            None
+        }
+    }
+
+    /// The request fields that must be known of its clients' requests.
+    pub fn watches(self) -> &'static [Watch] {
+        match self {
+            Self::OpenAi => openai::REQUEST,
+            Self::AnthropicMessages => anthropic_messages::REQUEST,
+            Self::Gemini => gemini::REQUEST,
+            Self::OpenAiResponses => openai_responses::REQUEST,
+        }
+    }
+
+    /// Reads the facts of a scanned request; the path may have told some.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the parameter that is missing or of a wrong type.
+    pub fn facts(self, endpoint: Endpoint, told: &Told, top: &TopLevel) -> Result<RequestFacts, Failure> {
+        match self {
+            Self::OpenAi | Self::AnthropicMessages => openai::request_facts(endpoint, top),
+            Self::Gemini => gemini::facts(endpoint, told, top),
+            Self::OpenAiResponses => openai_responses::facts(endpoint, top),
+        }
+    }
+
+    /// What a scanned request tells of its cost.
+    pub fn foreseen(self, top: &TopLevel) -> Foreseen {
+        match self {
+            Self::OpenAi => openai::foreseen(top),
+            Self::AnthropicMessages => anthropic_messages::foreseen(top),
+            Self::Gemini => gemini::foreseen(top),
+            Self::OpenAiResponses => openai_responses::foreseen(top),
         }
     }
 
@@ -41,28 +128,38 @@ impl Dialect {
     pub fn face(self) -> Option<&'static dyn Face> {
         match self {
             Self::OpenAi => Some(&openai_chat::OpenAiChat),
-            Self::AnthropicMessages => None,
-        }
-    }
-
-    /// How providers are asked for a conversation; `None` where bodies only pass through so far.
-    pub fn upstream(self) -> Option<&'static dyn Upstream> {
-        match self {
-            Self::OpenAi => None,
             Self::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
+            Self::Gemini => Some(&gemini::Gemini),
+            Self::OpenAiResponses => Some(&openai_responses::OpenAiResponses),
         }
     }
 
-    /// The body of a refusal; `call_id` ends its message. Every client face so far speaks OpenAI's dialect.
+    /// How providers are asked for a conversation.
+    pub fn upstream(self) -> &'static dyn Upstream {
+        match self {
+            Self::OpenAi => &openai_chat::OpenAiChat,
+            Self::AnthropicMessages => &anthropic_messages::AnthropicMessages,
+            Self::Gemini => &gemini::Gemini,
+            Self::OpenAiResponses => &openai_responses::OpenAiResponses,
+        }
+    }
+
+    /// The body of a refusal in the dialect of a face; `call_id` ends its message.
     pub fn error_body(self, failure: &Failure, call_id: &str) -> Bytes {
         match self {
-            Self::OpenAi | Self::AnthropicMessages => openai::error_body(failure, call_id),
+            Self::OpenAi | Self::OpenAiResponses => openai::error_body(failure, call_id),
+            Self::AnthropicMessages => anthropic_messages::error_body(failure, call_id),
+            Self::Gemini => gemini::error_body(failure, call_id),
         }
     }
 
     /// The event that ends a stream which cannot go on.
     pub fn error_event(self, failure: &Failure, call_id: &str) -> Bytes {
         let body = self.error_body(failure, call_id);
-        [b"data: ".as_slice(), &body, b"\n\n"].concat().into()
+        let head: &[u8] = match self {
+            Self::OpenAi | Self::Gemini => b"data: ",
+            Self::AnthropicMessages | Self::OpenAiResponses => b"event: error\ndata: ",
+        };
+        [head, &body, b"\n\n"].concat().into()
     }
 }

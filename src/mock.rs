@@ -9,7 +9,9 @@ mod anthropic;
 mod body;
 mod check;
 mod failure;
+mod gemini;
 mod openai;
+mod responses;
 mod route;
 mod schema;
 mod settings;
@@ -158,10 +160,11 @@ async fn handle(
 
 /// Finds who answers, and has it answer.
 fn answer(request: &HttpRequest, dialect: Dialect, ask: &Ask<'_>) -> Result<Answer, Refusal> {
-    let target = route::find(request.method().as_str(), request.path())?;
+    let target = route::find(request.method().as_str(), request.path(), request.query_string())?;
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     match dialect {
-        Dialect::OpenAi => openai::authorise(header(AUTHORIZATION.as_str()))?,
+        Dialect::OpenAi | Dialect::OpenAiResponses => openai::authorise(header(AUTHORIZATION.as_str()))?,
+        Dialect::Gemini => gemini::authorise(header("x-goog-api-key"), request.query_string())?,
         Dialect::AnthropicMessages => anthropic::authorise(
             header("x-api-key"),
             header(AUTHORIZATION.as_str()),
@@ -184,6 +187,9 @@ fn answer(request: &HttpRequest, dialect: Dialect, ask: &Ask<'_>) -> Result<Answ
         Route::Moderations => openai::moderations::answer(ask),
         Route::Messages => anthropic::messages(ask),
         Route::CountTokens => anthropic::count_tokens(ask),
+        Route::Responses => responses::answer(ask),
+        Route::Generate(model, delivery) => gemini::generate(ask, &model, delivery),
+        Route::GeminiCount(_) => gemini::count_tokens(ask),
     }
 }
 
@@ -305,7 +311,9 @@ impl Reply<'_> {
         let mut head = HttpResponse::build(status);
         head.content_type(kind);
         match self.dialect {
-            Dialect::OpenAi => head.insert_header(("x-request-id", self.request_id())),
+            Dialect::OpenAi | Dialect::OpenAiResponses | Dialect::Gemini => {
+                head.insert_header(("x-request-id", self.request_id()))
+            }
             Dialect::AnthropicMessages => head.insert_header(("request-id", self.request_id())),
         };
         if settings.close {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     api::{ApiShared, Desk},
     config::{self, Settings},
-    http::{Drain, HttpShared, KeysHealth},
+    http::{Drain, HttpShared, InMemory, KeysHealth},
     journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget},
@@ -63,6 +63,9 @@ pub struct Gateway {
 /// How long cut streams may take to tell their clients.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// Bytes of responses that are kept in memory for `/v1/responses`.
+const STORED_BYTES: usize = 64 << 20;
+
 impl Gateway {
     /// Starts everything: actors, catalog, then the listener. Must run inside an `actix` system.
     ///
@@ -97,6 +100,7 @@ impl Gateway {
             keys: table,
             keys_health,
             models: ArcSwap::from_pointee(KnownModels::with(settings.models.clone())),
+            responses: Arc::new(InMemory::new(STORED_BYTES)),
             metrics: Arc::clone(&metrics),
             relay: Arc::new(RelayShared {
                 table: Arc::clone(&actors.table),

@@ -108,6 +108,15 @@ pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpRe
     response.body(face.error_body(failure, call_id))
 }
 
+/// Puts the call's id where the client's dialect looks for it.
+pub(super) fn name_call(headers: &mut HeaderMap, face: Dialect, call_id: &str) {
+    if face == Dialect::AnthropicMessages
+        && let Ok(id) = HeaderValue::from_str(call_id)
+    {
+        headers.insert(HeaderName::from_static("request-id"), id);
+    }
+}
+
 /// An answer that has begun.
 pub(super) fn answer(answer: Answer, running: Option<Running>, may_see_routing: bool) -> HttpResponse {
     let mut response = HttpResponse::new(StatusCode::OK);

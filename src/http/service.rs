@@ -18,15 +18,15 @@ use socket2::SockRef;
 use super::{
     auth, body,
     connection::{ClientIo, Connection},
-    cors, models,
+    cors, count, keeping, models,
     reply::{self, Asker},
-    route::{Matched, matched},
+    route::{self, Matched, matched},
     state::{HttpShared, Worker},
 };
 use crate::{
     api::{self, Asked},
     clock::{Moment, now_ms},
-    dialect::{Dialect, openai},
+    dialect::{Dialect, Told},
     provider::{Endpoint, Failure},
     relay::{
         Call, Refused,
@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Client headers that every provider gets. `OpenAI-Organization` and `-Project` belong to the channel.
-const PASSED: [&str; 3] = ["openai-beta", "traceparent", "tracestate"];
+const PASSED: [&str; 5] = ["anthropic-beta", "anthropic-version", "openai-beta", "traceparent", "tracestate"];
 const MOCK_PREFIX: &str = "x-penstock-mock-";
 
 /// Adds the one service that matches every path.
@@ -92,9 +92,12 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     let _handling = request.conn_data::<Rc<Connection>>().map(Connection::handle);
     let arrival = &Arrival::now();
     let Arrival { id, at, .. } = arrival;
-    let face = Dialect::OpenAi;
-    let target = matched(request.method(), request.path());
-    let is_call = matches!(target, Matched::Call(_));
+    let target = matched(request.method(), request.path(), request.query_string());
+    let face = match &target {
+        Matched::Call(_, face, _) => *face,
+        _ => route::face(request.path(), request.headers()),
+    };
+    let is_call = matches!(target, Matched::Call(..));
     let allowed = if let Matched::MethodNotAllowed(allowed) = target { Some(allowed) } else { None };
     let mut asker = Asker::of(request.headers());
     if matches!(target, Matched::Metrics | Matched::Api) {
@@ -102,14 +105,17 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     }
     let known = || worker.shared.models.load();
     let replied: Result<HttpResponse, Box<Refused>> = match target {
-        Matched::Call(endpoint) => call(&request, &mut payload, &worker, endpoint, arrival).await,
+        Matched::Call(endpoint, face, told) => {
+            call(&request, &mut payload, &worker, &Called { endpoint, face, told }, arrival).await
+        }
+        Matched::Stored(id, shown) => authorize(&request, &worker, at)
+            .and_then(|a| keeping::show(&*worker.shared.responses, &a.caller.key, &id, shown))
+            .map_err(Into::into),
         Matched::Models => authorize(&request, &worker, at)
-            .map(|a| HttpResponse::Ok().json(models::list(&worker.relay.table(), &known(), &a.caller)))
+            .map(|a| models::list(&worker.relay.table(), &known(), &a.caller, face))
             .map_err(Into::into),
         Matched::Model(name) => authorize(&request, &worker, at)
-            .and_then(|a| {
-                Ok(HttpResponse::Ok().json(models::get(&worker.relay.table(), &known(), &a.caller, &name)?))
-            })
+            .and_then(|a| models::get(&worker.relay.table(), &known(), &a.caller, &name, face))
             .map_err(Into::into),
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
@@ -137,6 +143,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
     }
     asker.identify(response.headers_mut(), id);
+    reply::name_call(response.headers_mut(), face, id);
     if is_relayed { response } else { reply::with_unread(response, payload) }
 }
 
@@ -155,27 +162,45 @@ fn authorize(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<Admi
     admit::caller(&worker.shared.keys.load(), &secret, at.wall_ms)
 }
 
+/// What a path asks for.
+struct Called {
+    endpoint: Endpoint,
+    face: Dialect,
+    told: Told,
+}
+
 /// Admits a call and has it relayed.
 async fn call(
     request: &HttpRequest,
     payload: &mut web::Payload,
     worker: &Worker,
-    endpoint: Endpoint,
+    called: &Called,
     arrival: &Arrival,
 ) -> Result<HttpResponse, Box<Refused>> {
     let shared = &worker.shared;
-    let mut record = CallRecord::new(Rc::clone(&arrival.id), endpoint, shared.metrics.clone(), arrival.at);
-    let call = match admitted(request, payload, worker, endpoint, arrival).await {
+    let mut record =
+        CallRecord::new(Rc::clone(&arrival.id), called.endpoint, shared.metrics.clone(), arrival.at);
+    let call = match admitted(request, payload, worker, called, arrival).await {
         Ok(call) => call,
         Err(failure) => {
             record.refused(&failure);
             return Err(failure.into());
         }
     };
+    if call.endpoint == Endpoint::CountTokens && !worker.relay.has_native(&call) {
+        return count::locally(worker, &call, record).await;
+    }
+    let keeper = keeping::Keeper::of(&call, &shared.responses).await;
     let running = request.conn_data::<Rc<Connection>>().map(Connection::run);
     let may_see_routing = call.caller.may_see_routing;
     match worker.relay.call(&call, record).await {
-        Ok(answer) => Ok(reply::answer(answer, running, may_see_routing)),
+        Ok(answer) => {
+            let answered = reply::answer(answer, running, may_see_routing);
+            Ok(match keeper {
+                Some(keeper) => keeper.watch(answered),
+                None => answered,
+            })
+        }
         Err(mut refused) => {
             refused.tried = refused.tried.filter(|_| may_see_routing);
             Err(refused)
@@ -187,9 +212,10 @@ async fn admitted(
     request: &HttpRequest,
     payload: &mut web::Payload,
     worker: &Worker,
-    endpoint: Endpoint,
+    called: &Called,
     arrival: &Arrival,
 ) -> Result<Call, Failure> {
+    let &Called { endpoint, face, ref told } = called;
     let shared = &worker.shared;
     if shared.drain.is_started() {
         return Err(admit::shutting_down());
@@ -200,21 +226,27 @@ async fn admitted(
     let Admitted { caller, pin } = authorize(request, worker, &arrival.at)?;
     let held = shared.relay.bytes.hold();
     let body::Received { spool, top } =
-        body::receive(request, payload, shared.max_body, held, openai::REQUEST).await?;
-    let facts = openai::request_facts(endpoint, &top)?;
+        body::receive(request, payload, shared.max_body, held, face.watches()).await?;
+    let (spool, top) = match endpoint {
+        Endpoint::Responses => {
+            keeping::continued(&*shared.responses, &caller.key, spool, top, &shared.relay).await?
+        }
+        _ => (spool, top),
+    };
+    let facts = face.facts(endpoint, told, &top)?;
     let table = shared.relay.table.load();
     admit::may_use(&caller, &facts.model, table.resolve(&facts.model))?;
     let (headers, mock_headers) = passed_headers(request);
     Ok(Call {
         id: Rc::clone(&arrival.id),
         endpoint,
-        face: Dialect::OpenAi,
+        face,
         caller,
         pin,
         facts,
         number: arrival.number,
         client_request_id: client_request_id(request),
-        foreseen: openai::foreseen(&top),
+        foreseen: face.foreseen(&top),
         top,
         body: spool,
         headers,

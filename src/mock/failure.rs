@@ -55,7 +55,7 @@ impl Refusal {
     /// The failure that a setting asks for, as the provider words it.
     pub fn of_status(status: u16, dialect: Dialect) -> Self {
         let (kind, code, message) = match dialect {
-            Dialect::OpenAi => openai_status(status),
+            Dialect::OpenAi | Dialect::OpenAiResponses | Dialect::Gemini => openai_status(status),
             Dialect::AnthropicMessages => {
                 let (kind, message) = anthropic_status(status);
                 (kind, None, message)
@@ -68,7 +68,7 @@ impl Refusal {
     pub fn body(&self, dialect: Dialect, request_id: &str) -> Bytes {
         let mut out = BytesMut::with_capacity(192 + self.message.len());
         match dialect {
-            Dialect::OpenAi => {
+            Dialect::OpenAi | Dialect::OpenAiResponses => {
                 out.extend_from_slice(b"{\"error\":{\"message\":\"");
                 escape(&self.message, &mut out);
                 let _ = write!(out, "\",\"type\":\"{}\",\"param\":", self.kind);
@@ -76,6 +76,11 @@ impl Refusal {
                 out.extend_from_slice(b",\"code\":");
                 quoted(self.code, &mut out);
                 out.extend_from_slice(b"}}");
+            }
+            Dialect::Gemini => {
+                let _ = write!(out, "{{\"error\":{{\"code\":{},\"message\":\"", self.status);
+                escape(&self.message, &mut out);
+                let _ = write!(out, "\",\"status\":\"{}\"}}}}", gemini_status(self.status));
             }
             Dialect::AnthropicMessages => {
                 let _ =
@@ -90,8 +95,8 @@ impl Refusal {
     /// The body as an event of a stream.
     pub fn event(&self, dialect: Dialect, request_id: &str) -> Bytes {
         let head: &[u8] = match dialect {
-            Dialect::OpenAi => b"data: ",
-            Dialect::AnthropicMessages => b"event: error\ndata: ",
+            Dialect::OpenAi | Dialect::Gemini => b"data: ",
+            Dialect::AnthropicMessages | Dialect::OpenAiResponses => b"event: error\ndata: ",
         };
         [head, &self.body(dialect, request_id), b"\n\n"].concat().into()
     }
@@ -131,6 +136,19 @@ fn openai_status(status: u16) -> (&'static str, Option<&'static str>, &'static s
         _ => {
             ("server_error", None, "The server had an error while processing your request. Sorry about that!")
         }
+    }
+}
+
+fn gemini_status(status: u16) -> &'static str {
+    match status {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        400..=499 => "INVALID_ARGUMENT",
+        503 => "UNAVAILABLE",
+        504 => "DEADLINE_EXCEEDED",
+        _ => "INTERNAL",
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     link::{EndpointLink, Link, misconfigured},
 };
 use crate::{
-    dialect::StreamForm,
+    dialect::{Dialect, StreamForm},
     provider::{
         Adapter, AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest,
         row,
@@ -114,7 +114,7 @@ impl Relay {
             max_event: self.shared.max_event,
             created: call.created,
             call_id: &call.id,
-            form: StreamForm::Events,
+            form: call.facts.form,
             echo: None,
         };
         let adapter = at.adapter(call.face);
@@ -123,7 +123,7 @@ impl Relay {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
-        let mut incoming = self.send(call, route, link, target, &request).await?;
+        let mut incoming = self.send(call, route, link, at, target, &request).await?;
         let ask = Ask { echo: request.echo.as_deref(), ..ask };
         let content_type = std::mem::take(&mut incoming.content_type);
         let head = AnswerHead {
@@ -157,6 +157,7 @@ impl Relay {
             }
         }
         let content_type = match ask.delivery {
+            Delivery::Stream if ask.form == StreamForm::Array => HeaderValue::from_static("application/json"),
             Delivery::Stream => HeaderValue::from_static("text/event-stream; charset=utf-8"),
             Delivery::Whole => HeaderValue::from_static("application/json"),
         };
@@ -201,11 +202,12 @@ impl Relay {
         call: &Call,
         route: &Route,
         link: &Link,
+        at: &EndpointLink,
         target: Rc<Target>,
         request: &UpstreamRequest,
     ) -> Result<Incoming, Failure> {
         let outgoing = || Outgoing {
-            headers: headers(call, link, &target, request),
+            headers: headers(call, link, at, &target, request),
             target: Rc::clone(&target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),
@@ -230,13 +232,17 @@ impl Relay {
 fn headers(
     call: &Call,
     link: &Link,
+    at: &EndpointLink,
     target: &Target,
     request: &UpstreamRequest,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = call.headers.clone();
+    // What belongs to a dialect is for providers that speak it.
+    let fits = |name: &HeaderName| Dialect::of_header(name.as_str()).is_none_or(|dialect| at.speaks(dialect));
+    let mut headers: Vec<_> = call.headers.iter().filter(|(name, _)| fits(name)).cloned().collect();
     for (name, value) in &request.headers {
-        // The operator's word stands.
-        if target.headers().iter().any(|(known, _)| known.as_str() == *name) {
+        // The operator's word stands, then the client's.
+        let said = headers.iter().map(|(known, _)| known);
+        if target.headers().iter().map(|(known, _)| known).chain(said).any(|known| known.as_str() == *name) {
             continue;
         }
         if let Ok(value) = HeaderValue::from_str(value) {

@@ -40,6 +40,11 @@ pub(super) struct EndpointLink {
 }
 
 impl EndpointLink {
+    /// Whether it is called in this dialect.
+    pub(super) fn speaks(&self, dialect: Dialect) -> bool {
+        self.dialect == dialect
+    }
+
     /// What must be said of the provider, for a client of this dialect.
     pub(super) fn adapter(&self, face: Dialect) -> &'static dyn Adapter {
         row::adapter(self.dialect, face)

@@ -8,9 +8,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use memchr::memmem::{self, Finder};
 
-use super::{failure_inside, usage, whole::json_string};
+use super::{failure_inside, usage};
 use crate::{
-    dialect::{AnswerEvent, AnswerReader, Garbage},
+    dialect::{AnswerEvent, AnswerReader, Garbage, passing::json_string},
     wire::{
         json::{Kind, Scanner, TopLevel, Watch},
         sse::{self, SseFramer},

@@ -4,7 +4,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     conversation::Delta,
-    dialect::{AnswerHeader, DeltaReader, DeltaWriter, Face, ReadError, StreamForm, Upstream},
+    dialect::{
+        AnswerHeader, DeltaReader, DeltaWriter, Face, ReadError, StreamForm, Upstream,
+        gemini::embed::{Texts, gemini_answer},
+    },
     provider::{AnswerEvent, AnswerReader, Failure, Garbage, Next},
 };
 
@@ -173,5 +176,35 @@ impl AnswerReader for Whole {
             }
             Err(ReadError::Garbage(why)) => Err(Garbage(why)),
         }
+    }
+}
+
+/// Reads OpenAI's embeddings for a client of Gemini's.
+pub(super) struct Embeddings {
+    texts: Texts,
+    body: BytesMut,
+    cap: usize,
+}
+
+impl Embeddings {
+    pub(super) fn new(texts: Texts, cap: usize) -> Self {
+        Self { texts, body: BytesMut::new(), cap }
+    }
+}
+
+impl AnswerReader for Embeddings {
+    fn push(&mut self, chunk: Bytes, _out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
+        if self.body.len() + chunk.len() > self.cap {
+            return Err(Garbage(format!("the answer is longer than {} bytes", self.cap)));
+        }
+        self.body.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
+        let (written, usage) =
+            gemini_answer(&self.body, self.texts).map_err(|error| Garbage(error.to_string()))?;
+        out.extend([AnswerEvent::Usage(usage), AnswerEvent::Bytes(written), AnswerEvent::Done]);
+        Ok(())
     }
 }

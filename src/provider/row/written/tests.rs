@@ -42,7 +42,7 @@ fn mistakes_are_refused_with_the_key() {
         ("id = \"a b\"", "id: must be"),
         (
             "id = \"a\"\ndialect = \"klingon\"",
-            "dialect: there is no dialect \"klingon\"; known are openai, anthropic",
+            "dialect: there is no dialect \"klingon\"; known are openai, anthropic, gemini, openai-responses",
         ),
         ("id = \"a\"\nquirks = [\"sing\"]", "quirks: there is no quirk \"sing\""),
         ("id = \"a\"\nquirks = [\"request-stream-usage\", \"drop-stream-options\"]", "contradict"),
