@@ -12,6 +12,7 @@ mod listener;
 mod log;
 mod providers;
 mod publisher;
+mod queue;
 mod watch;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};

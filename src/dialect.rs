@@ -10,7 +10,7 @@ pub mod openai_chat;
 use bytes::Bytes;
 
 pub use answer::{AnswerEvent, AnswerReader, Framing, Garbage};
-pub use failure::{Failure, Next};
+pub use failure::{Failure, Next, QueueNote};
 
 /// A client-facing or upstream wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -16,7 +16,7 @@ use penstock_actors::domain::Delivery;
 
 use crate::dialect::Dialect;
 
-pub use crate::dialect::{AnswerEvent, AnswerReader, Failure, Framing, Garbage, Next};
+pub use crate::dialect::{AnswerEvent, AnswerReader, Failure, Framing, Garbage, Next, QueueNote};
 pub use penstock_actors::domain::Endpoint;
 pub use quirk::Quirk;
 pub use registry::{OwnRowsError, Registry};

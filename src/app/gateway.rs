@@ -17,12 +17,13 @@ use super::{
     keys::KeyFeed,
     listener::{Listener, listen, serve},
     publisher::Publisher,
+    queue,
 };
 use crate::{
     config::{self, Settings},
     http::{Drain, HttpShared, KeysHealth},
     known_models::KnownModels,
-    relay::{RelayShared, budget::ByteBudget},
+    relay::{RelayShared, budget::ByteBudget, policy::WaitPolicy},
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
 };
@@ -66,6 +67,7 @@ impl Gateway {
         let server_settings = settings.server.clone();
         let metrics = Metrics::new().map_err(|e| e.to_string())?;
         let actors = Actors::start();
+        actors.room.set_bounds(queue::bounds(&settings.queue));
         let drain = Arc::new(Drain::default());
         let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
         let data_dir = &settings.server.data_dir;
@@ -89,6 +91,13 @@ impl Gateway {
                 max_event: server_settings.max_event,
                 max_whole_body: server_settings.max_whole_body,
                 cut: drain.cut.clone(),
+                drained: drain.begun.clone(),
+                policy: ArcSwap::from_pointee(queue::policy(
+                    &settings.queue,
+                    &WaitPolicy::default(),
+                    &actors.room,
+                )),
+                room: Arc::clone(&actors.room),
                 books: Arc::clone(books.shared()),
             }),
             max_body: server_settings.max_body,
@@ -175,7 +184,11 @@ impl Gateway {
             self.publisher.with_settings(|old| config::differences(old, &settings, (server, log, store)));
         let models = KnownModels::with(settings.models.clone());
         let prices = Arc::clone(&settings.prices);
+        let waits = settings.queue.clone();
         self.publisher.apply(settings).await?;
+        let (room, policy) = (&self.actors.room, &self.shared.relay.policy);
+        room.set_bounds(queue::bounds(&waits));
+        policy.store(Arc::new(queue::policy(&waits, &policy.load(), room)));
         self.shared.models.store(Arc::new(models));
         self.books.shared().prices.store(prices);
         self.transport.ask_to_evict();

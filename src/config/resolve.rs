@@ -3,6 +3,7 @@
 mod channel;
 mod header;
 mod key;
+mod queue;
 mod server;
 
 use std::{
@@ -93,6 +94,7 @@ pub(super) fn resolve(
     resolver.add_made(&mut channels, &file.discover.local, checked.incomplete);
     let (catalog, discovered) = resolver.catalog(channels, &file.defaults, file.aliases);
     let refresh = resolver.refresh(file.discover.refresh);
+    let queue = resolver.queue(file.queue);
     let keys = resolver.keys(file.keys, compatible.root_token);
     let prices = prices::list(text);
     if let Err(error) = &prices {
@@ -110,6 +112,7 @@ pub(super) fn resolve(
         store,
         mock: file.mock.enabled.unwrap_or(catalog.channels.is_empty()),
         catalog,
+        queue,
         discover: Discover { channels: discovered, refresh },
         keys,
         prices: Arc::new(prices.unwrap_or_default()),

@@ -2,7 +2,7 @@
 
 use std::{
     rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use actix_web::{
@@ -148,7 +148,7 @@ async fn call(
     };
     let running = request.conn_data::<Rc<Connection>>().map(Connection::run);
     let may_see_routing = call.caller.may_see_routing;
-    match worker.relay.call(&call, record).await {
+    match worker.relay.call(call, record).await {
         Ok(answer) => Ok(reply::answer(answer, running, may_see_routing)),
         Err(mut refused) => {
             refused.tried = refused.tried.filter(|_| may_see_routing);
@@ -171,11 +171,13 @@ async fn admitted(
     if shared.metrics.calls_in_flight.get() > shared.max_calls {
         return Err(overloaded());
     }
+    let arrived = Instant::now();
     let Admitted { caller, pin } = authorize(request, worker)?;
     let held = shared.relay.bytes.hold();
     let body::Received { spool, top } =
         body::receive(request, payload, shared.max_body, held, openai::REQUEST).await?;
     let facts = openai::request_facts(endpoint, &top)?;
+    let max_wait = max_wait(request)?;
     let table = shared.relay.table.load();
     admit::may_use(&caller, &facts.model, table.resolve(&facts.model))?;
     let (headers, mock_headers) = passed_headers(request);
@@ -185,6 +187,8 @@ async fn admitted(
         face: Dialect::OpenAi,
         caller,
         pin,
+        max_wait,
+        arrived,
         facts,
         number: CallId(uuid::Uuid::parse_str(id).map_or(0, |id| id.as_u128())),
         client_request_id: client_request_id(request),
@@ -202,6 +206,25 @@ fn client_request_id(request: &HttpRequest) -> String {
     let headers = request.headers();
     let given = headers.get("x-client-request-id").or_else(|| headers.get("x-request-id"));
     given.and_then(|id| id.to_str().ok()).unwrap_or_default().chars().take(128).collect()
+}
+
+/// How long the client would wait for an answer to begin: ours in milliseconds, Bella's in seconds.
+fn max_wait(request: &HttpRequest) -> Result<Option<Duration>, Failure> {
+    for (name, unit_ms) in [("X-Penstock-Max-Wait", 1u64), ("X-BELLA-MAX-WAIT", 1_000)] {
+        let Some(value) = request.headers().get(name) else { continue };
+        // What is too large for a number is capped like what is merely long.
+        let digits = value.to_str().ok().map(str::trim).filter(|text| {
+            !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_digit())
+        });
+        let Some(digits) = digits else {
+            let unit = if unit_ms == 1 { "milliseconds" } else { "seconds" };
+            let message = format!("{name} must be a whole number of {unit}, 0 or more.");
+            return Err(Failure::invalid_request("invalid_max_wait", Some(name), message));
+        };
+        let wait = digits.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(unit_ms);
+        return Ok(Some(Duration::from_millis(wait)));
+    }
+    Ok(None)
 }
 
 type Headers = Vec<(HeaderName, HeaderValue)>;
@@ -254,6 +277,8 @@ fn metrics(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failu
         return Err(admit::forbidden("metrics_not_allowed", "This API key may not read the metrics."));
     }
     worker.shared.metrics.body_bytes.set(worker.shared.relay.bytes.used() as i64);
+    let room = &worker.shared.relay.room;
+    worker.shared.metrics.waiting(room.calls(), room.bytes());
     let text = worker.shared.metrics.render(worker.relay.table().cells());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

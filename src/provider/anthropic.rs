@@ -87,6 +87,7 @@ fn spoken(ask: &Ask<'_>) -> Result<(), Failure> {
             ask.endpoint.as_str()
         ),
         retry_after: None,
+        queue: None,
     })
 }
 
@@ -101,6 +102,7 @@ fn of_param(error: ParamError) -> Failure {
         param: (!error.param.is_empty()).then_some(error.param),
         message: error.message,
         retry_after: None,
+        queue: None,
     }
 }
 
@@ -114,6 +116,7 @@ fn body_not_whole() -> Failure {
         param: None,
         message: "The request could not be prepared for this model's provider.".to_owned(),
         retry_after: None,
+        queue: None,
     }
 }
 

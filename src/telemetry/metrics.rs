@@ -32,6 +32,10 @@ pub struct Metrics {
     pub stale_retries: IntCounter,
     /// Calls that found every gate full.
     pub saturated: IntCounter,
+    /// Calls that wait, and the bytes of their bodies.
+    waiting: [IntGauge; 2],
+    /// How long calls waited that did.
+    queued: Histogram,
     /// Calls between admission and settlement.
     pub calls_in_flight: IntGauge,
     /// Client connections open.
@@ -49,6 +53,8 @@ pub struct Metrics {
 struct ChannelMetrics {
     in_flight: IntGaugeVec,
     limit: GaugeVec,
+    waiting: IntGaugeVec,
+    service: GaugeVec,
     connections: IntGaugeVec,
     connection_cap: IntGaugeVec,
     opened: IntGaugeVec,
@@ -116,6 +122,14 @@ impl Metrics {
                 "Second tries after a kept connection had been closed."
             )),
             saturated: register!(counter("penstock_saturated_total", "Calls that found every gate full.")),
+            waiting: [
+                register!(gauge("penstock_waiting_calls", "Calls that wait for a channel.")),
+                register!(gauge("penstock_waiting_bytes", "Bytes of the bodies of calls that wait.")),
+            ],
+            queued: register!(Histogram::with_opts(
+                HistogramOpts::new("penstock_queue_seconds", "How long calls waited that did.")
+                    .buckets(BUCKETS.to_vec())
+            )),
             calls_in_flight: register!(gauge("penstock_calls_in_flight", "Calls admitted and not settled.")),
             client_connections: register!(gauge("penstock_client_connections", "Client connections open.")),
             body_bytes: register!(gauge("penstock_body_bytes", "Bytes of request bodies held.")),
@@ -124,6 +138,11 @@ impl Metrics {
             channels: ChannelMetrics {
                 in_flight: register!(ints("penstock_channel_in_flight", "Permits given by the gate.")),
                 limit: register!(floats("penstock_channel_limit", "The gate's limit; +Inf for none.")),
+                waiting: register!(ints("penstock_channel_waiting", "Calls that wait at the gate.")),
+                service: register!(floats(
+                    "penstock_channel_service_seconds",
+                    "Recent mean time that a permit is held."
+                )),
                 connections: register!(ints(
                     "penstock_channel_connections",
                     "Connections open over all workers."
@@ -162,6 +181,18 @@ impl Metrics {
         self.duration[endpoint as usize].observe(took.as_secs_f64());
     }
 
+    /// Counts a call that has waited.
+    pub fn waited(&self, waited: Duration) {
+        self.queued.observe(waited.as_secs_f64());
+    }
+
+    /// Notes how many calls wait, and the bytes of their bodies.
+    pub fn waiting(&self, calls: u64, bytes: u64) {
+        for (gauge, value) in self.waiting.iter().zip([calls, bytes]) {
+            gauge.set(value as i64);
+        }
+    }
+
     /// Counts an answer's first byte.
     pub fn first_byte(&self, endpoint: Endpoint, after: Duration) {
         self.first_byte[endpoint as usize].observe(after.as_secs_f64());
@@ -193,6 +224,7 @@ impl ChannelMetrics {
     fn read(&self, cells: &[Arc<ChannelCell>]) {
         for ints in [
             &self.in_flight,
+            &self.waiting,
             &self.connections,
             &self.connection_cap,
             &self.opened,
@@ -202,7 +234,7 @@ impl ChannelMetrics {
         ] {
             ints.reset();
         }
-        for floats in [&self.limit, &self.success_rate, &self.first_byte] {
+        for floats in [&self.limit, &self.service, &self.success_rate, &self.first_byte] {
             floats.reset();
         }
         for cell in cells {
@@ -216,6 +248,9 @@ impl ChannelMetrics {
             self.success_rate.with_label_values(label).set(f64::from(health.success_rate));
             self.first_byte.with_label_values(label).set(health.first_byte.as_secs_f64());
             self.in_flight.with_label_values(label).set(cell.gate.in_flight().into());
+            self.waiting.with_label_values(label).set(cell.gate.waiting().into());
+            let service = cell.pace().0.unwrap_or_default();
+            self.service.with_label_values(label).set(service.as_secs_f64());
             self.connections.with_label_values(label).set(cell.connections.count().into());
             self.connection_cap.with_label_values(label).set(cell.connections.cap().into());
             self.opened.with_label_values(label).set(cell.connections.opened() as i64);

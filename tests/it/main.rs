@@ -33,4 +33,6 @@ mod upstream_framing;
 mod upstream_stalls;
 mod upstream_tls;
 mod upstream_uploads;
+mod waiting;
+mod waiting_faults;
 mod watching;
