@@ -8,6 +8,7 @@ mod discovery;
 mod gateway;
 mod health;
 mod keys;
+mod limits;
 mod listener;
 mod log;
 mod providers;

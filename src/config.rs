@@ -33,6 +33,7 @@ use std::{
 
 use penstock_actors::{
     domain::{Catalog, ChannelName, Credential, PriceList},
+    limiter::Rules,
     router::fairness::Band,
 };
 
@@ -67,6 +68,8 @@ pub struct Settings {
     pub discover: Discover,
     /// Keys declared in the file and in the environment.
     pub keys: Vec<KeySpec>,
+    /// What may be taken in a time.
+    pub limits: Rules,
     /// What models cost.
     pub prices: Arc<PriceList>,
     /// What the operator says of models, by name.

@@ -12,6 +12,7 @@ mod fault;
 mod flow;
 pub mod forward;
 mod held;
+mod limits;
 mod link;
 mod page;
 pub mod policy;
@@ -35,6 +36,7 @@ use penstock_actors::{
     billing::Foreseen,
     channel::{Permit, SlotMap},
     domain::{CallId, ChannelName, Delivery, Fault},
+    limiter::Rates,
     router::{Pinned, Plan, Route, RouteTable, TableHandle, Unroutable, WaitingRoom},
 };
 
@@ -152,6 +154,8 @@ pub struct Answer {
     pub tried: Option<Tried>,
     /// How long the call has waited in the queue; `None` where it did not, or still does.
     pub waited: Option<Duration>,
+    /// How the limits stand that the call is under.
+    pub rates: Rates,
 }
 
 /// How far a call came.
@@ -172,12 +176,14 @@ pub struct Refused {
     pub tried: Option<Tried>,
     /// How long it has waited in the queue; `None` where it did not.
     pub waited: Option<Duration>,
+    /// How the limits stand that the call is under.
+    pub rates: Rates,
 }
 
 impl From<Failure> for Box<Refused> {
     /// A refusal before any channel was tried.
     fn from(failure: Failure) -> Self {
-        Self::new(Refused { failure, tried: None, waited: None })
+        Self::new(Refused { failure, tried: None, waited: None, rates: Rates::default() })
     }
 }
 
@@ -240,7 +246,8 @@ impl Relay {
                     });
                     let content_type = HeaderValue::from_static(attempt::EVENT_STREAM);
                     let body = QueuedBody::new(coming, news, id, face, after);
-                    return Ok(Answer { content_type, body: Body::Queued(Box::new(body)), tried: None, waited: None });
+                    let (body, rates) = (Body::Queued(Box::new(body)), Rates::default());
+                    return Ok(Answer { content_type, body, tried: None, waited: None, rates });
                 }
             },
         };
@@ -250,11 +257,12 @@ impl Relay {
         }
     }
 
-    fn begun(&self, begun: attempt::Begun, call: &Call, record: CallRecord) -> Answer {
+    fn begun(&self, begun: attempt::Begun, call: &Call, mut record: CallRecord) -> Answer {
         Answer {
             content_type: begun.content_type.clone(),
             tried: record.tried(),
             waited: record.has_waited(),
+            rates: record.page().map(|page| page.rates()).unwrap_or_default(),
             body: Body::Answer(self.body(begun, call, record)),
         }
     }
@@ -267,8 +275,12 @@ impl Relay {
         if failure.code == SATURATED {
             self.shared.metrics.saturated.inc();
         }
+        let rates = record.page().map(|page| page.rates()).unwrap_or_default();
+        if let Some(limit) = record.page().and_then(|page| page.limited_by()) {
+            self.shared.metrics.limited(limit);
+        }
         record.refused(&failure);
-        Box::new(Refused { failure, tried: record.tried(), waited: record.has_waited() })
+        Box::new(Refused { failure, tried: record.tried(), waited: record.has_waited(), rates })
     }
 
     /// Tries every channel that has room now, in the plan's order.
@@ -277,8 +289,16 @@ impl Relay {
         let model = table.resolve(&call.facts.model);
         let plan = match Plan::new(&table, model, &call.caller.group, call.pin) {
             Ok(plan) => plan,
-            Err(reason) => return Step::Failed(journey.telling.take().unwrap_or_else(|| unroutable(reason, call))),
+            Err(reason) => {
+                return Step::Failed(journey.telling.take().unwrap_or_else(|| unroutable(reason, call)));
+            }
         };
+        if let (false, Some(page)) = (journey.is_admitted, record.page()) {
+            if let Err(failure) = page.admit(model) {
+                return Step::Failed(failure);
+            }
+            journey.is_admitted = true;
+        }
         if let Err(step) = self.enter_caller(call, journey) {
             return step;
         }
@@ -312,7 +332,7 @@ impl Relay {
     /// The link of a route that can serve the call; one that cannot is not tried again.
     fn usable(&self, call: &Call, route: &Route, journey: &mut Journey) -> Option<Rc<Link>> {
         let failure = match self.link(route) {
-            Ok(link) if link.endpoint(call.endpoint).is_some() => return Some(link),
+            Ok(link) if link.endpoint(call.endpoint, call.face).is_some() => return Some(link),
             Ok(link) => not_spoken(call, &link),
             Err(failure) => failure,
         };
@@ -331,14 +351,18 @@ impl Relay {
         link: &Rc<Link>,
         permit: Permit,
     ) -> Option<Step> {
-        let at = link.endpoint(call.endpoint)?;
+        let at = link.endpoint(call.endpoint, call.face)?;
         let held = HeldPermit::new(permit, &route.cell);
+        journey.excluded.push(route.cell.slot);
         if let Some(page) = record.page() {
+            if let Err(failure) = page.admit_on(&route.spec.name) {
+                journey.telling.add(failure);
+                return None;
+            }
             // Money is held once the first candidate is known, and stays held for the others.
             let free = if *link.row.id == *MOCK { Free::Yes } else { Free::No };
             let table = self.shared.table.load();
-            if let Err(failure) =
-                page.reserve(table.resolve(&call.facts.model), &route.upstream_model, free)
+            if let Err(failure) = page.reserve(table.resolve(&call.facts.model), &route.upstream_model, free)
             {
                 return Some(Step::Failed(failure));
             }
@@ -347,7 +371,6 @@ impl Relay {
             }
         }
         record.attempt(&route.spec.name);
-        journey.excluded.push(route.cell.slot);
         let attempted = self.attempt(call, route, link, at, held).await;
         if let Some(page) = record.page() {
             page.tried(attempted.as_ref().err());

@@ -6,6 +6,7 @@
 mod accounts;
 mod books;
 mod check;
+mod consumed;
 mod declared;
 pub mod dsn;
 mod error;
@@ -28,6 +29,7 @@ use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
 
 pub use accounts::{Account, Allowance};
 pub use check::{BooksReport, OffBalance, OffLog};
+pub use consumed::Consumed;
 pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
 pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged};

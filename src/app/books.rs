@@ -13,6 +13,10 @@ use penstock_actors::{
     accounting::{Accounting, Keeping},
     billing::{Ledger, Refresh},
     domain::{AccountId, PriceList, Settlement, StreamId},
+    limiter::{
+        LimitHandle,
+        actor::{Past, Restore},
+    },
     ports::{
         BalanceRows, BooksBatch, BooksStore, Found, JournalSource, OwnStreams, Pending, RequestLogStore,
         StoreError,
@@ -134,6 +138,7 @@ impl Bookkeeping {
         data_dir: &std::path::Path,
         ledger: Arc<Ledger>,
         prices: Arc<PriceList>,
+        limits: Arc<LimitHandle>,
         store: Arc<LateStore>,
     ) -> Result<Self, String> {
         let mut node = Node::open(data_dir).map_err(|e| e.to_string())?;
@@ -151,11 +156,12 @@ impl Bookkeeping {
             own: OwnStreams { node: node.node(), boot: node.boot() },
             biller: Pace::default(),
             log_writer: Pace::default(),
+            limits: Arc::clone(&limits),
         };
         let checked = store;
         let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
         let ring = Arc::clone(accounting.usage_log.ring());
-        let shared = BooksShared::new(ledger, prices, ring, Arc::clone(&journal), heads);
+        let shared = BooksShared::new(ledger, prices, limits, ring, Arc::clone(&journal), heads);
         let books = Self { accounting, journal, shared, _node: node };
         if checked.get().is_ok() {
             books.catch_up(&ended).await;
@@ -168,6 +174,15 @@ impl Bookkeeping {
     /// What the workers keep their books with.
     pub(super) fn shared(&self) -> &Arc<BooksShared> {
         &self.shared
+    }
+
+    /// Has the Limiter count what was consumed before this start.
+    pub(super) async fn restore(&self, past: Vec<Past>) {
+        let rows = past.len();
+        match self.accounting.limiter.send(Restore(past)).await {
+            Ok(()) => tracing::debug!(rows, "limits know of the time before this start"),
+            Err(error) => tracing::warn!(%error, "limits begin anew"),
+        }
     }
 
     /// Has balances that others may have changed taken over.

@@ -22,7 +22,7 @@ pub(super) enum Beyond {
     Drop,
 }
 
-fn parse(text: &str, places: u32, beyond: Beyond) -> Result<i64, String> {
+pub(super) fn parse(text: &str, places: u32, beyond: Beyond) -> Result<i64, String> {
     let digits = text.replace('_', "");
     if digits.starts_with('-') {
         return Err("must not be negative".to_owned());

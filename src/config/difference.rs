@@ -15,6 +15,9 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &St
         lines.push("models: changed".to_owned());
     }
     lines.extend(queue(&old.queue, &new.queue));
+    if old.limits != new.limits {
+        lines.push("limits: changed".to_owned());
+    }
     if old.mock != new.mock {
         lines.push(format!("mock: {} -> {}", said(&old.mock), said(&new.mock)));
     }

@@ -3,6 +3,7 @@
 mod channel;
 mod header;
 mod key;
+mod limits;
 mod queue;
 mod server;
 
@@ -87,6 +88,7 @@ pub(super) fn resolve(
         secret_files: BTreeSet::new(),
     };
     let file = checked.file;
+    let limits = resolver.limits(&file);
     let server = resolver.server(file.server, file.tls, compatible.port, compatible.host, &source.overrides);
     let log = resolver.log(file.log);
     let store = resolver.store(&file.store);
@@ -105,6 +107,7 @@ pub(super) fn resolve(
         return Err(in_order(problems));
     }
     notices.extend(lint::catalog(&catalog, &discovered, &keys));
+    notices.extend(lint::limits(&limits, &catalog, &discovered, &keys));
     notices.extend(source.file.as_deref().and_then(|path| lint::permissions(path, &document)));
     Ok(Settings {
         server,
@@ -115,6 +118,7 @@ pub(super) fn resolve(
         queue,
         discover: Discover { channels: discovered, refresh },
         keys,
+        limits,
         prices: Arc::new(prices.unwrap_or_default()),
         models: file.models,
         notices,

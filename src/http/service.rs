@@ -213,9 +213,10 @@ fn max_wait(request: &HttpRequest) -> Result<Option<Duration>, Failure> {
     for (name, unit_ms) in [("X-Penstock-Max-Wait", 1u64), ("X-BELLA-MAX-WAIT", 1_000)] {
         let Some(value) = request.headers().get(name) else { continue };
         // What is too large for a number is capped like what is merely long.
-        let digits = value.to_str().ok().map(str::trim).filter(|text| {
-            !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_digit())
-        });
+        let digits =
+            value.to_str().ok().map(str::trim).filter(|text| {
+                !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_digit())
+            });
         let Some(digits) = digits else {
             let unit = if unit_ms == 1 { "milliseconds" } else { "seconds" };
             let message = format!("{name} must be a whole number of {unit}, 0 or more.");
@@ -279,6 +280,7 @@ fn metrics(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failu
     worker.shared.metrics.body_bytes.set(worker.shared.relay.bytes.used() as i64);
     let room = &worker.shared.relay.room;
     worker.shared.metrics.waiting(room.calls(), room.bytes());
+    worker.shared.metrics.limit_cells.set(worker.shared.relay.books.limits.cells().len() as i64);
     let text = worker.shared.metrics.render(worker.relay.table().cells());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

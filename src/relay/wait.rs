@@ -43,6 +43,8 @@ pub(super) struct Journey {
     pub(super) telling: Telling,
     /// Permits of its caller's own gates.
     pub(super) of_caller: Option<Vec<Permit>>,
+    /// Whether its limits took it in.
+    pub(super) is_admitted: bool,
     /// How long it has waited so far.
     pub(super) waited: Duration,
     /// Its ticket while it waits, for who tells of it.
@@ -90,7 +92,9 @@ impl Relay {
         loop {
             let granted = self.wait(&call, &mut record, &mut journey, blocked).await;
             let step = match granted {
-                Ok(Some((route, permit))) => self.try_granted(&call, &mut record, &mut journey, route, permit).await,
+                Ok(Some((route, permit))) => {
+                    self.try_granted(&call, &mut record, &mut journey, route, permit).await
+                }
                 Ok(None) => None,
                 Err(failure) => return (Err(failure), record),
             };

@@ -10,6 +10,7 @@ use std::{
 use penstock_actors::{
     channel::{ChannelCell, gate::UNLIMITED},
     domain::{Endpoint, Outcome, Usage},
+    limiter::CellId,
 };
 use prometheus::{
     Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -36,6 +37,9 @@ pub struct Metrics {
     waiting: [IntGauge; 2],
     /// How long calls waited that did.
     queued: Histogram,
+    limited: IntCounterVec,
+    /// Cells of limits that hold something.
+    pub limit_cells: IntGauge,
     /// Calls between admission and settlement.
     pub calls_in_flight: IntGauge,
     /// Client connections open.
@@ -130,6 +134,11 @@ impl Metrics {
                 HistogramOpts::new("penstock_queue_seconds", "How long calls waited that did.")
                     .buckets(BUCKETS.to_vec())
             )),
+            limited: register!(IntCounterVec::new(
+                Opts::new("penstock_limited_total", "Calls that a limit refused, by whose and which."),
+                &["scope", "limit"]
+            )),
+            limit_cells: register!(gauge("penstock_limit_cells", "Windows of limits that hold something.")),
             calls_in_flight: register!(gauge("penstock_calls_in_flight", "Calls admitted and not settled.")),
             client_connections: register!(gauge("penstock_client_connections", "Client connections open.")),
             body_bytes: register!(gauge("penstock_body_bytes", "Bytes of request bodies held.")),
@@ -191,6 +200,11 @@ impl Metrics {
         for (gauge, value) in self.waiting.iter().zip([calls, bytes]) {
             gauge.set(value as i64);
         }
+    }
+
+    /// Counts a call that a limit refused.
+    pub fn limited(&self, by: &CellId) {
+        self.limited.with_label_values(&[by.scope.as_str(), by.kind.as_str()]).inc();
     }
 
     /// Counts an answer's first byte.

@@ -7,6 +7,7 @@ mod bench;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
 mod bodies;
+mod call_limits;
 mod clients_leave;
 mod commands;
 mod environment;

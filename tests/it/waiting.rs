@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use super::support::{
-    Answer, Client, TestApp, Turnstile, Upstream, chat, chat_stream, eventually, read_answer,
-    upstream::After,
+    Answer, Client, TestApp, Turnstile, Upstream, chat, chat_stream, eventually, read_answer, upstream::After,
 };
 
 pub(crate) async fn ask(client: &Client, body: &str) -> TcpStream {
@@ -76,7 +75,10 @@ async fn a_light_key_goes_before_a_heavy_ones_backlog() {
 #[tokio::test]
 async fn a_deadline_is_kept_however_it_is_said() {
     let turnstile = Turnstile::start().await;
-    let app = TestApp::start(&format!("queue.max_wait = \"200ms\"\n{}", turnstile.channel("a", "concurrency = 1\n")));
+    let app = TestApp::start(&format!(
+        "queue.max_wait = \"200ms\"\n{}",
+        turnstile.channel("a", "concurrency = 1\n")
+    ));
     let mut held = ask(&app.client(), &chat("m")).await;
     eventually("the slot is taken", || turnstile.count() == 1).await;
     for (header, least, most) in [

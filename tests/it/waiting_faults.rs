@@ -28,7 +28,8 @@ async fn clients_that_leave_give_their_places_up_at_once() {
                 }
                 _ => drop(tcp),
             }
-            eventually(how, || app.shared().relay.room.calls() == 0 && app.cell("a").gate.waiting() == 0).await;
+            eventually(how, || app.shared().relay.room.calls() == 0 && app.cell("a").gate.waiting() == 0)
+                .await;
         }
     }
     let abandoned = "penstock_calls_total{endpoint=\"chat_completions\",outcome=\"abandoned\"}";
@@ -85,9 +86,11 @@ async fn limits_change_while_calls_wait() {
     turnstile.turn(3);
     eventually("all slots are given back", || app.cell("a").gate.in_flight() == 0).await;
     assert_eq!(turnstile.count(), 9);
-    app.reload(&limit(1_000_000_000).replace("[[channel]]", "[[channel]]\npool = { max_connections = 1000000000 }"))
-        .await
-        .unwrap();
+    app.reload(
+        &limit(1_000_000_000).replace("[[channel]]", "[[channel]]\npool = { max_connections = 1000000000 }"),
+    )
+    .await
+    .unwrap();
     turnstile.turn(11);
     for tcp in &mut open {
         assert_eq!(read_answer(tcp).await.status, 200);

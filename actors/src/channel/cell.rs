@@ -69,10 +69,7 @@ impl ChannelCell {
         Arc::new(Self {
             slot,
             name: spec.name.clone(),
-            gate: Gate::with_bell(
-                spec.concurrency.unwrap_or(UNLIMITED),
-                Arc::clone(&bell) as Arc<dyn Bell>,
-            ),
+            gate: Gate::with_bell(spec.concurrency.unwrap_or(UNLIMITED), Arc::clone(&bell) as Arc<dyn Bell>),
             offers: SegQueue::new(),
             serving: AtomicU64::new(0),
             bell,

@@ -301,7 +301,10 @@ mod tests {
         }
         let served: Vec<_> = (0..20).filter_map(|_| bench.serve()).collect();
         assert_eq!(served[0], 2, "{served:?}");
-        assert!(served.iter().filter(|key| **key == 2).count() <= 10 && served[1..3].contains(&1), "{served:?}");
+        assert!(
+            served.iter().filter(|key| **key == 2).count() <= 10 && served[1..3].contains(&1),
+            "{served:?}"
+        );
     }
 
     #[test]

@@ -7,9 +7,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, fut::wrap_future,
-};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, fut::wrap_future};
 
 use super::{
     candidates::candidates,
@@ -237,7 +235,11 @@ impl Supervised for Router {
     fn restarting(&mut self, _: &mut Self::Context) {
         // The published table outlives the panic, and so do the tickets: they are all there is to know.
         self.core = Core::default();
-        tracing::warn!(revision = self.table.load().revision, waiting = self.room.calls(), "router restarted");
+        tracing::warn!(
+            revision = self.table.load().revision,
+            waiting = self.room.calls(),
+            "router restarted"
+        );
         self.replan(|_| true);
     }
 }

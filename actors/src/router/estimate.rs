@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn waits_are_those_of_a_poisson_process_where_service_is_exponential() {
         // Quantiles of the gamma distribution of the n-th of 80 completions a second.
-        for (ahead, p50, p90) in [(0, 8.66, 28.8), (1, 20.98, 48.6), (15, 195.9, 266.2), (799, 9996.0, 10455.0)]
+        for (ahead, p50, p90) in
+            [(0, 8.66, 28.8), (1, 20.98, 48.6), (15, 195.9, 266.2), (799, 9996.0, 10455.0)]
         {
             let told = expect(ahead, &service(16, 16, 200)).expect("known");
             let ms = |wait: Duration| wait.as_secs_f64() * 1e3;

@@ -121,7 +121,8 @@ impl Registry {
         let band = &bands[ask.band as usize];
         let own = band.get(&ask.key).copied().unwrap_or_default();
         let Standing { counter, .. } = fairness.standing_of(ask.key);
-        let turn = counter.max(serving).saturating_add(if own.calls > 0 { scaled(own.cost, ask.weight) } else { 0 });
+        let turn =
+            counter.max(serving).saturating_add(if own.calls > 0 { scaled(own.cost, ask.weight) } else { 0 });
         let others = band.iter().filter(|(key, _)| **key != ask.key).map(|(key, heads)| {
             let each = scaled(heads.cost / heads.calls.max(1), heads.weight).max(1);
             let lag = turn.saturating_sub(fairness.standing_of(*key).counter.max(serving));

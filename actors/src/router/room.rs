@@ -43,12 +43,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            calls: 10_000,
-            bytes: 512 << 20,
-            calls_of_key: 7_500,
-            shed_above: Duration::from_secs(10),
-        }
+        Self { calls: 10_000, bytes: 512 << 20, calls_of_key: 7_500, shed_above: Duration::from_secs(10) }
     }
 }
 

@@ -78,7 +78,11 @@ impl Figures {
 
     pub fn print(&self) {
         println!("  estimates {}: p90 came true for {:.1} %", self.told, self.p90 * 100.0);
-        println!("  {} with 64 or more ahead: p50 within 25 % for {:.1} %", self.deep, self.deep_within * 100.0);
+        println!(
+            "  {} with 64 or more ahead: p50 within 25 % for {:.1} %",
+            self.deep,
+            self.deep_within * 100.0
+        );
         println!(
             "  refused on arrival {}, of which {:.1} % would have made it; expired in the queue {}",
             self.refused,

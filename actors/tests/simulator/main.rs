@@ -74,7 +74,9 @@ fn a_light_key_hardly_notices_a_heavy_one() {
     let turns = |of: &[Duration], q: f64| percentile(of, q).as_secs_f64() * 1e3 / turnover;
     let use_of_limit = world.busy().as_secs_f64() / (16.0 * seconds);
     let figures = Figures::of(&world.done, 5_000);
-    println!("heavy and light key, limit 16, service exponential (200 ms), three times overload, {seconds} s");
+    println!(
+        "heavy and light key, limit 16, service exponential (200 ms), three times overload, {seconds} s"
+    );
     println!("  calls {}, of the light key {}", world.done.len(), light.len());
     println!("  use of the limit {:.2} %", use_of_limit * 100.0);
     for (q, name) in [(0.5, "p50"), (0.99, "p99")] {

@@ -189,14 +189,8 @@ impl World {
         let id = self.numbers;
         for channel in call.channels.clone() {
             if let Some(permit) = self.channels[channel].gate.try_enter() {
-                let open = Open {
-                    call,
-                    arrived: self.now,
-                    ticket: None,
-                    told: None,
-                    model: None,
-                    permit: None,
-                };
+                let open =
+                    Open { call, arrived: self.now, ticket: None, told: None, model: None, permit: None };
                 self.open.insert(id, open);
                 return self.starts(channel, id, permit, Duration::ZERO);
             }
@@ -230,14 +224,8 @@ impl World {
         self.registry.offer(id, ask, model, &slots);
         let channels = call.channels.clone();
         let gives_up = call.patience.unwrap_or(call.max_wait).min(call.max_wait);
-        let open = Open {
-            call,
-            arrived: self.now,
-            ticket: Some(Arc::clone(&ticket)),
-            told,
-            model,
-            permit: None,
-        };
+        let open =
+            Open { call, arrived: self.now, ticket: Some(Arc::clone(&ticket)), told, model, permit: None };
         self.open.insert(id, open);
         self.at(self.now + gives_up, Event::GivesUp(id));
         for channel in channels {
@@ -330,7 +318,8 @@ impl World {
         if self.open.get(&id).is_none_or(|open| open.ticket.is_none()) {
             return;
         }
-        let Some(Open { call, arrived, ticket: Some(ticket), told, model, .. }) = self.open.remove(&id) else {
+        let Some(Open { call, arrived, ticket: Some(ticket), told, model, .. }) = self.open.remove(&id)
+        else {
             return;
         };
         ticket.leave();

@@ -188,7 +188,12 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                  A request says otherwise with X-Penstock-Max-Wait (milliseconds) or X-BELLA-MAX-WAIT (seconds); that is\n\
                  then the time for waiting and for the answer to begin.",
             ),
-            set("longest_wait", Text, Default("\"10m\""), "The longest that a request may ask for; more is cut to this."),
+            set(
+                "longest_wait",
+                Text,
+                Default("\"10m\""),
+                "The longest that a request may ask for; more is cut to this.",
+            ),
             set(
                 "overflow_after",
                 Text,
@@ -203,7 +208,12 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                  what fails then is an event of the stream. Without this line, it waits for its head.",
             ),
             set("max_calls", Number, Default("10000"), "Calls that may wait at once; more are refused."),
-            set("max_calls_of_key", Number, Default("7500"), "Those of one key; without this line, three quarters."),
+            set(
+                "max_calls_of_key",
+                Number,
+                Default("7500"),
+                "Those of one key; without this line, three quarters.",
+            ),
             set("max_bytes", Text, Default("\"512MiB\""), "Bytes of the bodies of calls that wait."),
             set(
                 "shed_above",
@@ -235,7 +245,12 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "\"high\" goes before \"normal\", which is everybody's, before \"low\"; lower bands get one turn in twenty.",
             ),
             set("weight", Number, Example("2"), "Tokens for each token of another key, while both wait."),
-            set("concurrency", Number, Example("32"), "Calls in flight at once: of the key, or of the whole group."),
+            set(
+                "concurrency",
+                Number,
+                Example("32"),
+                "Calls in flight at once: of the key, or of the whole group.",
+            ),
             set("on_limit", Text, Example("\"refuse\""), "More are refused; without this line they wait."),
         ],
     },
@@ -353,6 +368,12 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                  plain http ones too (CONNECT). Names are resolved here for socks5, by the proxy for the others. In\n\
                  user and password, write what is special in addresses as %XX.",
             ),
+            set(
+                "limits",
+                List,
+                Default("[]"),
+                "What it may take in a time, in the words of [limits]; over it, the next channel is tried.",
+            ),
         ],
     },
     Section { name: "channel.timeouts", form: Repeated, about: "", settings: TIMEOUTS },
@@ -411,7 +432,42 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Default("false"),
                 "Is told which channel answered (x-penstock-channel, x-penstock-attempts), and may read /metrics.",
             ),
+            set(
+                "limits",
+                List,
+                Example("[\"60 requests per minute\", \"100_000 tokens per minute\", \"5.00 USD per day\"]"),
+                "What it may take in a time; without this line, what [limits] says of every key. [] for no limit.",
+            ),
         ],
+    },
+    Section {
+        name: "limits",
+        form: Table,
+        about: "What may be taken in a time: requests, tokens (of prompt and answer) or USD, per minute, hour, day or month.\n\
+                Minutes and hours slide; days and months are the calendar's. A call over a limit is refused with 429 and\n\
+                the time to come back. Calls count as they begin and are put right when they end.",
+        settings: &[
+            set(
+                "time_zone",
+                Text,
+                Default("\"UTC\""),
+                "By whose clocks days and months begin: \"Europe/Berlin\", \"Asia/Shanghai\".",
+            ),
+            set("key", List, Default("[]"), "Of every key that says nothing of its own."),
+            set("space", List, Default("[]"), "Of all calls together."),
+        ],
+    },
+    Section {
+        name: "group_limits",
+        form: Names,
+        about: "The same for the keys of a group together.",
+        settings: &[set("\"default\"", List, Example("[\"6_000 requests per minute\"]"), "")],
+    },
+    Section {
+        name: "model_limits",
+        form: Names,
+        about: "The same for all calls of a model, whatever alias they used.",
+        settings: &[set("\"gpt-5.2\"", List, Example("[\"2_000_000 tokens per minute\"]"), "")],
     },
     Section {
         name: "prices",
