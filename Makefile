@@ -1,6 +1,6 @@
 # Everything a newcomer needs: run, test, lint, bench. What a target needs beyond Rust it installs as
 # root on Debian, saying so, and names elsewhere.
-.PHONY: run test lint loom bench microbench
+.PHONY: run test lint loom bench microbench simulate
 
 # Builds and serves on port 3000, with a fresh key and the built-in mock channel.
 run: rust
@@ -20,6 +20,10 @@ test: rust
 # Explores every interleaving of the lock-free protocols on small sizes.
 loom: rust
 	cargo test --package penstock-actors --features loom --lib --quiet -- loom_tests
+
+# Drives the queue's decisions with millions of calls on virtual time, and prints how fair and how right they are.
+simulate: rust
+	cargo test --release --package penstock-actors --test simulator -- --nocapture --test-threads 1
 
 lint: rust
 	cargo fmt --all --check

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 pub use answer::{AnswerEvent, AnswerHead, AnswerReader, Framing, Garbage};
 pub use face::{AnswerHeader, DeltaWriter, Face, StreamForm};
-pub use failure::{Failure, Next, QueueNote};
+pub use failure::{Failure, Next};
 pub use upstream::{DeltaReader, ReadError, Upstream, Wanted, Written};
 
 /// A client-facing or upstream wire format.

@@ -8,6 +8,7 @@ mod models;
 mod rates;
 mod reply;
 mod route;
+mod runtime;
 mod service;
 mod socket;
 mod state;

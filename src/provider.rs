@@ -14,7 +14,7 @@ use penstock_actors::domain::Delivery;
 
 use crate::dialect::{Dialect, StreamForm};
 
-pub use crate::dialect::{AnswerEvent, AnswerHead, AnswerReader, Failure, Framing, Garbage, Next, QueueNote};
+pub use crate::dialect::{AnswerEvent, AnswerHead, AnswerReader, Failure, Framing, Garbage, Next};
 pub use penstock_actors::domain::Endpoint;
 pub use quirk::Quirk;
 pub use registry::{OwnRowsError, Registry};

@@ -37,7 +37,7 @@ use penstock_actors::{
     channel::{Permit, SlotMap},
     domain::{CallId, ChannelName, Delivery, Fault},
     limiter::Rates,
-    router::{Pinned, Plan, Route, RouteTable, TableHandle, Unroutable, WaitingRoom},
+    router::{Pinned, Plan, Route, RouteTable, TableHandle, Unroutable, WaitingRoom, estimate::Estimate},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -176,6 +176,8 @@ pub struct Refused {
     pub tried: Option<Tried>,
     /// How long it has waited in the queue; `None` where it did not.
     pub waited: Option<Duration>,
+    /// How it stood in the queue that refused it.
+    pub queue: Option<Estimate>,
     /// How the limits stand that the call is under.
     pub rates: Rates,
 }
@@ -183,7 +185,7 @@ pub struct Refused {
 impl From<Failure> for Box<Refused> {
     /// A refusal before any channel was tried.
     fn from(failure: Failure) -> Self {
-        Self::new(Refused { failure, tried: None, waited: None, rates: Rates::default() })
+        Self::new(Refused { failure, tried: None, waited: None, queue: None, rates: Rates::default() })
     }
 }
 
@@ -280,7 +282,8 @@ impl Relay {
             self.shared.metrics.limited(limit);
         }
         record.refused(&failure);
-        Box::new(Refused { failure, tried: record.tried(), waited: record.has_waited(), rates })
+        let (tried, waited, queue) = (record.tried(), record.has_waited(), record.has_stood());
+        Box::new(Refused { failure, tried, waited, queue, rates })
     }
 
     /// Tries every channel that has room now, in the plan's order.
@@ -299,7 +302,7 @@ impl Relay {
             }
             journey.is_admitted = true;
         }
-        if let Err(step) = self.enter_caller(call, journey) {
+        if let Some(step) = self.enter_caller(call, journey) {
             return step;
         }
         let mut plan = plan.without(&journey.excluded);

@@ -34,19 +34,6 @@ pub struct Failure {
     pub message: String,
     /// When to come back, where the provider said so.
     pub retry_after: Option<Duration>,
-    /// Where the call stood in the queue, where it stood in one.
-    pub queue: Option<QueueNote>,
-}
-
-/// A call's place in the queue, and how long it was expected to wait there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct QueueNote {
-    /// Its place, from 1.
-    pub position: u64,
-    /// Half of such calls wait no longer, in milliseconds.
-    pub p50_ms: u64,
-    /// Nine in ten wait no longer, in milliseconds.
-    pub p90_ms: u64,
 }
 
 /// The longest message that is passed on, in bytes.
@@ -66,7 +53,6 @@ impl Failure {
             param: param.map(str::to_owned),
             message: message.into(),
             retry_after: None,
-            queue: None,
         }
     }
 
@@ -81,7 +67,6 @@ impl Failure {
             param: None,
             message: message.into(),
             retry_after: None,
-            queue: None,
         }
     }
 
@@ -101,7 +86,6 @@ impl Failure {
             param: None,
             message,
             retry_after: None,
-            queue: None,
         }
     }
 
@@ -134,7 +118,6 @@ impl Failure {
             param: None,
             message: message.into(),
             retry_after: None,
-            queue: None,
         }
     }
 }

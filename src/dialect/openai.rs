@@ -160,8 +160,6 @@ struct ErrorObject<'a> {
     param: Option<&'a str>,
     code: &'a str,
     fault: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    queue: Option<super::failure::QueueNote>,
 }
 
 /// Writes a failure as `{"error":{message,type,param,code,fault}}`; the message ends with the call's id.
@@ -173,7 +171,6 @@ pub fn error_body(failure: &Failure, call_id: &str) -> Bytes {
             param: failure.param.as_deref(),
             code: &failure.code,
             fault: failure.fault.as_str(),
-            queue: failure.queue,
         },
     };
     serde_json::to_vec(&body).unwrap_or_default().into()

@@ -86,9 +86,9 @@ pub(super) fn refusal(face: Dialect, refused: &Refused, call_id: &str) -> HttpRe
         tell_routing(response.headers_mut(), tried);
     }
     tell_wait(response.headers_mut(), refused.waited);
-    if let Some(queue) = refused.failure.queue {
+    if let Some(queue) = refused.queue {
         response.headers_mut().insert(QUEUE_POSITION, HeaderValue::from(queue.position));
-        response.headers_mut().insert(QUEUE_ETA_MS, HeaderValue::from(queue.p50_ms));
+        response.headers_mut().insert(QUEUE_ETA_MS, HeaderValue::from(queue.p50.as_millis() as u64));
     }
     rates::tell(response.headers_mut(), &refused.rates);
     response

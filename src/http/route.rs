@@ -19,6 +19,8 @@ pub(super) enum Matched {
     Ready,
     /// `/metrics`
     Metrics,
+    /// `/api/runtime`
+    Runtime,
     /// A browser asks what it may do.
     Preflight,
     /// An endpoint of OpenAI's that is not here.
@@ -37,6 +39,7 @@ enum Target {
     Live,
     Ready,
     Metrics,
+    Runtime,
 }
 
 /// Every path of ours, without `/v1`.
@@ -50,6 +53,7 @@ const ROUTES: &[(&str, Target)] = &[
     ("/health/live", Target::Live),
     ("/health/ready", Target::Ready),
     ("/metrics", Target::Metrics),
+    ("/api/runtime", Target::Runtime),
 ];
 
 /// Paths of OpenAI's API below `/v1` that are answered with 501.
@@ -117,6 +121,7 @@ fn on_target(method: &Method, target: Target) -> Matched {
         Target::Live => Matched::Live,
         Target::Ready => Matched::Ready,
         Target::Metrics => Matched::Metrics,
+        Target::Runtime => Matched::Runtime,
     }
 }
 

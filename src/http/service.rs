@@ -24,6 +24,7 @@ use super::{
     cors, models,
     reply::{self, Asker},
     route::{Matched, matched},
+    runtime::Runtime,
     state::{HttpShared, Worker},
 };
 use crate::{
@@ -82,7 +83,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     let is_call = matches!(target, Matched::Call(_));
     let allowed = if let Matched::MethodNotAllowed(allowed) = target { Some(allowed) } else { None };
     let mut asker = Asker::of(request.headers());
-    if target == Matched::Metrics {
+    if matches!(target, Matched::Metrics | Matched::Runtime) {
         asker = asker.without_page();
     }
     let known = || worker.shared.models.load();
@@ -99,6 +100,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
         Matched::Metrics => metrics(&request, &worker).map_err(Into::into),
+        Matched::Runtime => runtime(&request, &worker).map_err(Into::into),
         Matched::Preflight => Ok(cors::preflight(&request)),
         Matched::NotImplemented => Err(not_implemented(&request).into()),
         Matched::MethodNotAllowed(allowed) => Err(method_not_allowed(&request, allowed).into()),
@@ -269,14 +271,31 @@ fn now_ms() -> i64 {
 /// What a proxy adds to the requests it passes on.
 const FORWARDED: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
 
-/// Metrics are for who sits on the machine, or has a key that may see routing.
-fn metrics(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failure> {
+/// What shows channels is for who sits on the machine, or has a key that may see routing.
+fn may_look_inside(request: &HttpRequest, worker: &Worker) -> Result<(), Failure> {
     let local = request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
     // Behind a proxy on this machine everyone comes from here.
     let proxied = FORWARDED.iter().any(|name| request.headers().contains_key(*name));
     if (!local || proxied) && !authorize(request, worker)?.caller.may_see_routing {
         return Err(admit::forbidden("metrics_not_allowed", "This API key may not read the metrics."));
     }
+    Ok(())
+}
+
+fn runtime(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failure> {
+    may_look_inside(request, worker)?;
+    let runtime = Runtime::of(&worker.relay.table(), &worker.shared.relay.room);
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    Ok(match accept {
+        Some(accept) if accept.trim_start().starts_with("text/plain") => {
+            HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(runtime.text())
+        }
+        _ => HttpResponse::Ok().json(runtime),
+    })
+}
+
+fn metrics(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failure> {
+    may_look_inside(request, worker)?;
     worker.shared.metrics.body_bytes.set(worker.shared.relay.bytes.used() as i64);
     let room = &worker.shared.relay.room;
     worker.shared.metrics.waiting(room.calls(), room.bytes());

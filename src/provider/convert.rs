@@ -99,7 +99,6 @@ fn wrong_type(head: &AnswerHead<'_>, wanted: &str) -> Failure {
         param: None,
         message: format!("The model's provider answered with '{media}' instead of {wanted}."),
         retry_after: head.retry_after,
-        queue: None,
     }
 }
 

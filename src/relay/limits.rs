@@ -69,7 +69,6 @@ fn failure(over: &OverLimit) -> Failure {
         kind: "rate_limit_error".to_owned(),
         code: format!("{}_exceeded", over.id),
         retry_after: over.retry_after,
-        queue: None,
         ..Failure::gateway(429, "", message)
     }
 }

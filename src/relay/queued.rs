@@ -16,6 +16,7 @@ use super::{forward::AnswerBody, wait::News};
 use crate::{dialect::Dialect, provider::Failure};
 
 /// What an answer's body can be.
+#[expect(clippy::large_enum_variant, reason = "nearly every call has the large one; boxed, it would cost each an allocation")]
 pub enum Body {
     /// An answer that has begun.
     Answer(AnswerBody),

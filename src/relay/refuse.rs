@@ -5,7 +5,7 @@ use std::time::Duration;
 use penstock_actors::router::{estimate::Estimate, room::NoRoom, ticket::Ejected};
 
 use super::Call;
-use crate::provider::{Failure, QueueNote};
+use crate::provider::Failure;
 
 /// The code of a call that found every channel full.
 pub(super) const SATURATED: &str = "channels_saturated";
@@ -42,22 +42,22 @@ pub(super) fn ejected(call: &Call, why: Ejected, waited: Duration, told: Option<
     }
 }
 
+/// Whether an estimate means something: where there are no slots, the wait has no end.
+pub(super) fn is_telling(told: &Estimate) -> bool {
+    told.p50 < Duration::from_secs(12 * 3600)
+}
+
 fn refusal(call: &Call, why: &str, told: Option<Estimate>) -> Failure {
     let model: String = call.facts.model.chars().take(128).collect();
-    let told = told.filter(|told| told.p50 < Duration::from_secs(12 * 3600));
+    let told = told.filter(is_telling);
     let estimate = told.map_or_else(String::new, |told| {
-        let p50 = told.p50.as_secs_f64();
-        format!(" Position {}, expected wait {p50:.1} s.", told.position)
+        let [p50, p90] = [told.p50, told.p90].map(|wait| wait.as_secs_f64());
+        format!(" Position {}, expected wait {p50:.1} s (nine in ten: {p90:.1} s).", told.position)
     });
     let message = format!("Every channel for the model '{model}' is full at the moment.{why}{estimate}");
     let mut failure = Failure::gateway(429, SATURATED, message);
     failure.kind = "rate_limit_error".to_owned();
     failure.retry_after = Some(told.map_or(SOON, |told| told.p50.clamp(SOON, LATE)));
-    failure.queue = told.map(|told| QueueNote {
-        position: told.position,
-        p50_ms: told.p50.as_millis() as u64,
-        p90_ms: told.p90.as_millis() as u64,
-    });
     failure
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use penstock_actors::{
     domain::{ChannelName, Fault, Outcome, Usage},
-    router::room::Charge,
+    router::{estimate::Estimate, room::Charge},
 };
 
 use super::{
@@ -36,6 +36,8 @@ pub struct CallRecord {
     page: Option<Page>,
     /// How long it has waited in the queue, and what its key was charged there.
     waited: Option<Duration>,
+    /// How it stood there, where it was refused.
+    queue: Option<Estimate>,
     charge: Option<Charge>,
     settled: bool,
 }
@@ -55,6 +57,7 @@ impl CallRecord {
             delivered: Delivered::default(),
             page: None,
             waited: None,
+            queue: None,
             charge: None,
             settled: false,
         }
@@ -93,6 +96,16 @@ impl CallRecord {
     /// Notes that it has waited in the queue.
     pub(super) fn waited(&mut self, waited: Duration) {
         self.waited = Some(self.waited.unwrap_or_default() + waited);
+    }
+
+    /// Notes how it stood in the queue that refused it.
+    pub(super) fn stood(&mut self, told: Option<Estimate>) {
+        self.queue = told;
+    }
+
+    /// How it stood in the queue that refused it.
+    pub(super) fn has_stood(&self) -> Option<Estimate> {
+        self.queue
     }
 
     /// How long it has waited; `None` where it did not.

@@ -172,16 +172,16 @@ impl Relay {
         *journey.news.0.borrow_mut() = Some(Arc::clone(waiting.ticket()));
         let verdict = tokio::select! {
             biased;
-            () = self.drained.cancelled() => return Err(shutting_down()),
-            verdict = waiting.verdict() => Some(verdict),
-            () = tokio::time::sleep(left) => None,
+            () = self.drained.cancelled() => Err(shutting_down()),
+            verdict = waiting.verdict() => Ok(Some(verdict)),
+            () = tokio::time::sleep(left) => Ok(None),
         };
         *journey.news.0.borrow_mut() = None;
         let waited = began.elapsed();
         journey.waited += waited;
         record.waited(waited);
         let told = waiting.ticket().estimate();
-        match verdict {
+        match verdict? {
             Some(Verdict::Granted(Grant { slot, permit, of_caller, .. })) => {
                 record.charged(waiting.charge());
                 journey.of_caller = Some(of_caller);
@@ -189,9 +189,13 @@ impl Relay {
                 Ok(route(&table, &want, slot).map(|route| (route.clone(), permit)))
             }
             Some(Verdict::Ejected(Ejected::NoCandidate)) => Ok(None),
-            Some(Verdict::Ejected(why)) => Err(refuse::ejected(call, why, waited, told)),
+            Some(Verdict::Ejected(why)) => {
+                record.stood(told.filter(refuse::is_telling));
+                Err(refuse::ejected(call, why, waited, told))
+            }
             None => {
                 waiting.expired();
+                record.stood(told.filter(refuse::is_telling));
                 Err(refuse::ejected(call, Ejected::Expired, waited, told))
             }
         }
@@ -203,19 +207,21 @@ impl Relay {
         call.left().map_or(left, |deadline| deadline.min(left))
     }
 
-    /// Enters the caller's own gates, once.
-    pub(super) fn enter_caller(&self, call: &Call, journey: &mut Journey) -> Result<(), Step> {
+    /// Enters the caller's own gates, once; gives what keeps it from that.
+    pub(super) fn enter_caller(&self, call: &Call, journey: &mut Journey) -> Option<Step> {
         if journey.of_caller.is_some() {
-            return Ok(());
+            return None;
         }
         match self.shared.policy.load().enter(&call.caller) {
-            Ok(permits) => journey.of_caller = Some(permits),
-            Err(full) if full.on_limit == OnLimit::Refuse => {
-                return Err(Step::Failed(refuse::of_concurrency(full.gate.limit())));
+            Ok(permits) => {
+                journey.of_caller = Some(permits);
+                None
             }
-            Err(full) => return Err(Step::Blocked(Blocked::Caller(full.gate))),
+            Err(full) if full.on_limit == OnLimit::Refuse => {
+                Some(Step::Failed(refuse::of_concurrency(full.gate.limit())))
+            }
+            Err(full) => Some(Step::Blocked(Blocked::Caller(full.gate))),
         }
-        Ok(())
     }
 }
 

@@ -22,6 +22,7 @@ mod paths;
 mod providers;
 mod proxies;
 mod reload;
+mod runtime;
 mod shutdown;
 mod slow_readers;
 mod store;

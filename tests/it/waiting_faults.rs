@@ -91,6 +91,7 @@ async fn limits_change_while_calls_wait() {
     )
     .await
     .unwrap();
+    eventually("all others run", || turnstile.count() == 20).await;
     turnstile.turn(11);
     for tcp in &mut open {
         assert_eq!(read_answer(tcp).await.status, 200);

@@ -165,6 +165,7 @@ impl Router {
         if self.core.ticks.is_multiple_of(20) {
             self.retired.retain(|t| Arc::strong_count(t) > 1);
             self.room.fairness().forget(self.room.now());
+            self.room.publish_calibration(&self.core.calibration);
         }
         self.answer_restarts();
         if self.core.registry.is_empty() {

@@ -183,7 +183,7 @@ mod tests {
         let high = Ask { band: Band::High, ..ask(3, 1) };
         registry.offer(99, high, None, &[7]);
         assert_eq!(registry.ahead(&ask(2, 10), 7, serving, &fairness), 1);
-        assert_eq!(registry.ahead(&high, 7, serving, &fairness), 0);
+        assert_eq!(registry.ahead(&Ask { key: KeyId(4), ..high }, 7, serving, &fairness), 0);
         assert_eq!(registry.ahead(&ask(2, 10), 8, serving, &fairness), 0, "nobody waits there");
     }
 

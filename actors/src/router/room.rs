@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::{
     actor::{Arrived, Router},
+    estimate::Calibration,
     fairness::{Ask, Fairness},
     ticket::{Ejected, Ticket, Verdict, Want},
 };
@@ -74,6 +75,8 @@ pub struct WaitingRoom {
     /// What calls used, for the counters.
     used: SegQueue<Used>,
     fairness: Mutex<Fairness>,
+    /// How the router corrects what it expects.
+    calibration: ArcSwap<Calibration>,
     /// Rings when a permit of a caller's own gate returns.
     of_callers: Arc<NotifyBell>,
 }
@@ -118,6 +121,7 @@ impl WaitingRoom {
             ended: SegQueue::new(),
             used: SegQueue::new(),
             fairness: Mutex::default(),
+            calibration: ArcSwap::default(),
             of_callers: Arc::default(),
         })
     }
@@ -202,6 +206,15 @@ impl WaitingRoom {
 
     pub(super) async fn caller_gate_freed(&self) {
         self.of_callers.0.notified().await;
+    }
+
+    /// How what is expected is corrected, as the router published it last.
+    pub fn calibration(&self) -> Arc<Calibration> {
+        self.calibration.load_full()
+    }
+
+    pub(super) fn publish_calibration(&self, calibration: &Calibration) {
+        self.calibration.store(Arc::new(calibration.clone()));
     }
 
     /// The counters, with what was settled taken in.

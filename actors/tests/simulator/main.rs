@@ -104,7 +104,8 @@ fn backlogged(limits: &[u32], keys: &[(Vec<usize>, u64)], seconds: u64) -> Vec<f
     let next = |random: &mut Random, key: usize| {
         let (channels, size) = &keys[key];
         let actual = size / 2 + random.below(*size);
-        let mut call = call(random, key as i64, *size * (1 + random.below(3)) / 2, actual);
+        let estimated = *size * (1 + random.below(3)) / 2;
+        let mut call = call(random, key as i64, estimated, actual);
         (call.channels, call.max_wait) = (channels.clone(), Duration::from_secs(100_000));
         call
     };

@@ -19,7 +19,7 @@ use penstock_actors::{
         estimate::{Calibration, Estimate, Service, expect},
         fairness::{Ask, Band, Fairness},
         registry::Registry,
-        ticket::{Ejected, NotGranted, Ticket, Verdict, Want},
+        ticket::{NotGranted, Ticket, Verdict, Want},
     },
 };
 
@@ -147,10 +147,6 @@ impl World {
     /// Slot time used, all channels together.
     pub fn busy(&self) -> Duration {
         self.channels.iter().map(|c| c.busy).sum()
-    }
-
-    pub fn waiting(&self) -> usize {
-        self.registry.len()
     }
 
     /// Calls that wait beside a slot that they could have, and permits, places and shares that are left over.
@@ -340,15 +336,6 @@ impl World {
         for (at, channel) in self.channels.iter_mut().enumerate() {
             let waits = |ticket: &Arc<Ticket>| ticket.is_offered(at as u32);
             channel.queue.sweep(&mut self.fairness, self.now, waits);
-        }
-    }
-
-    /// Ejects whoever waits still, as the router does when no channel is left.
-    pub fn eject_all(&mut self) {
-        for open in self.open.values_mut() {
-            if let Some(ticket) = &open.ticket {
-                ticket.eject(Ejected::NoCandidate);
-            }
         }
     }
 }
