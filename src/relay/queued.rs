@@ -16,7 +16,10 @@ use super::{forward::AnswerBody, wait::News};
 use crate::{dialect::Dialect, provider::Failure};
 
 /// What an answer's body can be.
-#[expect(clippy::large_enum_variant, reason = "nearly every call has the large one; boxed, it would cost each an allocation")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every call has the large one; boxed, it would cost each an allocation"
+)]
 pub enum Body {
     /// An answer that has begun.
     Answer(AnswerBody),
@@ -33,7 +36,8 @@ pub struct QueuedBody {
     id: Rc<str>,
     face: Dialect,
     every: Duration,
-    timer: Pin<Box<Sleep>>,
+    /// Until the next comment; the first one is due at once: it brings the head along.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 enum State {
@@ -47,14 +51,12 @@ impl QueuedBody {
         if let Some(ticket) = news.ticket() {
             ticket.ask_after();
         }
-        // The first comment is due at once: it brings the head along.
-        let timer = Box::pin(sleep(Duration::ZERO));
-        Self { state: State::Coming(coming), news, id, face, every, timer }
+        Self { state: State::Coming(coming), news, id, face, every, timer: None }
     }
 
     /// What is said while the call waits; a comment is no content, and readers of the stream pass over it.
     fn comment(&self) -> Bytes {
-        let Some(ticket) = self.news.ticket() else { return Bytes::from_static(b": tried\n\n") };
+        let Some(ticket) = self.news.ticket() else { return Bytes::from_static(b": trying\n\n") };
         ticket.ask_after();
         match ticket.estimate() {
             Some(told) => {
@@ -84,10 +86,15 @@ impl MessageBody for QueuedBody {
                         return Poll::Ready(Some(Ok(self.face.error_event(&failure, &self.id))));
                     }
                     Poll::Pending => {
-                        if self.timer.as_mut().poll(cx).is_pending() {
+                        if let Some(timer) = &mut self.timer
+                            && timer.as_mut().poll(cx).is_pending()
+                        {
                             return Poll::Pending;
                         }
-                        self.timer = Box::pin(sleep(self.every));
+                        // Polled at once, so that it wakes this body.
+                        let mut timer = Box::pin(sleep(self.every));
+                        let _ = timer.as_mut().poll(cx);
+                        self.timer = Some(timer);
                         return Poll::Ready(Some(Ok(self.comment())));
                     }
                 },

@@ -37,7 +37,7 @@ pub struct ChannelCell {
     pub connections: Arc<Connections>,
     /// Calls that the router offers; as many as wait at most. The supervisor takes them.
     pub offers: SegQueue<Arc<Ticket>>,
-    /// Where the key stood that was served last: [`super::queue::Queue::serving`].
+    /// What the key had settled that was served last: [`super::queue::Queue::serving`].
     pub serving: AtomicU64,
     bell: Arc<NotifyBell>,
     counters: CachePadded<Counters>,

@@ -31,7 +31,7 @@ const LOWER_SHARE: u32 = 20;
 pub struct Queue<T> {
     bands: [Lines<T>; 3],
     ids: HashSet<u64>,
-    /// Where the key stood that was served last.
+    /// What the key had settled that was served last.
     serving: u64,
     /// Claims since a lower band had its share.
     since_lower: u32,
@@ -107,7 +107,7 @@ impl<T> Queue<T> {
         self.ids.is_empty()
     }
 
-    /// Where the key stood that was served last: keys that return are lifted to it.
+    /// What the key had settled that was served last: keys that return are lifted to it.
     pub fn serving(&self) -> u64 {
         self.serving
     }
@@ -268,11 +268,14 @@ mod tests {
 
         fn serve(&mut self) -> Option<i64> {
             let mut served = None;
-            self.queue.serve(&mut self.fairness, Duration::ZERO, |_, key| {
-                served = Some(*key);
+            self.queue.serve(&mut self.fairness, Duration::ZERO, |ask, key| {
+                served = Some((*key, ask.cost));
                 Offered::Taken
             });
-            served
+            let (key, cost) = served?;
+            // Its answer is quick, and the estimate was right.
+            self.fairness.correct(KeyId(key), cost, cost);
+            Some(key)
         }
     }
 

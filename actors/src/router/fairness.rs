@@ -1,8 +1,9 @@
 //! How much each key has been served: one virtual counter of tokens a key, shared by all channels. Pure.
 //!
-//! A free slot serves the waiting key with the least counter. A claim adds the call's estimated cost by
-//! the key's weight; settlement corrects it to what was used. A key that returns is lifted to where the
-//! channel serves just now (start-time fair queueing: Goyal, Vin, Cheng, 1996), so that idling saves nothing up.
+//! A free slot serves the waiting key with the least counter: what its settled calls used, and what those
+//! under way are estimated to. A key that returns is lifted to what the key that is served just now has settled
+//! (after start-time fair queueing: Goyal, Vin, Cheng, 1996), so that idling saves nothing up, and what is only
+//! estimated of others holds nobody back.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -76,12 +77,24 @@ pub struct Fairness {
 #[derive(Clone, Copy, Debug)]
 struct Row {
     key: KeyId,
-    standing: Standing,
+    /// What settled calls used, by weight.
+    settled: u64,
+    /// What calls under way are estimated to, in tokens.
+    under_way: u64,
+    /// The how-manieth claim served it last.
+    served: u64,
     weight: u32,
     /// Queues in which the key waits.
     shares: u32,
-    /// Tokens claimed and not yet settled, and when that last changed.
+    /// When it last waited or was served.
     since: Duration,
+}
+
+impl Row {
+    fn standing(&self) -> Standing {
+        let counter = self.settled.saturating_add(scaled(self.under_way, self.weight));
+        Standing { counter, served: self.served }
+    }
 }
 
 /// Tokens are scaled by this, so that weights divide without much loss.
@@ -95,7 +108,7 @@ impl Fairness {
         let seat = match self.seats.get(&key) {
             Some(seat) => *seat,
             None => {
-                let row = Row { key, standing: Standing::default(), weight, shares: 0, since: now };
+                let row = Row { key, settled: 0, under_way: 0, served: 0, weight, shares: 0, since: now };
                 let seat = match self.free.pop() {
                     Some(seat) => {
                         self.rows[seat.0 as usize] = row;
@@ -126,7 +139,7 @@ impl Fairness {
 
     /// Where a key stands.
     pub fn standing(&self, seat: Seat) -> Standing {
-        self.rows[seat.0 as usize].standing
+        self.rows[seat.0 as usize].standing()
     }
 
     /// Where a key stands by its name; the least for one that is not known.
@@ -136,27 +149,25 @@ impl Fairness {
 
     /// Lifts a key that returns to where its channel serves.
     pub fn lift(&mut self, seat: Seat, to: u64) {
-        let standing = &mut self.rows[seat.0 as usize].standing;
-        standing.counter = standing.counter.max(to);
+        let row = &mut self.rows[seat.0 as usize];
+        row.settled = row.settled.max(to);
     }
 
-    /// Charges a claim; gives where the key stood before.
+    /// Charges a claim; gives what the key has settled.
     pub fn charge(&mut self, seat: Seat, cost: u64, now: Duration) -> u64 {
         self.claims += 1;
         let row = &mut self.rows[seat.0 as usize];
-        let before = row.standing.counter;
-        row.standing =
-            Standing { counter: before.saturating_add(scaled(cost, row.weight)), served: self.claims };
-        row.since = now;
-        before
+        row.under_way = row.under_way.saturating_add(cost);
+        (row.served, row.since) = (self.claims, now);
+        row.settled
     }
 
     /// Corrects what was charged for a call to what it used.
     pub fn correct(&mut self, key: KeyId, charged: u64, used: u64) {
         let Some(seat) = self.seats.get(&key) else { return };
         let row = &mut self.rows[seat.0 as usize];
-        let (charged, used) = (scaled(charged, row.weight), scaled(used, row.weight));
-        row.standing.counter = row.standing.counter.saturating_sub(charged).saturating_add(used);
+        row.under_way = row.under_way.saturating_sub(charged);
+        row.settled = row.settled.saturating_add(scaled(used, row.weight));
     }
 
     /// Forgets keys that have not waited for a while. To be called now and then.
@@ -164,7 +175,7 @@ impl Fairness {
         let Self { seats, rows, free, .. } = self;
         seats.retain(|_, seat| {
             let row = &rows[seat.0 as usize];
-            let stays = row.shares > 0 || now.saturating_sub(row.since) < FORGET;
+            let stays = row.shares > 0 || row.under_way > 0 || now.saturating_sub(row.since) < FORGET;
             if !stays {
                 free.push(*seat);
             }
@@ -176,7 +187,7 @@ impl Fairness {
     pub fn counters(&self) -> impl Iterator<Item = (KeyId, u64)> {
         self.seats.values().map(|seat| {
             let row = &self.rows[seat.0 as usize];
-            (row.key, row.standing.counter / SCALE)
+            (row.key, row.standing().counter / SCALE)
         })
     }
 
@@ -188,7 +199,7 @@ impl Fairness {
 
 /// What a cost adds to a counter.
 pub fn scaled(cost: u64, weight: u32) -> u64 {
-    cost.max(1).saturating_mul(SCALE) / u64::from(weight.max(1))
+    cost.saturating_mul(SCALE) / u64::from(weight.max(1))
 }
 
 #[cfg(test)]
@@ -213,7 +224,7 @@ pub(crate) mod tests {
         let [light, heavy] =
             [(1, 1), (2, 4)].map(|(key, weight)| fairness.sit(KeyId(key), weight, Duration::ZERO));
         for seat in [light, heavy] {
-            assert_eq!(fairness.charge(seat, 100, Duration::ZERO), 0);
+            assert_eq!(fairness.charge(seat, 100, Duration::ZERO), 0, "nothing is settled");
         }
         assert_eq!(fairness.standing(light).counter, 4 * fairness.standing(heavy).counter);
         assert!(fairness.standing(light).served < fairness.standing(heavy).served);
@@ -236,6 +247,7 @@ pub(crate) mod tests {
         let mut fairness = Fairness::default();
         let [stays, goes] = [1, 2].map(|key| fairness.sit(KeyId(key), 1, Duration::ZERO));
         fairness.charge(goes, 5, Duration::ZERO);
+        fairness.correct(KeyId(2), 5, 7);
         fairness.rise(goes, Duration::from_secs(1));
         fairness.forget(Duration::from_secs(30));
         assert!(fairness.standing_of(KeyId(2)).counter > 0, "remembered for a while");

@@ -76,6 +76,7 @@ struct Open {
     told: Option<Estimate>,
     model: Option<Estimate>,
     permit: Option<Permit>,
+    is_charged: bool,
 }
 
 /// See the module's sentence.
@@ -185,8 +186,15 @@ impl World {
         let id = self.numbers;
         for channel in call.channels.clone() {
             if let Some(permit) = self.channels[channel].gate.try_enter() {
-                let open =
-                    Open { call, arrived: self.now, ticket: None, told: None, model: None, permit: None };
+                let open = Open {
+                    call,
+                    arrived: self.now,
+                    ticket: None,
+                    told: None,
+                    model: None,
+                    permit: None,
+                    is_charged: false,
+                };
                 self.open.insert(id, open);
                 return self.starts(channel, id, permit, Duration::ZERO);
             }
@@ -220,8 +228,15 @@ impl World {
         self.registry.offer(id, ask, model, &slots);
         let channels = call.channels.clone();
         let gives_up = call.patience.unwrap_or(call.max_wait).min(call.max_wait);
-        let open =
-            Open { call, arrived: self.now, ticket: Some(Arc::clone(&ticket)), told, model, permit: None };
+        let open = Open {
+            call,
+            arrived: self.now,
+            ticket: Some(Arc::clone(&ticket)),
+            told,
+            model,
+            permit: None,
+            is_charged: false,
+        };
         self.open.insert(id, open);
         self.at(self.now + gives_up, Event::GivesUp(id));
         for channel in channels {
@@ -277,6 +292,7 @@ impl World {
             let Some(id) = taker else { return };
             self.registry.remove(id);
             let open = self.open.get_mut(&id).expect("it waits");
+            open.is_charged = true;
             let ticket = open.ticket.take().expect("it has one");
             let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
             let std::task::Poll::Ready(Verdict::Granted(grant)) = ticket.poll(&mut cx) else {
@@ -300,7 +316,7 @@ impl World {
 
     fn ends(&mut self, at: usize, id: u64) {
         let Some(open) = self.open.remove(&id) else { return };
-        if open.model.is_some() || open.told.is_some() {
+        if open.is_charged {
             self.fairness.correct(KeyId(open.call.key), open.call.estimated, open.call.actual);
         }
         let micros = open.call.service.as_micros() as u64;
