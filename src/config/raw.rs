@@ -9,7 +9,7 @@ use serde::{
 
 use super::{
     LogFormat, OnLimit, Rotation,
-    units::{Size, Span},
+    units::{Dollars, Size, Span},
 };
 use crate::known_models::ModelFacts;
 
@@ -272,4 +272,7 @@ pub(super) struct Key {
     #[serde(default)]
     pub(super) may_see_routing: bool,
     pub(super) limits: Option<Vec<String>>,
+    pub(super) quota: Option<Dollars>,
+    pub(super) expires: Option<String>,
+    pub(super) parent: Option<String>,
 }

@@ -119,6 +119,7 @@ pub(super) fn resolve(
         discover: Discover { channels: discovered, refresh },
         keys,
         limits,
+        root_access: compatible.root_access,
         prices: Arc::new(prices.unwrap_or_default()),
         models: file.models,
         notices,

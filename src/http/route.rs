@@ -21,6 +21,8 @@ pub(super) enum Matched {
     Metrics,
     /// `/api/runtime`
     Runtime,
+    /// Below `/api`.
+    Api,
     /// A browser asks what it may do.
     Preflight,
     /// An endpoint of OpenAI's that is not here.
@@ -39,7 +41,6 @@ enum Target {
     Live,
     Ready,
     Metrics,
-    Runtime,
 }
 
 /// Every path of ours, without `/v1`.
@@ -53,7 +54,6 @@ const ROUTES: &[(&str, Target)] = &[
     ("/health/live", Target::Live),
     ("/health/ready", Target::Ready),
     ("/metrics", Target::Metrics),
-    ("/api/runtime", Target::Runtime),
 ];
 
 /// Paths of OpenAI's API below `/v1` that are answered with 501.
@@ -79,9 +79,6 @@ const NOT_IMPLEMENTED: &[&str] = &[
 
 /// Matches a request's path, which is still percent-encoded.
 pub(super) fn matched(method: &Method, path: &str) -> Matched {
-    if method == Method::OPTIONS {
-        return Matched::Preflight;
-    }
     let squeezed;
     let mut path = path;
     if path.contains("//") {
@@ -90,6 +87,19 @@ pub(super) fn matched(method: &Method, path: &str) -> Matched {
     }
     if path.len() > 1 {
         path = path.strip_suffix('/').unwrap_or(path);
+    }
+    if path == "/api/runtime" {
+        return match *method {
+            Method::GET | Method::HEAD => Matched::Runtime,
+            _ => Matched::MethodNotAllowed("GET, HEAD"),
+        };
+    }
+    // No page of another origin may ask there, whatever the method.
+    if path == "/api" || path.starts_with("/api/") {
+        return Matched::Api;
+    }
+    if method == Method::OPTIONS {
+        return Matched::Preflight;
     }
     // With, without or with doubled /v1.
     while let Some(rest) = path.strip_prefix("/v1")
@@ -121,7 +131,6 @@ fn on_target(method: &Method, target: Target) -> Matched {
         Target::Live => Matched::Live,
         Target::Ready => Matched::Ready,
         Target::Metrics => Matched::Metrics,
-        Target::Runtime => Matched::Runtime,
     }
 }
 
@@ -182,6 +191,11 @@ mod tests {
             (Method::POST, "/v1/images/generations", Matched::NotImplemented),
             (Method::DELETE, "/v1/models/x", Matched::NotImplemented),
             (Method::OPTIONS, "/anything", Matched::Preflight),
+            (Method::OPTIONS, "/api/calls/x", Matched::Api),
+            (Method::GET, "/api/runtime/", Matched::Runtime),
+            (Method::OPTIONS, "/api/runtime", Matched::MethodNotAllowed("GET, HEAD")),
+            (Method::GET, "//api/calls/x/", Matched::Api),
+            (Method::GET, "/apix", Matched::Unknown),
             (Method::POST, "/v1/chat", Matched::Unknown),
             (Method::POST, "/v1x/chat/completions", Matched::Unknown),
             (Method::GET, "/", Matched::Unknown),

@@ -28,6 +28,8 @@ use super::{
     state::{HttpShared, Worker},
 };
 use crate::{
+    api::{self, Asked},
+    api_key::digest,
     dialect::{Dialect, openai},
     provider::{Endpoint, Failure},
     relay::{
@@ -83,7 +85,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     let is_call = matches!(target, Matched::Call(_));
     let allowed = if let Matched::MethodNotAllowed(allowed) = target { Some(allowed) } else { None };
     let mut asker = Asker::of(request.headers());
-    if matches!(target, Matched::Metrics | Matched::Runtime) {
+    if matches!(target, Matched::Metrics | Matched::Runtime | Matched::Api) {
         asker = asker.without_page();
     }
     let known = || worker.shared.models.load();
@@ -101,6 +103,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Ready => Ok(ready(&worker)),
         Matched::Metrics => metrics(&request, &worker).map_err(Into::into),
         Matched::Runtime => runtime(&request, &worker).map_err(Into::into),
+        Matched::Api => Ok(api_answer(&request, &worker).await),
         Matched::Preflight => Ok(cors::preflight(&request)),
         Matched::NotImplemented => Err(not_implemented(&request).into()),
         Matched::MethodNotAllowed(allowed) => Err(method_not_allowed(&request, allowed).into()),
@@ -124,6 +127,15 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     }
     asker.identify(response.headers_mut(), &id);
     if is_relayed { response } else { reply::with_unread(response, payload) }
+}
+
+/// Hands a request to the management API.
+async fn api_answer(request: &HttpRequest, worker: &Worker) -> HttpResponse {
+    let path = request.path().split('/').filter(|part| !part.is_empty());
+    let path = path.fold(String::new(), |path, part| path + "/" + part);
+    let (secret, keys) = (auth::secret(request), worker.shared.keys.load());
+    let asked = Asked { method: request.method(), path: &path, secret, keys: &keys, now_ms: now_ms() };
+    api::respond(&worker.shared.api, asked).await
 }
 
 fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure> {
@@ -276,7 +288,11 @@ fn may_look_inside(request: &HttpRequest, worker: &Worker) -> Result<(), Failure
     let local = request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
     // Behind a proxy on this machine everyone comes from here.
     let proxied = FORWARDED.iter().any(|name| request.headers().contains_key(*name));
-    if (!local || proxied) && !authorize(request, worker)?.caller.may_see_routing {
+    let is_root = || {
+        let root = worker.shared.api.root.as_ref();
+        root.zip(auth::secret(request).ok()).is_some_and(|(root, shown)| *root == digest(&shown))
+    };
+    if (!local || proxied) && !is_root() && !authorize(request, worker)?.caller.may_see_routing {
         return Err(admit::forbidden("metrics_not_allowed", "This API key may not read the metrics."));
     }
     Ok(())

@@ -346,6 +346,24 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Example("[\"gpt-latest\"]"),
                 "Models it may ask for; without this line, all of its group.",
             ),
+            set(
+                "quota",
+                Number,
+                Comment("12.50"),
+                "Dollars that it may spend in all; without this line, no limit. A raised quota adds the difference.",
+            ),
+            set(
+                "expires",
+                Text,
+                Comment("\"2027-01-31\""),
+                "When it ends, in UTC: a day's beginning, or \"2027-01-31T12:00:00Z\"; without this line, never.",
+            ),
+            set(
+                "parent",
+                Text,
+                Comment("\"example-team\""),
+                "The key it stands under, whose account pays too; given once, and never changed.",
+            ),
             set("may_pin", Switch, Default("false"), "May name a channel in the key: sk-KEY-1."),
             set(
                 "may_see_routing",
