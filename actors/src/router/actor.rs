@@ -126,10 +126,14 @@ impl Router {
         }
     }
 
-    /// Brings every ticket's channels to what the table in force says.
-    fn replan(&mut self, wants: impl Fn(&Ticket) -> bool) {
+    /// Every ticket whose call waits.
+    fn live(&self) -> Vec<Arc<Ticket>> {
+        self.room.live().values().cloned().collect()
+    }
+
+    /// Brings the tickets' channels to what the table in force says.
+    fn replan(&mut self, live: &[Arc<Ticket>], wants: impl Fn(&Ticket) -> bool) {
         let table = self.table.load_full();
-        let live: Vec<_> = self.room.live().values().cloned().collect();
         let now = self.room.now();
         for ticket in live.iter().filter(|ticket| ticket.is_waiting() && wants(ticket)) {
             let cells = candidates(&table, &ticket.want, now.saturating_sub(ticket.ask.arrived));
@@ -171,9 +175,8 @@ impl Router {
         if self.core.registry.is_empty() {
             return;
         }
-        let now = self.room.now();
-        self.replan(|ticket| !ticket.want.overflow_after.is_zero());
-        let live: Vec<_> = self.room.live().values().cloned().collect();
+        let (live, now) = (self.live(), self.room.now());
+        self.replan(&live, |ticket| !ticket.want.overflow_after.is_zero());
         for ticket in live.iter().filter(|ticket| ticket.ask.deadline <= now) {
             ticket.eject(Ejected::Expired);
         }
@@ -241,7 +244,7 @@ impl Supervised for Router {
             waiting = self.room.calls(),
             "router restarted"
         );
-        self.replan(|_| true);
+        self.replan(&self.live(), |_| true);
     }
 }
 
@@ -264,7 +267,7 @@ impl Handler<Publish> for Router {
             tracing::debug!(revision = msg.catalog.revision, "route table published");
             me.retired.push(old);
             me.settle_ended();
-            me.replan(|_| true);
+            me.replan(&me.live(), |_| true);
         });
     }
 }
