@@ -50,18 +50,19 @@ impl Figures {
         let within = deep.iter().filter(is_near).count();
         // Calls of a key go in their order: one that was refused would have gone before the next that was not.
         let (mut refused, mut made_it) = (0, 0);
-        let mut served: Vec<_> = done
+        let mut admitted: Vec<_> = done
             .iter()
             .filter_map(|d| match d.fate {
                 Fate::Served { waited } => Some((d.call.key, d.arrived, d.arrived + waited)),
+                Fate::Expired => Some((d.call.key, d.arrived, Duration::MAX)),
                 _ => None,
             })
             .collect();
-        served.sort_unstable();
+        admitted.sort_unstable();
         for d in done.iter().filter(|d| d.fate == Fate::Refused) {
             refused += 1;
-            let next = served.partition_point(|s| (s.0, s.1) < (d.call.key, d.arrived));
-            let next = served.get(next).filter(|s| s.0 == d.call.key);
+            let next = admitted.partition_point(|s| (s.0, s.1) < (d.call.key, d.arrived));
+            let next = admitted.get(next).filter(|s| s.0 == d.call.key);
             made_it += usize::from(next.is_some_and(|s| s.2 <= d.arrived + d.call.max_wait));
         }
         let share = |of: usize, all: usize| of as f64 / all.max(1) as f64;
