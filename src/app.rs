@@ -23,6 +23,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
+pub use books::LEFT_TO_REPLAY;
 pub use gateway::{Gateway, Options};
 pub use health::health;
 pub use keys::{Place, new_secret};

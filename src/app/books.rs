@@ -3,7 +3,13 @@
 
 mod source;
 
-use std::{collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use penstock_actors::{
     accounting::{Accounting, Keeping},
@@ -34,6 +40,8 @@ const SLOTS: usize = 8192;
 const RETAIN: Duration = Duration::from_secs(60);
 /// How long a stop waits until everything is in the database. The rest is replayed by the next start.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
+/// What a stop says that could not wait any longer.
+pub const LEFT_TO_REPLAY: &str = "some calls are not in the database yet";
 
 /// What keeps the books while the gateway runs.
 pub(super) struct Bookkeeping {
@@ -191,7 +199,7 @@ impl Bookkeeping {
         self.journal.sync();
         match tokio::time::timeout(LAST_ENTRIES, self.accounting.finish()).await {
             Ok(Finished::AtHead) => {}
-            _ => tracing::warn!("some calls are not in the database yet; the next start brings them there"),
+            _ => tracing::warn!("{LEFT_TO_REPLAY}; the next start brings them there"),
         }
         self.accounting.stop();
         self.claim.release().await;
@@ -237,11 +245,17 @@ fn settle_what_is_open(journal: &Journal, node: &mut Node, heads: &Heads) -> Res
     let older = journal.sync_older(node.recovered());
     let recovered =
         journal::recover(&reader, node.recovered(), &mut writer, now_ms()).map_err(|e| e.to_string())?;
-    head.store(writer.state().written(), std::sync::atomic::Ordering::Release);
+    let state = Arc::clone(writer.state());
+    // A slow disk has moved the writer to its thread: what waits there is written before anyone is told of it.
+    drop(writer);
+    let end = state.written();
+    head.store(end, Ordering::Release);
     journal.sync();
-    let end = writer.state().written();
     match older {
-        Ok(()) if end == 0 || writer.state().durable().knows(end) == Some(Ok(())) => {
+        Ok(()) if end < recovered.end => {
+            tracing::error!("the disk takes nothing: what earlier starts left open is settled by the next start");
+        }
+        Ok(()) if end == 0 || state.durable().knows(end) == Some(Ok(())) => {
             node.set_recovered().map_err(|e| e.to_string())?;
         }
         Ok(()) => tracing::error!("what was settled for earlier starts may not survive a power cut yet"),
@@ -271,3 +285,8 @@ fn settle_what_is_open(journal: &Journal, node: &mut Node, heads: &Heads) -> Res
 fn unreadable(error: &io::Error) -> String {
     format!("the journal cannot be read: {error}")
 }
+
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod tests;

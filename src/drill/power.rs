@@ -42,10 +42,11 @@ pub(super) fn run(options: &options::Power, program: &Path) -> Result<(), String
     }
     thread::sleep(LAST_CALLS);
     let seen = load.stop()?;
-    gateway.end()?;
+    let starts = world.end_gateway(gateway, Serves::Noting)?;
     let mut join = Join::of(&world, seen, &lost)?;
     join.count("bytes of journals that the cuts took", bytes);
     join.count("kills before a cut", kills);
+    join.count("starts that brought home what an end had left", starts);
     join.report(&format!("power, {}: {} cuts", world.database(), options.cuts))
 }
 

@@ -10,12 +10,18 @@ use super::{
     client, options,
     process::{Process, free_address},
 };
-use crate::store::{Store, dsn::Dsn};
+use crate::{
+    app,
+    store::{Store, dsn::Dsn},
+};
 
 /// The secret of the key that the clients show.
 pub(super) const KEY: &str = "sk-drill-0123456789abcdef";
 /// What a token of a prompt costs in nano-dollars, and what a token of an answer.
 pub(super) const PRICES: (i64, i64) = (1_000, 2_000);
+
+/// After so many starts what an end left behind must be in the database.
+const MOST_STARTS: u64 = 10;
 
 /// The stage of a drill.
 pub(super) struct World {
@@ -144,6 +150,18 @@ impl World {
         let mut gateway = Process::start("gateway", &self.program, &arguments, &self.folder)?;
         gateway.await_listening(self.gateway)?;
         Ok(gateway)
+    }
+
+    /// Ends the gateway in peace. What it says it could not bring into the database in time, further starts do:
+    /// gives how many it took.
+    pub fn end_gateway(&self, mut gateway: Process, serves: Serves) -> Result<u64, String> {
+        for starts in 0..MOST_STARTS {
+            if !gateway.end()?.contains(app::LEFT_TO_REPLAY) {
+                return Ok(starts);
+            }
+            gateway = self.start_gateway(serves)?;
+        }
+        Err(format!("{MOST_STARTS} starts did not bring everything into the database"))
     }
 
     /// Whether the database is the drill's own SQLite file.
