@@ -12,8 +12,10 @@ mod health;
 mod keys;
 mod listener;
 mod log;
+mod prices;
 mod providers;
 mod publisher;
+mod retention;
 mod watch;
 
 use std::{

@@ -3,6 +3,7 @@
 mod books;
 mod docs;
 mod keys;
+mod migrate;
 
 use std::{
     io::ErrorKind,
@@ -51,6 +52,8 @@ enum Command {
         #[command(subcommand)]
         page: docs::Page,
     },
+    /// Brings the databases to the schema of this program, as every start does, and says what it did.
+    Migrate(migrate::Migrate),
     /// API keys kept in the store. A running server takes changes up within a second.
     Key {
         #[command(subcommand)]
@@ -203,6 +206,7 @@ impl Cli {
                 };
                 app::health(listen)
             }
+            Command::Migrate(migrate) => migrate.run(),
             Command::Key { command } => command.run(),
         }
     }

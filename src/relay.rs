@@ -22,7 +22,7 @@ use http::{HeaderName, HeaderValue};
 use penstock_actors::{
     billing::Foreseen,
     channel::SlotMap,
-    domain::{CallId, ChannelName, Fault},
+    domain::{CallId, ChannelName, Fault, Money},
     router::{Pinned, Plan, RouteTable, TableHandle, Unroutable},
 };
 
@@ -124,6 +124,8 @@ pub struct Tried {
     pub channel: ChannelName,
     /// How many attempts there were.
     pub attempts: u32,
+    /// What the caller pays, where the whole answer is there.
+    pub cost: Option<Money>,
 }
 
 /// A call that got no answer.
@@ -168,7 +170,10 @@ impl Relay {
         };
         match tried {
             Ok((begun, channel)) => {
-                let tried = Tried { channel, attempts: record.attempts() };
+                // In a stream the headers are gone before it is known.
+                let usage = begun.flow.usage.filter(|_| begun.flow.is_ended());
+                let cost = usage.and_then(|usage| record.page()?.price_of(Some(usage)));
+                let tried = Tried { channel, attempts: record.attempts(), cost };
                 Ok(Answer {
                     content_type: begun.content_type.clone(),
                     body: AnswerBody::new(begun, call, record, self.cut.clone()),
@@ -213,7 +218,7 @@ impl Relay {
                 // Money is held once the first candidate is known, and stays held for the others.
                 let free = if *link.row.id == *MOCK { Free::Yes } else { Free::No };
                 page.reserve(model, &route.upstream_model, free)?;
-                if let Err(error) = page.dispatch(&route.spec.name, &route.upstream_model) {
+                if let Err(error) = page.dispatch(&route.spec, &route.upstream_model) {
                     return Err(books::not_journalled(&error));
                 }
             }

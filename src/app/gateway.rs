@@ -16,6 +16,7 @@ use super::{
     discovery::Discovery,
     keys::KeyFeed,
     listener::{Listener, listen, serve},
+    prices::PriceKeeper,
     publisher::Publisher,
 };
 use crate::{
@@ -49,6 +50,7 @@ pub struct Gateway {
     discovery: Discovery,
     keys: Rc<KeyFeed>,
     books: Rc<Bookkeeping>,
+    prices: Rc<PriceKeeper>,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log, config::Store),
     server: ServerHandle,
@@ -76,7 +78,10 @@ impl Gateway {
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
         let (desk, questions) = Desk::new();
-        let books = Bookkeeping::start(data_dir, ledger, Arc::clone(&settings.prices), store).await?;
+        let prices = PriceKeeper::start(Arc::clone(&store));
+        prices.keep(&settings.prices);
+        let in_force = Arc::clone(&settings.prices);
+        let books = Bookkeeping::start(data_dir, &settings.store, ledger, in_force, store).await?;
         books.calls().answer(questions);
         metrics.read_books(books.figures());
         let books = Rc::new(books);
@@ -129,6 +134,7 @@ impl Gateway {
             discovery,
             keys,
             books,
+            prices,
             in_force,
             server: handle,
             drain_for: server_settings.drain,
@@ -183,6 +189,7 @@ impl Gateway {
         let prices = Arc::clone(&settings.prices);
         self.publisher.apply(settings).await?;
         self.shared.models.store(Arc::new(models));
+        self.prices.keep(&prices);
         self.books.shared().prices.store(prices);
         self.transport.ask_to_evict();
         Ok(differences)

@@ -8,8 +8,8 @@ use serde::{
 };
 
 use super::{
-    LogFormat, Rotation,
-    units::{Dollars, Size, Span},
+    LogFormat, OnFailure, Rotation,
+    units::{Dollars, Factor, Size, Span},
 };
 use crate::known_models::ModelFacts;
 
@@ -20,6 +20,8 @@ pub(super) struct File {
     pub(super) tls: Option<Tls>,
     pub(super) log: Log,
     pub(super) store: Store,
+    pub(super) journal: Journal,
+    pub(super) retention: Retention,
     pub(super) mock: Mock,
     pub(super) defaults: Defaults,
     pub(super) discover: Discover,
@@ -90,6 +92,27 @@ pub(super) struct Store {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Journal {
+    pub(super) sync: Option<Span>,
+    pub(super) slow_write: Option<Span>,
+    pub(super) segment: Option<Size>,
+    pub(super) spare: Option<Size>,
+    pub(super) queue: Option<Size>,
+    pub(super) on_failure: OnFailure,
+    pub(super) keep: Option<Span>,
+    pub(super) log_lag: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Retention {
+    pub(super) requests: Option<Span>,
+    pub(super) ledger: Option<Span>,
+    pub(super) every: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Mock {
     pub(super) enabled: Option<bool>,
 }
@@ -141,6 +164,7 @@ pub(super) struct Channel {
     #[serde(default)]
     pub(super) transport: Transport,
     pub(super) proxy: Option<String>,
+    pub(super) cost_ratio: Option<Factor>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

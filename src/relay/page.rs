@@ -5,8 +5,8 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 use penstock_actors::{
     billing::{Foreseen, Reservation, charge, estimate, worst},
     domain::{
-        AttemptFact, CallId, ChannelName, Delivery, Dispatch, Endpoint, ModelName, Money, Outcome, Priced,
-        Progress, Ratio, Settled, Settlement, Usage, UsageSource,
+        AttemptFact, CallId, ChannelName, ChannelSpec, Delivery, Dispatch, Endpoint, ModelName, Money,
+        Outcome, Priced, Progress, Ratio, Settled, Settlement, Usage, UsageSource,
     },
 };
 
@@ -55,6 +55,7 @@ struct Terms {
 /// The attempt that was sent last.
 struct Dispatched {
     upstream_model: ModelName,
+    cost_ratio: Ratio,
     channel: ChannelName,
     began: Instant,
 }
@@ -129,7 +130,7 @@ impl Page {
     /// [`JournalError`]: it must not be sent then.
     pub(super) fn dispatch(
         &mut self,
-        channel: &ChannelName,
+        channel: &ChannelSpec,
         upstream_model: &ModelName,
     ) -> Result<(), JournalError> {
         let Some(terms) = &self.terms else { return Ok(()) };
@@ -148,13 +149,14 @@ impl Page {
             endpoint: self.opening.endpoint,
             model: self.opening.model.clone(),
             upstream_model: upstream_model.to_string(),
-            channel: channel.to_string(),
+            channel: channel.name.to_string(),
             price: terms.priced.version(),
         };
         self.books.append(Fact::Dispatch(&dispatch))?;
         self.dispatched = Some(Dispatched {
             upstream_model: Arc::clone(upstream_model),
-            channel: channel.clone(),
+            cost_ratio: channel.cost_ratio,
+            channel: channel.name.clone(),
             began: Instant::now(),
         });
         Ok(())
@@ -220,6 +222,14 @@ impl Page {
         }
     }
 
+    /// What the caller pays for an answer that is all there, as its provider counted it.
+    pub(super) fn price_of(&self, usage: Option<Usage>) -> Option<Money> {
+        match &self.terms.as_ref()?.priced {
+            Priced::At(price) => Some(charge(price, &usage?, self.terms.as_ref()?.ratio)),
+            Priced::Free => Some(Money::ZERO),
+        }
+    }
+
     /// Draws what the call came to and writes its settlement. It never waits, and never fails the call.
     pub(super) fn settle(mut self, end: &End<'_>) {
         let (usage, usage_source) = self.consumed(end);
@@ -228,7 +238,8 @@ impl Page {
         if let Some(mut terms) = self.terms.take() {
             if let Priced::At(price) = &terms.priced {
                 paid = charge(price, &usage, terms.ratio);
-                cost = charge(price, &usage, Ratio::ONE);
+                let ratio = self.dispatched.as_ref().map_or(Ratio::ONE, |d| d.cost_ratio);
+                cost = charge(price, &usage, ratio);
                 if usage_source == UsageSource::None {
                     (paid, cost) = (Money::ZERO, Money::ZERO);
                 }

@@ -150,6 +150,7 @@ mod tests {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            cost_ratio: Default::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The settings themselves.
 
+mod books;
+
 use super::{
     Form::{Foreign, Names, Repeated, Table},
     Kind::{List, Map, Number, Switch, Text},
@@ -129,6 +131,18 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "While the database is away, the keys it confirmed last go on, for as long as this; then none opens.",
             ),
         ],
+    },
+    Section {
+        name: "journal",
+        form: Table,
+        about: "What is owed is written here, in data_dir, before a call goes on; from here it comes into the database.",
+        settings: books::JOURNAL,
+    },
+    Section {
+        name: "retention",
+        form: Table,
+        about: "What age takes from the database, in small batches; of several nodes, one does it. 0 keeps for ever.",
+        settings: books::RETENTION,
     },
     Section {
         name: "mock",
@@ -282,6 +296,12 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                  user:password@host:port; or \"none\". May be \"env:NAME\" or \"file:PATH\". Every provider is tunnelled,\n\
                  plain http ones too (CONNECT). Names are resolved here for socks5, by the proxy for the others. In\n\
                  user and password, write what is special in addresses as %XX.",
+            ),
+            set(
+                "cost_ratio",
+                Number,
+                Default("1"),
+                "What the channel costs us, as a part of the model's price: 0.8 for a fifth off. It stands in the request log.",
             ),
         ],
     },
