@@ -134,6 +134,11 @@ impl KeyTable {
         self.shard(&digest).get(&digest)
     }
 
+    /// Everyone whose secret opens something; twice where two secrets do.
+    pub fn callers(&self) -> impl Iterator<Item = &Arc<Caller>> {
+        self.shards.iter().flat_map(|shard| shard.values())
+    }
+
     /// How many secrets open something.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|s| s.len()).sum()

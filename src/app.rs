@@ -10,6 +10,7 @@ mod discovery;
 mod gateway;
 mod health;
 mod keys;
+mod limits;
 mod listener;
 mod log;
 mod prices;

@@ -31,7 +31,10 @@ use std::{
     time::Duration,
 };
 
-use penstock_actors::domain::{Catalog, ChannelName, Credential, PriceList};
+use penstock_actors::{
+    domain::{Catalog, ChannelName, Credential, PriceList},
+    limiter::Rules,
+};
 
 pub use difference::differences;
 pub use environment::Environment;
@@ -67,6 +70,8 @@ pub struct Settings {
     pub keys: Vec<KeySpec>,
     /// The digest of the management token, which the environment names. Changes need a restart.
     pub root_access: Option<KeyDigest>,
+    /// What may be taken in a time.
+    pub limits: Rules,
     /// What models cost.
     pub prices: Arc<PriceList>,
     /// What the operator says of models, by name.

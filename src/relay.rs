@@ -11,6 +11,7 @@ pub mod deadline;
 mod fault;
 mod flow;
 pub mod forward;
+mod limits;
 mod link;
 mod page;
 pub mod settle;
@@ -23,6 +24,7 @@ use penstock_actors::{
     billing::Foreseen,
     channel::SlotMap,
     domain::{CallId, ChannelName, Fault, Money},
+    limiter::Rates,
     router::{Pinned, Plan, RouteTable, TableHandle, Unroutable},
 };
 
@@ -115,6 +117,8 @@ pub struct Answer {
     pub body: AnswerBody,
     /// Which channel answers, after how many attempts.
     pub tried: Tried,
+    /// How the limits stand that the call is under.
+    pub rates: Rates,
 }
 
 /// How far a call came.
@@ -135,12 +139,14 @@ pub struct Refused {
     pub failure: Failure,
     /// How far it came; `None` where no channel was tried.
     pub tried: Option<Tried>,
+    /// How the limits stand that the call is under.
+    pub rates: Rates,
 }
 
 impl From<Failure> for Box<Refused> {
     /// A refusal before any channel was tried.
     fn from(failure: Failure) -> Self {
-        Self::new(Refused { failure, tried: None })
+        Self::new(Refused { failure, tried: None, rates: Rates::default() })
     }
 }
 
@@ -168,6 +174,7 @@ impl Relay {
             tried = self.try_candidates(call, &mut record) => tried,
             () = self.cut.cancelled() => Err(admit::shutting_down()),
         };
+        let rates = record.page().map(|page| page.rates()).unwrap_or_default();
         match tried {
             Ok((begun, channel)) => {
                 // In a stream the headers are gone before it is known.
@@ -178,11 +185,15 @@ impl Relay {
                     content_type: begun.content_type.clone(),
                     body: AnswerBody::new(begun, call, record, self.cut.clone()),
                     tried,
+                    rates,
                 })
             }
             Err(failure) => {
+                if let Some(limit) = record.page().and_then(|page| page.limited_by()) {
+                    self.shared.metrics.limited(limit);
+                }
                 record.refused(&failure);
-                Err(Box::new(Refused { failure, tried: record.tried() }))
+                Err(Box::new(Refused { failure, tried: record.tried(), rates }))
             }
         }
     }
@@ -196,6 +207,9 @@ impl Relay {
         let model = table.resolve(&call.facts.model);
         let mut plan = Plan::new(&table, model, &call.caller.group, call.pin)
             .map_err(|reason| unroutable(reason, call))?;
+        if let Some(page) = record.page() {
+            page.admit(model)?;
+        }
         let mut telling = Telling::default();
         let mut roll = rand::random::<u64>;
         while let Some(route) = plan.next(&mut roll) {
@@ -206,10 +220,14 @@ impl Relay {
                     continue;
                 }
             };
-            let Some(at) = link.endpoint(call.endpoint) else {
+            let Some(at) = link.endpoint(call.endpoint, call.face) else {
                 telling.add(not_spoken(call, &link));
                 continue;
             };
+            if let Some(Err(failure)) = record.page().map(|page| page.admit_on(&route.spec.name)) {
+                telling.add(failure);
+                continue;
+            }
             let Some(permit) = route.cell.gate.try_enter() else {
                 telling.add(saturated(call));
                 continue;

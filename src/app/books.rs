@@ -7,6 +7,10 @@ use penstock_actors::{
     accounting::{Accounting, Keeping},
     billing::{Ledger, Refresh},
     domain::{AccountId, Money, PriceList, Settlement, StreamId},
+    limiter::{
+        LimitHandle,
+        actor::{Past, Restore},
+    },
     ports::{BooksStore, Found, JournalSource, OwnStreams, RequestLogStore},
     usage_log::{Finished, Pace, Positions, Range},
 };
@@ -85,6 +89,7 @@ impl Bookkeeping {
         settings: &config::Store,
         ledger: Arc<Ledger>,
         prices: Arc<PriceList>,
+        limits: Arc<LimitHandle>,
         store: Arc<LateStore>,
     ) -> Result<Self, String> {
         let node = Node::open(data_dir).map_err(|e| e.to_string())?;
@@ -105,10 +110,11 @@ impl Bookkeeping {
             own: OwnStreams { node: node.node(), boot: node.boot() },
             biller: Pace::default(),
             log_writer: Pace::default(),
+            limits: Arc::clone(&limits),
         };
         let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
         let ring = Arc::clone(accounting.usage_log.ring());
-        let shared = BooksShared::new(ledger, prices, ring, Arc::clone(&journal), heads);
+        let shared = BooksShared::new(ledger, prices, limits, ring, Arc::clone(&journal), heads);
         drop(node);
         claim.keep(&shared);
         let keep = Arc::clone(&store);
@@ -174,6 +180,15 @@ impl Bookkeeping {
             let heads = source.upgrade().map(|source| source.heads()).unwrap_or_default();
             let left = |(s, head): (StreamId, u64)| head.saturating_sub(usage_log.durable(&[consumer], s));
             heads.into_iter().map(left).sum()
+        }
+    }
+
+    /// Has the Limiter count what was consumed before this start.
+    pub(super) async fn restore(&self, past: Vec<Past>) {
+        let rows = past.len();
+        match self.accounting.limiter.send(Restore(past)).await {
+            Ok(()) => tracing::debug!(rows, "limits know of the time before this start"),
+            Err(error) => tracing::warn!(%error, "limits begin anew"),
         }
     }
 

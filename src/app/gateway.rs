@@ -5,7 +5,7 @@ use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::billing::Ledger;
-use penstock_actors::{router::RouteTable, system::Actors};
+use penstock_actors::{limiter::LimitHandle, router::RouteTable, system::Actors};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     descriptors::{self, Allowance},
     discovery::Discovery,
     keys::KeyFeed,
+    limits,
     listener::{Listener, listen, serve},
     prices::PriceKeeper,
     publisher::Publisher,
@@ -74,14 +75,18 @@ impl Gateway {
         let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
         let data_dir = &settings.server.data_dir;
         data_dir::try_out(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
+        let limits = LimitHandle::new(settings.limits.clone());
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
         let (desk, questions) = Desk::new();
-        let prices = PriceKeeper::start(Arc::clone(&store));
-        prices.keep(&settings.prices);
-        let in_force = Arc::clone(&settings.prices);
-        let books = Bookkeeping::start(data_dir, &settings.store, ledger, in_force, store).await?;
+        let kept = PriceKeeper::start(Arc::clone(&store));
+        kept.keep(&settings.prices);
+        let books = {
+            let (prices, limits) = (Arc::clone(&settings.prices), Arc::clone(&limits));
+            let (kept, store) = (&settings.store, Arc::clone(&store));
+            Bookkeeping::start(data_dir, kept, ledger, prices, limits, store).await?
+        };
         books.calls().answer(questions);
         metrics.read_books(books.figures());
         let books = Rc::new(books);
@@ -122,6 +127,8 @@ impl Gateway {
         let in_force = (settings.server.clone(), settings.log.clone(), settings.store.clone());
         let publisher = Rc::new(Publisher::new(actors.applier(), settings));
         publisher.publish().await?;
+        let (keys_in_force, routes) = (Arc::clone(&shared.keys), Arc::clone(&actors.table));
+        limits::restore(&books, store, keys_in_force, routes);
         actix_web::rt::spawn(server);
         let discovery = Discovery::start(Rc::clone(&publisher), Arc::clone(&transport));
         Ok(Self {
@@ -134,7 +141,7 @@ impl Gateway {
             discovery,
             keys,
             books,
-            prices,
+            prices: kept,
             in_force,
             server: handle,
             drain_for: server_settings.drain,
@@ -186,11 +193,12 @@ impl Gateway {
         let differences =
             self.publisher.with_settings(|old| config::differences(old, &settings, (server, log, store)));
         let models = KnownModels::with(settings.models.clone());
-        let prices = Arc::clone(&settings.prices);
+        let (prices, limits) = (Arc::clone(&settings.prices), settings.limits.clone());
         self.publisher.apply(settings).await?;
         self.shared.models.store(Arc::new(models));
         self.prices.keep(&prices);
         self.books.shared().prices.store(prices);
+        self.books.shared().limits.set_rules(limits);
         self.transport.ask_to_evict();
         Ok(differences)
     }

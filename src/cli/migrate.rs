@@ -17,9 +17,11 @@ pub(super) struct Migrate {
 impl Migrate {
     /// Does it; the error is a sentence for the terminal.
     pub(super) fn run(self) -> Result<(), String> {
-        let place = Place::of(&self.settings.load()?).map_err(|(key, problem)| format!("{key}: {problem}"))?;
+        let place =
+            Place::of(&self.settings.load()?).map_err(|(key, problem)| format!("{key}: {problem}"))?;
         let migration = if self.dry_run { Migration::Look } else { Migration::Apply };
-        let done = actix_web::rt::System::new().block_on(place.migrate(migration)).map_err(|e| e.to_string())?;
+        let done =
+            actix_web::rt::System::new().block_on(place.migrate(migration)).map_err(|e| e.to_string())?;
         for (database, steps) in done {
             let said = match (steps.is_empty(), migration) {
                 (true, _) => "nothing is missing".to_owned(),

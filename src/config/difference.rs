@@ -14,6 +14,9 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &St
     if old.models != new.models {
         lines.push("models: changed".to_owned());
     }
+    if old.limits != new.limits {
+        lines.push("limits: changed".to_owned());
+    }
     if old.mock != new.mock {
         lines.push(format!("mock: {} -> {}", said(&old.mock), said(&new.mock)));
     }

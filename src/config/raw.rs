@@ -42,6 +42,17 @@ pub(super) struct File {
     pub(super) model_ratio: BTreeMap<String, IgnoredAny>,
     pub(super) completion_ratio: BTreeMap<String, IgnoredAny>,
     pub(super) group_ratio: BTreeMap<String, IgnoredAny>,
+    pub(super) limits: Limits,
+    pub(super) group_limits: BTreeMap<String, Vec<String>>,
+    pub(super) model_limits: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) time_zone: Option<String>,
+    pub(super) key: Vec<String>,
+    pub(super) space: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -165,6 +176,7 @@ pub(super) struct Channel {
     pub(super) transport: Transport,
     pub(super) proxy: Option<String>,
     pub(super) cost_ratio: Option<Factor>,
+    pub(super) limits: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -243,4 +255,5 @@ pub(super) struct Key {
     pub(super) quota: Option<Dollars>,
     pub(super) expires: Option<String>,
     pub(super) parent: Option<String>,
+    pub(super) limits: Option<Vec<String>>,
 }

@@ -4,6 +4,7 @@ mod books;
 mod channel;
 mod header;
 mod key;
+mod limits;
 mod server;
 
 use std::{
@@ -87,6 +88,7 @@ pub(super) fn resolve(
         secret_files: BTreeSet::new(),
     };
     let file = checked.file;
+    let limits = resolver.limits(&file);
     let server = resolver.server(file.server, file.tls, compatible.port, compatible.host, &source.overrides);
     let log = resolver.log(file.log);
     let store = resolver.store(&file.store, &file.journal, &file.retention);
@@ -104,6 +106,7 @@ pub(super) fn resolve(
         return Err(in_order(problems));
     }
     notices.extend(lint::catalog(&catalog, &discovered, &keys));
+    notices.extend(lint::limits(&limits, &catalog, &discovered, &keys));
     notices.extend(source.file.as_deref().and_then(|path| lint::permissions(path, &document)));
     Ok(Settings {
         server,
@@ -114,6 +117,7 @@ pub(super) fn resolve(
         discover: Discover { channels: discovered, refresh },
         keys,
         root_access: compatible.root_access,
+        limits,
         prices: Arc::new(prices.unwrap_or_default()),
         models: file.models,
         notices,

@@ -265,6 +265,7 @@ fn metrics(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failu
         return Err(admit::forbidden("metrics_not_allowed", "This API key may not read the metrics."));
     }
     worker.shared.metrics.body_bytes.set(worker.shared.relay.bytes.used() as i64);
+    worker.shared.metrics.limit_cells.set(worker.shared.relay.books.limits.cells().len() as i64);
     let text = worker.shared.metrics.render(worker.relay.table().cells());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use penstock_actors::{
     billing::{Chain, Ledger, OutputLengths, ledger::Short},
     domain::{AccountChain, KeyId, NoPrice, PriceList, Priced, Ratio, StreamId},
+    limiter::LimitHandle,
     usage_log::{UsageEvent, UsageRing},
 };
 
@@ -31,6 +32,8 @@ pub struct BooksShared {
     pub ledger: Arc<Ledger>,
     /// Prices in force.
     pub prices: ArcSwap<PriceList>,
+    /// What may be taken in a time, and what is.
+    pub limits: Arc<LimitHandle>,
     /// Where settled calls are told of.
     pub ring: Arc<UsageRing>,
     /// Where facts are written before anything follows from them.
@@ -48,13 +51,14 @@ impl BooksShared {
     pub fn new(
         ledger: Arc<Ledger>,
         prices: Arc<PriceList>,
+        limits: Arc<LimitHandle>,
         ring: Arc<UsageRing>,
         journal: Arc<Journal>,
         heads: Heads,
     ) -> Arc<Self> {
         let (prices, workers) = (ArcSwap::new(prices), AtomicU16::new(0));
         let is_elsewhere = AtomicBool::new(false);
-        Arc::new(Self { ledger, prices, ring, journal, heads, is_elsewhere, workers })
+        Arc::new(Self { ledger, prices, limits, ring, journal, heads, is_elsewhere, workers })
     }
 }
 
@@ -160,6 +164,11 @@ impl Books {
             tracing::error!(%unknown, "a key's account is not in the ledger");
             Failure::gateway(503, "account_unknown", "The key's account is not known here yet; try again.")
         })
+    }
+
+    /// What may be taken in a time, and what is.
+    pub(super) fn limits(&self) -> &LimitHandle {
+        &self.shared.limits
     }
 
     /// How long nearly all answers to a key and model were.

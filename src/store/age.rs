@@ -15,7 +15,7 @@ use super::{
     books::{self, or_conflict, stored_positions},
     error::{StoreError, Stored},
     log::FORGOTTEN,
-    pool::transaction,
+    pool::{query, transaction},
     schema::{consumer_position as place, duty_lock, ledger_entry},
 };
 
@@ -166,6 +166,15 @@ impl Store {
             let gone = diesel::delete(ledger_entry::table.filter(ledger_entry::id.eq_any(ids))).execute(c).await?;
             Stored::Ok(gone)
         })
+    }
+
+    /// How many single entries of usage there are.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn singles(&self) -> Stored<i64> {
+        let single = ledger_entry::kind.eq_any([books::USAGE, books::GAP]);
+        query!(&self.main, c => ledger_entry::table.filter(single).count().get_result::<i64>(c).await)
     }
 
     /// As [`Store::skip_log`], for a batch.

@@ -10,6 +10,7 @@ use std::{
 use penstock_actors::{
     channel::{ChannelCell, gate::UNLIMITED},
     domain::{Endpoint, Outcome, Usage},
+    limiter::CellId,
 };
 use prometheus::{
     Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -37,6 +38,9 @@ pub struct Metrics {
     pub stale_retries: IntCounter,
     /// Calls that found every gate full.
     pub saturated: IntCounter,
+    limited: IntCounterVec,
+    /// Cells of limits that hold something.
+    pub limit_cells: IntGauge,
     /// Calls between admission and settlement.
     pub calls_in_flight: IntGauge,
     /// Client connections open.
@@ -126,6 +130,11 @@ impl Metrics {
                 "Second tries after a kept connection had been closed."
             )),
             saturated: register!(counter("penstock_saturated_total", "Calls that found every gate full.")),
+            limited: register!(IntCounterVec::new(
+                Opts::new("penstock_limited_total", "Calls that a limit refused, by whose and which."),
+                &["scope", "limit"]
+            )),
+            limit_cells: register!(gauge("penstock_limit_cells", "Windows of limits that hold something.")),
             calls_in_flight: register!(gauge("penstock_calls_in_flight", "Calls admitted and not settled.")),
             client_connections: register!(gauge("penstock_client_connections", "Client connections open.")),
             body_bytes: register!(gauge("penstock_body_bytes", "Bytes of request bodies held.")),
@@ -182,6 +191,11 @@ impl Metrics {
     pub fn call_ended(&self, endpoint: Endpoint, outcome: Outcome, took: Duration) {
         self.calls[endpoint as usize][outcome.index()].inc();
         self.duration[endpoint as usize].observe(took.as_secs_f64());
+    }
+
+    /// Counts a call that a limit refused.
+    pub fn limited(&self, by: &CellId) {
+        self.limited.with_label_values(&[by.scope.as_str(), by.kind.as_str()]).inc();
     }
 
     /// Counts an answer's first byte.

@@ -1,12 +1,14 @@
 //! Tests of the whole gateway over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod aging;
 mod anthropic;
 mod awc;
 mod bench;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
 mod bodies;
+mod call_limits;
 mod calls;
 mod claims;
 mod clients_leave;

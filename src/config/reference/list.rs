@@ -1,6 +1,7 @@
 //! The settings themselves.
 
 mod books;
+mod keys;
 
 use super::{
     Form::{Foreign, Names, Repeated, Table},
@@ -303,6 +304,12 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Default("1"),
                 "What the channel costs us, as a part of the model's price: 0.8 for a fifth off. It stands in the request log.",
             ),
+            set(
+                "limits",
+                List,
+                Default("[]"),
+                "What it may take in a time, in the words of [limits]; over it, the next channel is tried.",
+            ),
         ],
     },
     Section { name: "channel.timeouts", form: Repeated, about: "", settings: TIMEOUTS },
@@ -338,48 +345,36 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         name: "key",
         form: Repeated,
         about: "Keys. `penstock key create` makes keys of its own, in the data directory.",
+        settings: keys::KEY,
+    },
+    Section {
+        name: "limits",
+        form: Table,
+        about: "What may be taken in a time: requests, tokens (of prompt and answer) or USD, per minute, hour, day or month.\n\
+                Minutes and hours slide; days and months are the calendar's. A call over a limit is refused with 429 and\n\
+                the time to come back. Calls count as they begin and are put right when they end.",
         settings: &[
-            set("name", Text, Example("\"example\""), ""),
             set(
-                "secret",
+                "time_zone",
                 Text,
-                Example("\"env:PENSTOCK_EXAMPLE_KEY\""),
-                "The key itself, env:NAME or file:PATH.",
+                Default("\"UTC\""),
+                "By whose clocks days and months begin: \"Europe/Berlin\", \"Asia/Shanghai\".",
             ),
-            set("sha256", Text, Comment("\"...\""), "Or only its hash, of the key without its sk-."),
-            set("group", Text, Default("\"default\""), ""),
-            set(
-                "models",
-                List,
-                Example("[\"gpt-latest\"]"),
-                "Models it may ask for; without this line, all of its group.",
-            ),
-            set(
-                "quota",
-                Number,
-                Comment("12.50"),
-                "Dollars that it may spend in all; without this line, no limit. A raised quota adds the difference.",
-            ),
-            set(
-                "expires",
-                Text,
-                Comment("\"2027-01-31\""),
-                "When it ends, in UTC: a day's beginning, or \"2027-01-31T12:00:00Z\"; without this line, never.",
-            ),
-            set(
-                "parent",
-                Text,
-                Comment("\"example-team\""),
-                "The key it stands under, whose account pays too; given once, and never changed.",
-            ),
-            set("may_pin", Switch, Default("false"), "May name a channel in the key: sk-KEY-1."),
-            set(
-                "may_see_routing",
-                Switch,
-                Default("false"),
-                "Is told which channel answered (x-penstock-channel, x-penstock-attempts), and may read /metrics.",
-            ),
+            set("key", List, Default("[]"), "Of every key that says nothing of its own."),
+            set("space", List, Default("[]"), "Of all calls together."),
         ],
+    },
+    Section {
+        name: "group_limits",
+        form: Names,
+        about: "The same for the keys of a group together.",
+        settings: &[set("\"default\"", List, Example("[\"6_000 requests per minute\"]"), "")],
+    },
+    Section {
+        name: "model_limits",
+        form: Names,
+        about: "The same for all calls of a model, whatever alias they used.",
+        settings: &[set("\"gpt-5.2\"", List, Example("[\"2_000_000 tokens per minute\"]"), "")],
     },
     Section {
         name: "prices",
