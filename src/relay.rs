@@ -179,7 +179,7 @@ impl Relay {
             Ok((begun, channel)) => {
                 // In a stream the headers are gone before it is known.
                 let usage = begun.flow.usage.filter(|_| begun.flow.is_ended());
-                let cost = usage.and_then(|usage| record.page()?.price_of(Some(usage)));
+                let cost = usage.and_then(|usage| record.page()?.price_of(&usage));
                 let tried = Tried { channel, attempts: record.attempts(), cost };
                 Ok(Answer {
                     content_type: begun.content_type.clone(),

@@ -174,7 +174,7 @@ impl Bookkeeping {
     }
 
     /// How many bytes of journal a consumer has yet to bring home.
-    fn lag(&self) -> impl Fn(&'static str) -> u64 + Send + Sync + 'static {
+    fn lag(&self) -> impl Fn(&'static str) -> u64 + Send + Sync + use<> {
         let (source, usage_log) = (Arc::downgrade(&self.source), self.accounting.usage_log.clone());
         move |consumer| {
             let heads = source.upgrade().map(|source| source.heads()).unwrap_or_default();

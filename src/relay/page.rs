@@ -300,11 +300,12 @@ impl Page {
     }
 
     /// What the caller pays for an answer that is all there, as its provider counted it.
-    pub(super) fn price_of(&self, usage: Option<Usage>) -> Option<Money> {
-        match &self.terms.as_ref()?.priced {
-            Priced::At(price) => Some(charge(price, &usage?, self.terms.as_ref()?.ratio)),
-            Priced::Free => Some(Money::ZERO),
-        }
+    pub(super) fn price_of(&self, usage: &Usage) -> Option<Money> {
+        let terms = self.terms.as_ref()?;
+        Some(match &terms.priced {
+            Priced::At(price) => charge(price, usage, terms.ratio),
+            Priced::Free => Money::ZERO,
+        })
     }
 
     /// Draws what the call came to and writes its settlement. It never waits, and never fails the call.

@@ -24,6 +24,9 @@ pub(super) const CLOSED: &str = "closed";
 /// The kind of entry that stands for those that were removed.
 const CLOSING: &str = "closing";
 
+/// An entry of usage: its number, account, amount and moment, and the end of its stretch of the journal.
+type Single = (i64, i64, i64, i64, (Option<i64>, Option<i64>, Option<i64>, Option<i64>));
+
 /// A background duty that one node at a time has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duty<'a> {
@@ -125,7 +128,7 @@ impl Store {
                     ledger_entry::at_ms,
                     (ledger_entry::node, ledger_entry::boot, ledger_entry::worker, ledger_entry::to_offset),
                 ))
-                .load::<(i64, i64, i64, i64, (Option<i64>, Option<i64>, Option<i64>, Option<i64>))>(c)
+                .load::<Single>(c)
                 .await?;
             let mut ids = Vec::new();
             let mut sums: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
@@ -140,15 +143,16 @@ impl Store {
                 }
             }
             for (account, (sum, latest)) in sums {
-                let closing = ledger_entry::table
-                    .filter(ledger_entry::account_id.eq(account))
-                    .filter(ledger_entry::kind.eq(CLOSING));
-                let changed = diesel::update(closing)
+                let closing = || {
+                    let of_account = ledger_entry::table.filter(ledger_entry::account_id.eq(account));
+                    of_account.filter(ledger_entry::kind.eq(CLOSING))
+                };
+                let changed = diesel::update(closing())
                     .set((ledger_entry::amount.eq(ledger_entry::amount + sum), ledger_entry::at_ms.eq(latest)))
                     .execute(c)
                     .await?;
                 // MySQL does not count a row that stays as it was.
-                if changed == 0 && closing.count().get_result::<i64>(c).await? == 0 {
+                if changed == 0 && closing().count().get_result::<i64>(c).await? == 0 {
                     diesel::insert_into(ledger_entry::table)
                         .values((
                             ledger_entry::account_id.eq(account),

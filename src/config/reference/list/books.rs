@@ -1,6 +1,6 @@
 //! The settings of the journal, and of what age takes.
 
-use super::{super::Kind::Text, Default, Setting, set};
+use super::{Default, Setting, Text, set};
 
 pub(super) const JOURNAL: &[Setting] = &[
     set(

@@ -1,9 +1,6 @@
 //! The settings of a key.
 
-use super::{
-    super::Kind::{List, Number, Switch, Text},
-    Comment, Default, Example, Setting, set,
-};
+use super::{Comment, Default, Example, List, Number, Setting, Switch, Text, set};
 
 pub(super) const KEY: &[Setting] = &[
     set("name", Text, Example("\"example\""), ""),
