@@ -37,7 +37,7 @@ pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
 pub use late::{LateStore, LogLag, Voice};
 pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged, attempts};
-pub use nodes::{Claimant, Claimed, Ended, KeptPrice};
+pub use nodes::{Claimant, Claimed, Ended, KeptPrice, Reach};
 pub use snapshot::Snapshot;
 
 use dsn::Dsn;

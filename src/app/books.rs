@@ -20,7 +20,7 @@ use crate::{
     config,
     journal::{self, Journal, JournalReader, JournalSettings, Node, TO_THE_END, disk::OsDisk, record},
     relay::books::{BooksShared, Heads},
-    store::{LateStore, LogLag},
+    store::{LateStore, LogLag, Reach},
     telemetry::{BooksSources, JournalFigures},
 };
 
@@ -93,7 +93,9 @@ impl Bookkeeping {
         store: Arc<LateStore>,
     ) -> Result<Self, String> {
         let node = Node::open(data_dir).map_err(|e| e.to_string())?;
-        let claim = Claim::new(node, Arc::clone(&store));
+        // Without an address it is the file in the data directory.
+        let reach = if settings.url.is_none() { Reach::Own } else { Reach::Shared };
+        let claim = Claim::new(node, Arc::clone(&store), reach);
         claim.make().await?;
         let mut node = claim.node_mut();
         let kept = journal_settings(&settings.journal, node.folder());
