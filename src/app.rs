@@ -13,9 +13,11 @@ mod keys;
 mod limits;
 mod listener;
 mod log;
+mod prices;
 mod providers;
 mod publisher;
 mod queue;
+mod retention;
 mod status;
 mod watch;
 

@@ -35,7 +35,7 @@ use http::{HeaderName, HeaderValue};
 use penstock_actors::{
     billing::Foreseen,
     channel::{Permit, SlotMap},
-    domain::{CallId, ChannelName, Delivery, Fault},
+    domain::{CallId, ChannelName, Delivery, Fault, Money},
     limiter::Rates,
     router::{Pinned, Plan, Route, RouteTable, TableHandle, Unroutable, WaitingRoom, estimate::Estimate},
 };
@@ -164,6 +164,8 @@ pub struct Tried {
     pub channel: ChannelName,
     /// How many attempts there were.
     pub attempts: u32,
+    /// What the caller pays, where the whole answer is there.
+    pub cost: Option<Money>,
 }
 
 /// A call that got no answer.
@@ -271,9 +273,16 @@ impl Relay {
     }
 
     fn begun(&self, begun: attempt::Begun, call: &Call, mut record: CallRecord) -> Answer {
+        let mut tried = record.tried();
+        // In a stream the headers are gone before it is known.
+        if let (Some(tried), Some(usage), true) = (&mut tried, &begun.flow.usage, call.caller.may_see_routing)
+            && begun.flow.is_ended()
+        {
+            tried.cost = record.page().and_then(|page| page.price_of(usage));
+        }
         Answer {
             content_type: begun.content_type.clone(),
-            tried: record.tried(),
+            tried,
             waited: record.has_waited(),
             rates: record.page().map(|page| page.rates()).unwrap_or_default(),
             body: Body::Answer(self.body(begun, call, record)),
@@ -380,7 +389,7 @@ impl Relay {
             {
                 return Some(Step::Failed(failure));
             }
-            if let Err(error) = page.dispatch(&route.spec.name, &route.upstream_model) {
+            if let Err(error) = page.dispatch(&route.spec, &route.upstream_model) {
                 return Some(Step::Failed(books::not_journalled(&error)));
             }
         }

@@ -23,12 +23,13 @@ use penstock_actors::{
     usage_log::{Finished, Pace, Positions},
 };
 
-use super::{calls::Calls, claim::Claim};
+use super::{calls::Calls, claim::Claim, retention};
 use crate::{
     clock::now_ms,
+    config,
     journal::{self, Journal, JournalSettings, Node, TO_THE_END, disk::Disk},
     relay::books::{BooksShared, Heads},
-    store::{LateStore, Reach},
+    store::{LateStore, LogLag, Reach},
     telemetry::{BooksSources, JournalFigures},
 };
 
@@ -64,19 +65,21 @@ impl Bookkeeping {
     /// A sentence, where the data directory is another's, or damaged.
     pub(super) async fn start(
         (data_dir, disk): (&std::path::Path, Arc<dyn Disk>),
+        settings: &config::Store,
         opened_at: Positions,
         ledger: Arc<Ledger>,
         prices: Arc<PriceList>,
         limits: Arc<LimitHandle>,
         store: Arc<LateStore>,
-        reach: Reach,
     ) -> Result<Self, String> {
         let node = Node::open(data_dir).map_err(|e| e.to_string())?;
+        // Without an address it is the file in the data directory.
+        let reach = if settings.url.is_none() { Reach::Own } else { Reach::Shared };
         let claim = Claim::new(node, Arc::clone(&store), reach);
         claim.make().await?;
         let mut node = claim.node_mut();
-        let settings = JournalSettings::new(node.folder().to_path_buf());
-        let opened = Journal::open(settings, disk, node.node(), node.boot());
+        let kept = journal_settings(&settings.journal, node.folder());
+        let opened = Journal::open(kept, disk, node.node(), node.boot());
         let journal = Arc::new(opened.map_err(|e| e.to_string())?);
         let heads = Heads::default();
         let Older { ended, abandoned } = settle_what_is_open(&journal, &mut node, &heads)?;
@@ -101,6 +104,13 @@ impl Bookkeeping {
         let keep = Arc::clone(&store);
         let books = Self { accounting, journal, shared, store: keep, source, abandoned, claim };
         books.retain(ended);
+        let lag = books.lag();
+        store.shed(LogLag {
+            most: settings.journal.log_lag,
+            now: Box::new(move || lag(Accounting::DURABLE[1])),
+        });
+        let holder = format!("{}/{}", books.claim.node().node(), books.claim.node().boot());
+        retention::keep(&store, settings.retention, holder);
         check_hourly(store);
         Ok(books)
     }
@@ -108,15 +118,6 @@ impl Bookkeeping {
     /// What the workers keep their books with.
     pub(super) fn shared(&self) -> &Arc<BooksShared> {
         &self.shared
-    }
-
-    /// Has the Limiter count what was consumed before this start.
-    pub(super) async fn restore(&self, past: Vec<Past>) {
-        let rows = past.len();
-        match self.accounting.limiter.send(Restore(past)).await {
-            Ok(()) => tracing::debug!(rows, "limits know of the time before this start"),
-            Err(error) => tracing::warn!(%error, "limits begin anew"),
-        }
     }
 
     /// Where single calls are looked up.
@@ -130,26 +131,19 @@ impl Bookkeeping {
 
     /// Where the figures of the books are read for the metrics.
     pub(super) fn figures(&self) -> BooksSources {
-        let (journal, source) = (Arc::downgrade(&self.journal), Arc::downgrade(&self.source));
-        let (usage_log, abandoned) = (self.accounting.usage_log.clone(), self.abandoned);
+        let (journal, lag, store) = (Arc::downgrade(&self.journal), self.lag(), Arc::clone(&self.store));
+        let abandoned = self.abandoned;
         let look = move || {
-            let (Some(journal), Some(source)) = (journal.upgrade(), source.upgrade()) else {
-                return JournalFigures::default();
-            };
-            let (heads, streams) = (source.heads(), journal.streams());
-            let behind = |consumer: &'static str| {
-                let left =
-                    |(s, head): (&StreamId, &u64)| head.saturating_sub(usage_log.durable(&[consumer], *s));
-                (consumer, heads.iter().map(left).sum())
-            };
+            let Some(journal) = journal.upgrade() else { return JournalFigures::default() };
+            let streams = journal.streams();
             JournalFigures {
                 counters: journal.counters().all().collect(),
                 open: streams.iter().map(|s| s.open()).sum(),
                 unsynced: streams.iter().map(|s| s.written().saturating_sub(s.durable().upto)).sum(),
                 failing: streams.iter().filter(|s| s.is_failing()).count() as u64,
-                behind: Accounting::DURABLE.into_iter().map(behind).collect(),
+                behind: Accounting::DURABLE.into_iter().map(|consumer| (consumer, lag(consumer))).collect(),
                 abandoned,
-                dropped_rows: 0,
+                dropped_rows: store.dropped_rows(),
             }
         };
         BooksSources {
@@ -157,6 +151,25 @@ impl Bookkeeping {
             usage_log: self.accounting.usage_log.clone(),
             traffic: Arc::clone(&self.accounting.traffic),
             ledger: Arc::clone(&self.accounting.ledger),
+        }
+    }
+
+    /// How many bytes of journal a consumer has yet to bring home.
+    fn lag(&self) -> impl Fn(&'static str) -> u64 + Send + Sync + use<> {
+        let (source, usage_log) = (Arc::downgrade(&self.source), self.accounting.usage_log.clone());
+        move |consumer| {
+            let heads = source.upgrade().map(|source| source.heads()).unwrap_or_default();
+            let left = |(s, head): (StreamId, u64)| head.saturating_sub(usage_log.durable(&[consumer], s));
+            heads.into_iter().map(left).sum()
+        }
+    }
+
+    /// Has the Limiter count what was consumed before this start.
+    pub(super) async fn restore(&self, past: Vec<Past>) {
+        let rows = past.len();
+        match self.accounting.limiter.send(Restore(past)).await {
+            Ok(()) => tracing::debug!(rows, "limits know of the time before this start"),
+            Err(error) => tracing::warn!(%error, "limits begin anew"),
         }
     }
 
@@ -226,6 +239,23 @@ fn check_hourly(store: Arc<LateStore>) {
             }
         }
     });
+}
+
+/// The journal's own settings.
+fn journal_settings(settings: &config::Journal, folder: &std::path::Path) -> JournalSettings {
+    JournalSettings {
+        sync_interval: settings.sync,
+        slow_write: settings.slow_write,
+        segment_bytes: settings.segment,
+        spare_bytes: settings.spare,
+        queue_bytes: settings.queue,
+        on_failure: match settings.on_failure {
+            config::OnFailure::Refuse => journal::OnFailure::Refuse,
+            config::OnFailure::GoOn => journal::OnFailure::GoOn,
+        },
+        keep: settings.keep,
+        ..JournalSettings::new(folder.to_path_buf())
+    }
 }
 
 /// What older starts left.

@@ -17,6 +17,7 @@ use super::{
     keys::KeyFeed,
     limits,
     listener::{Listener, listen, serve},
+    prices::PriceKeeper,
     publisher::Publisher,
     queue,
 };
@@ -27,7 +28,7 @@ use crate::{
     journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget, policy::WaitPolicy},
-    store::{LateStore, Reach},
+    store::LateStore,
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
 };
@@ -55,6 +56,7 @@ pub struct Gateway {
     keys: Rc<KeyFeed>,
     books: Rc<Bookkeeping>,
     store: Arc<LateStore>,
+    prices: Rc<PriceKeeper>,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log, config::Store),
     server: ServerHandle,
@@ -87,13 +89,14 @@ impl Gateway {
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
         let (desk, questions) = Desk::new();
+        let kept = PriceKeeper::start(Arc::clone(&store));
+        kept.keep(&settings.prices);
         let books = {
             let disk = options.disk.unwrap_or_else(|| Arc::new(OsDisk));
             let (prices, limits) = (Arc::clone(&settings.prices), Arc::clone(&limits));
             let (opened_at, store) = (keys.opened_at(), Arc::clone(&store));
-            // Without an address it is the file in the data directory.
-            let reach = if settings.store.url.is_none() { Reach::Own } else { Reach::Shared };
-            Bookkeeping::start((data_dir, disk), opened_at, ledger, prices, limits, store, reach).await?
+            let kept = &settings.store;
+            Bookkeeping::start((data_dir, disk), kept, opened_at, ledger, prices, limits, store).await?
         };
         books.calls().answer(questions);
         metrics.read_books(books.figures());
@@ -158,6 +161,7 @@ impl Gateway {
             keys,
             books,
             store,
+            prices: kept,
             in_force,
             server: handle,
             drain_for: server_settings.drain,
@@ -223,6 +227,7 @@ impl Gateway {
         room.set_bounds(queue::bounds(&waits));
         policy.store(Arc::new(queue::policy(&waits, &policy.load(), room)));
         self.shared.models.store(Arc::new(models));
+        self.prices.keep(&prices);
         self.books.shared().prices.store(prices);
         self.books.shared().limits.set_rules(limits);
         self.transport.ask_to_evict();

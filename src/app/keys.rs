@@ -25,7 +25,8 @@ use crate::{
     config::Settings,
     http::KeysHealth,
     store::{
-        KeyStatus, LateStore, NewKey, NewSecret, Origin, Published, Snapshot, Store, StoreError, dsn::Dsn,
+        KeyStatus, LateStore, Migration, NewKey, NewSecret, Origin, Published, Snapshot, Store, StoreError,
+        dsn::Dsn,
     },
 };
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{Catalog, ChannelSpec, Money, Served, TransportKind};
+use penstock_actors::domain::{Catalog, ChannelSpec, Money, Ratio, Served, TransportKind};
 
 use super::{Log, LogFormat, Queue, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
@@ -26,8 +26,19 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &St
         lines.push(format!("discover.refresh: {} -> {}", said(&old), said(&new)));
     }
     lines.extend(restart(in_force.0, &new.server, in_force.1, &new.log));
-    if *in_force.2 != new.store {
-        lines.push("store: changed; in force after a restart".to_owned());
+    let (store, wanted) = (in_force.2, &new.store);
+    for (name, differs) in [
+        ("journal", store.journal != wanted.journal),
+        ("retention", store.retention != wanted.retention),
+        (
+            "store",
+            (&store.url, &store.log_url, store.max_staleness)
+                != (&wanted.url, &wanted.log_url, wanted.max_staleness),
+        ),
+    ] {
+        if differs {
+            lines.push(format!("{name}: changed; in force after a restart"));
+        }
     }
     lines
 }
@@ -91,7 +102,8 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         pool.max_connections,
         pool.idle,
         pool.lifetime,
-        transport
+        transport,
+        cost_ratio
     );
     if old.models != new.models {
         lines.push(format!("models {}", models(&old.models, &new.models)));
@@ -244,6 +256,12 @@ impl Said for Tls {
 impl Said for Duration {
     fn said(&self) -> String {
         humantime::format_duration(*self).to_string()
+    }
+}
+
+impl Said for Ratio {
+    fn said(&self) -> String {
+        format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
     }
 }
 

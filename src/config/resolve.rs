@@ -1,5 +1,6 @@
 //! From what is written to settings in force: layers, defaults, units, secrets, contradictions.
 
+mod books;
 mod channel;
 mod header;
 mod key;
@@ -91,7 +92,7 @@ pub(super) fn resolve(
     let limits = resolver.limits(&file);
     let server = resolver.server(file.server, file.tls, compatible.port, compatible.host, &source.overrides);
     let log = resolver.log(file.log);
-    let store = resolver.store(&file.store);
+    let store = resolver.store(&file.store, &file.journal, &file.retention);
     let mut channels = file.channels;
     resolver.add_made(&mut channels, &file.discover.local, checked.incomplete);
     let (catalog, discovered) = resolver.catalog(channels, &file.defaults, file.aliases);
@@ -118,8 +119,8 @@ pub(super) fn resolve(
         queue,
         discover: Discover { channels: discovered, refresh },
         keys,
-        limits,
         root_access: compatible.root_access,
+        limits,
         prices: Arc::new(prices.unwrap_or_default()),
         models: file.models,
         notices,

@@ -91,7 +91,7 @@ impl CallRecord {
     /// How far the call came; `None` where no channel was tried.
     pub fn tried(&self) -> Option<Tried> {
         let channel = self.channel.clone()?;
-        Some(Tried { channel, attempts: self.attempts })
+        Some(Tried { channel, attempts: self.attempts, cost: None })
     }
 
     /// Notes that it has waited in the queue.

@@ -20,9 +20,9 @@ use super::{
     schema::{account, consumer_position as place, ledger_entry},
 };
 
-const USAGE: &str = "usage";
+pub(super) const USAGE: &str = "usage";
 /// A part of the journal that is missing. It belongs to no account.
-const GAP: &str = "gap";
+pub(super) const GAP: &str = "gap";
 const NOBODY: i64 = 0;
 /// A server takes 65,535 values in a statement.
 pub(super) const ROWS: usize = 500;

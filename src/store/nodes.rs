@@ -1,6 +1,8 @@
 //! What nodes leave in the database beside the books: which process speaks for a node, and which prices
 //! calls were priced by.
 
+use std::collections::HashSet;
+
 use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use penstock_actors::domain::PriceVersion;
@@ -12,6 +14,20 @@ use super::{
     pool::{query, transaction},
     schema::{node_claim, price_version, revision},
 };
+
+/// Prices that are kept in one transaction.
+const PRICES: usize = 100;
+
+/// A price as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptPrice {
+    /// Names its contents for good.
+    pub version: PriceVersion,
+    /// The model.
+    pub model: String,
+    /// What it says, as JSON.
+    pub content: String,
+}
 
 /// A start that wants to speak for its node.
 #[derive(Clone, Debug)]
@@ -156,33 +172,38 @@ impl Store {
             .optional())
     }
 
-    /// Keeps the content of a price, so that old calls can be explained; known versions are left as they are.
+    /// Keeps the contents of prices, so that old calls can be explained; known versions are left as they are.
+    /// Gives how many are new.
     ///
     /// # Errors
     /// [`StoreError`](super::StoreError)
-    pub async fn keep_price(
-        &self,
-        version: PriceVersion,
-        model: &str,
-        content: &str,
-        now_ms: i64,
-    ) -> Stored<()> {
-        transaction!(&self.main, c => {
-            let known = price_version::table.find(version.0).count().get_result::<i64>(c).await?;
-            if known == 0 {
-                diesel::insert_into(price_version::table)
-                    .values((
-                        price_version::version.eq(version.0),
-                        price_version::model.eq(model),
-                        price_version::content.eq(content),
-                        price_version::first_seen_ms.eq(now_ms),
-                    ))
-                    .execute(c)
-                    .await
-                    .map_err(super::books::or_conflict)?;
-            }
-            Stored::Ok(())
-        })
+    pub async fn keep_prices(&self, prices: &[KeptPrice], now_ms: i64) -> Stored<usize> {
+        let known = query!(&self.main, c => price_version::table
+            .select(price_version::version)
+            .load::<i64>(c)
+            .await)?;
+        let known: HashSet<i64> = known.into_iter().collect();
+        let mut new: Vec<&KeptPrice> = prices.iter().filter(|p| !known.contains(&p.version.0)).collect();
+        new.sort_by_key(|price| price.version);
+        new.dedup_by_key(|price| price.version);
+        for prices in new.chunks(PRICES) {
+            transaction!(&self.main, c => {
+                for price in prices {
+                    diesel::insert_into(price_version::table)
+                        .values((
+                            price_version::version.eq(price.version.0),
+                            price_version::model.eq(&price.model),
+                            price_version::content.eq(&price.content),
+                            price_version::first_seen_ms.eq(now_ms),
+                        ))
+                        .execute(c)
+                        .await
+                        .map_err(super::books::or_conflict)?;
+                }
+                Stored::Ok(())
+            })?;
+        }
+        Ok(new.len())
     }
 
     /// The content of a price; `None` where the version is unknown.

@@ -307,7 +307,15 @@ const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PR
 
 async fn lite(path: String, statements: Statements) -> ConnectionResult<Lite> {
     let mut connection = Lite::establish(&path).await?;
-    connection.batch_execute(PRAGMAS).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    // The first who turns WAL on locks everyone else out for a moment, and no timeout holds for that.
+    let mut tries = Tries::default();
+    while let Err(error) = connection.batch_execute(PRAGMAS).await {
+        let is_locked = error.to_string().contains("locked");
+        if !is_locked || !tries.worth_another(&StoreError::Busy(error.to_string())) {
+            return Err(ConnectionError::CouldntSetupConfiguration(error));
+        }
+        tries.step_aside().await;
+    }
     connection.set_instrumentation(statements);
     Ok(connection)
 }

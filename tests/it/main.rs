@@ -1,6 +1,7 @@
 //! Tests of the whole gateway over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod aging;
 mod anthropic;
 mod awc;
 mod bench;

@@ -163,6 +163,7 @@ pub(super) mod tests {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            cost_ratio: Default::default(),
         }
     }
 

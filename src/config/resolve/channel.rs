@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use penstock_actors::domain::{
-    ChannelName, ChannelSpec, Credential, PoolSettings, Served, Timeouts, TransportKind,
+    ChannelName, ChannelSpec, Credential, PoolSettings, Ratio, Served, Timeouts, TransportKind,
 };
 
 use super::{
@@ -17,6 +17,9 @@ use crate::config::{
     raw::MODELS_FORM,
     units::Span,
 };
+
+/// In millionths: a channel that costs more than so many times the price is a mistake.
+const DEAREST: i64 = 1_000_000_000;
 
 impl Resolver<'_> {
     /// Resolves a channel; `None` where it was refused.
@@ -59,6 +62,10 @@ impl Resolver<'_> {
         }
         if raw.weight > 1_000_000 {
             self.refuse(&at("weight"), "must be at most 1000000");
+        }
+        let cost_ratio = raw.cost_ratio.map_or(Ratio::ONE, |factor| factor.0);
+        if cost_ratio.0 > DEAREST {
+            self.refuse(&at("cost_ratio"), "must be at most 1000");
         }
         let mut headers = self.headers(&at("headers"), &raw);
         if let Some(provider) = &provider {
@@ -106,6 +113,7 @@ impl Resolver<'_> {
                 raw::Transport::Awc => TransportKind::Awc,
             },
             proxy,
+            cost_ratio,
         })
     }
 

@@ -59,6 +59,19 @@ const MISTAKES: &[Mistake] = &[
         ],
     ),
     file(
+        "a journal that is never synced",
+        "[journal]\nsync = 0\n",
+        &["penstock.toml:2: journal.sync: must be at least 1 ms and at most 10 seconds"],
+    ),
+    file(
+        "a channel that costs a word",
+        "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredential = \"x\"\nmodels = [\"m\"]\n\
+         cost_ratio = \"half\"\n",
+        &[
+            "penstock.toml:6: channel \"a\": cost_ratio: must be a decimal number like 12 or 0.075, without an exponent",
+        ],
+    ),
+    file(
         "a quota below zero",
         "[[key]]\nname = \"a\"\nsecret = \"sk-0123456789abcdef\"\nquota = -1\n",
         &["penstock.toml:4: key \"a\": quota: must not be negative"],
