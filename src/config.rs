@@ -212,6 +212,8 @@ pub struct Store {
 /// How the journal is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journal {
+    /// What a settlement must survive before the last byte of its answer goes out.
+    pub mode: JournalMode,
     /// How often it is synced.
     pub sync: Duration,
     /// A write that takes longer moves the writer to a thread.
@@ -228,6 +230,17 @@ pub struct Journal {
     pub keep: Duration,
     /// Rows of the request log that are further behind are left out, in bytes of journal.
     pub log_lag: u64,
+}
+
+/// What a settlement must survive before the last byte of its answer goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JournalMode {
+    /// The process: a power cut may lose the last ones.
+    #[default]
+    Group,
+    /// The machine.
+    Power,
 }
 
 /// What becomes of calls when the journal's disk takes nothing.

@@ -218,7 +218,7 @@ impl Relay {
         };
         match step {
             Step::Begun(begun, _) => Ok(self.begun(*begun, &call, record)),
-            Step::Failed(failure) => Err(self.refused(failure, record)),
+            Step::Failed(failure) => Err(self.refused(failure, record).await),
             Step::Blocked(by) => self.wait_for(Rc::new(call), record, journey, by).await,
         }
     }
@@ -256,7 +256,7 @@ impl Relay {
                     let coming = Box::pin(async move {
                         match queued.await {
                             (Ok((begun, _)), record) => Ok(relay.body(*begun, &call, record)),
-                            (Err(failure), record) => Err(relay.refused(failure, record).failure),
+                            (Err(failure), record) => Err(relay.refused(failure, record).await.failure),
                         }
                     });
                     let content_type = HeaderValue::from_static(attempt::EVENT_STREAM);
@@ -268,7 +268,7 @@ impl Relay {
         };
         match ended {
             (Ok((begun, _)), record) => Ok(self.begun(*begun, &call, record)),
-            (Err(failure), record) => Err(self.refused(failure, record)),
+            (Err(failure), record) => Err(self.refused(failure, record).await),
         }
     }
 
@@ -293,7 +293,7 @@ impl Relay {
         AnswerBody::new(begun, call, record, self.cut.clone())
     }
 
-    fn refused(&self, failure: Failure, mut record: CallRecord) -> Box<Refused> {
+    async fn refused(&self, failure: Failure, mut record: CallRecord) -> Box<Refused> {
         if failure.code == SATURATED {
             self.shared.metrics.saturated.inc();
         }
@@ -301,7 +301,9 @@ impl Relay {
         if let Some(limit) = record.page().and_then(|page| page.limited_by()) {
             self.shared.metrics.limited(limit);
         }
-        record.refused(&failure);
+        if let Some(kept) = record.refused(&failure) {
+            kept.await;
+        }
         let (tried, waited, queue) = (record.tried(), record.has_waited(), record.has_stood());
         Box::new(Refused { failure, tried, waited, queue, rates })
     }

@@ -37,6 +37,11 @@ use source::Source;
 
 /// Slots of the ring, of half a KiB each.
 const SLOTS: usize = 8192;
+/// How long settlements gather before they are entered: with the journal's sync and the commit, they are in the
+/// balances of the database within a second.
+const ENTER_AFTER: Duration = Duration::from_millis(600);
+/// How long they gather before they are written into the request log.
+const LOG_AFTER: Duration = Duration::from_millis(900);
 /// How often segments that nothing needs are looked for.
 const RETAIN: Duration = Duration::from_secs(60);
 /// How long a stop waits until everything is in the database. The rest is replayed by the next start.
@@ -92,8 +97,8 @@ impl Bookkeeping {
             log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
             own: OwnStreams { node: node.node(), boot: node.boot() },
             ahead,
-            biller: Pace::default(),
-            log_writer: Pace::default(),
+            biller: Pace { gather: ENTER_AFTER, ..Pace::default() },
+            log_writer: Pace { gather: LOG_AFTER, ..Pace::default() },
             limits: Arc::clone(&limits),
         };
         let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
@@ -244,6 +249,10 @@ fn check_hourly(store: Arc<LateStore>) {
 /// The journal's own settings.
 fn journal_settings(settings: &config::Journal, folder: &std::path::Path) -> JournalSettings {
     JournalSettings {
+        power: match settings.mode {
+            config::JournalMode::Group => journal::Power::Process,
+            config::JournalMode::Power => journal::Power::Machine,
+        },
         sync_interval: settings.sync,
         slow_write: settings.slow_write,
         segment_bytes: settings.segment,
@@ -283,7 +292,9 @@ fn settle_what_is_open(journal: &Journal, node: &mut Node, heads: &Heads) -> Res
     journal.sync();
     match older {
         Ok(()) if end < recovered.end => {
-            tracing::error!("the disk takes nothing: what earlier starts left open is settled by the next start");
+            tracing::error!(
+                "the disk takes nothing: what earlier starts left open is settled by the next start"
+            );
         }
         Ok(()) if end == 0 || state.durable().knows(end) == Some(Ok(())) => {
             node.set_recovered().map_err(|e| e.to_string())?;

@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::{
-    LogFormat, OnFailure, OnLimit, Rotation,
+    JournalMode, LogFormat, OnFailure, OnLimit, Rotation,
     units::{Dollars, Factor, Size, Span},
 };
 use crate::known_models::ModelFacts;
@@ -105,6 +105,7 @@ pub(super) struct Store {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Journal {
+    pub(super) mode: JournalMode,
     pub(super) sync: Option<Span>,
     pub(super) slow_write: Option<Span>,
     pub(super) segment: Option<Size>,

@@ -77,6 +77,11 @@ pub(super) struct AllServed {
 impl World {
     /// Makes the folder and starts the mock.
     pub fn new(options: &options::World, program: &Path) -> Result<Self, String> {
+        Self::with(options, program, options::Mode::default())
+    }
+
+    /// The same, with a journal that is kept so.
+    pub fn with(options: &options::World, program: &Path, mode: options::Mode) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("the drill's folder cannot be made: {error}");
         let (folder, dir) = match &options.keep {
             Some(folder) => (folder.clone(), None),
@@ -94,15 +99,20 @@ impl World {
         let url = options.url.clone();
         let world =
             Self { program: program.into(), url, folder, gateway, mock_address, _mock: mock, _dir: dir };
-        fs::write(world.settings_file(), world.settings()).map_err(failed)?;
+        fs::write(world.settings_file(), world.settings(mode)).map_err(failed)?;
         Ok(world)
     }
 
-    fn settings(&self) -> String {
+    fn settings(&self, mode: options::Mode) -> String {
+        let mode = match mode {
+            options::Mode::Group => "group",
+            options::Mode::Power => "power",
+        };
         let (mock, url) = (self.mock_address, toml::Value::from(self.url.as_str()));
         let store = if self.url.is_empty() { String::new() } else { format!("[store]\nurl = {url}\n") };
         format!(
             "{store}\
+             [journal]\nmode = \"{mode}\"\n\
              [server]\nworkers = 2\nwatch = false\ndrain = \"5s\"\n\
              [[channel]]\nname = \"mock\"\nprovider = \"mock\"\nbase_url = \"http://{mock}\"\n\
              credential = \"mock\"\nmodels = [\"m\"]\n\

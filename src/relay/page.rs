@@ -16,7 +16,7 @@ use penstock_actors::{
 };
 
 use super::{
-    books::{self, Books},
+    books::{self, Books, Kept},
     flow::Delivered,
     limits::{self, Limited},
 };
@@ -322,8 +322,9 @@ impl Page {
         })
     }
 
-    /// Draws what the call came to and writes its settlement. It never waits, and never fails the call.
-    pub(super) fn settle(mut self: Box<Self>, end: &End<'_>) {
+    /// Draws what the call came to and writes its settlement. It never waits, and never fails the call. Gives what
+    /// the last byte of its answer waits for.
+    pub(super) fn settle(mut self: Box<Self>, end: &End<'_>) -> Option<Kept> {
         let (usage, usage_source) = self.consumed(end);
         let (mut paid, mut cost, mut reserved, mut version) =
             (Money::ZERO, Money::ZERO, Money::ZERO, Default::default());
@@ -345,7 +346,8 @@ impl Page {
         if end.outcome == Outcome::Completed {
             self.books.learn(self.opening.caller.id, &self.opening.model, usage.completion());
         }
-        if self.dispatched.is_some() {
+        let is_dispatched = self.dispatched.is_some();
+        if is_dispatched {
             let tokens = usage.prompt().saturating_add(usage.completion());
             let actual = Amounts { requests: 1, tokens, spend: Amounts::of_money(paid) };
             self.limits.settle(actual);
@@ -386,8 +388,13 @@ impl Page {
             usage_source,
             attempts: self.attempts,
         };
-        if let Err(error) = self.books.append(Fact::Settlement(&settlement)) {
-            tracing::error!(%error, call = %uuid::Uuid::from_u128(call.0), "a settlement was not journalled");
+        match self.books.append(Fact::Settlement(&settlement)) {
+            // Without a dispatch nothing could be found abandoned.
+            Ok(appended) => self.books.kept(&appended).filter(|_| is_dispatched),
+            Err(error) => {
+                tracing::error!(%error, call = %uuid::Uuid::from_u128(call.0), "a settlement was not journalled");
+                None
+            }
         }
     }
 

@@ -20,7 +20,7 @@ pub struct LateStore {
     store: ArcSwapOption<Store>,
     is_claimed: AtomicBool,
     lag: OnceLock<LogLag>,
-    dropped_rows: AtomicU64,
+    dropped_rows: Arc<AtomicU64>,
 }
 
 /// How far the request log may be behind before rows are left out.
@@ -114,11 +114,17 @@ impl RequestLogStore for LateStore {
     fn commit(&self, batch: Batch) -> Pending<Result<(), StoreError>> {
         let is_far_behind = self.lag.get().is_some_and(|lag| (lag.now)() > lag.most);
         if is_far_behind && !batch.settlements.is_empty() {
-            let rows = batch.settlements.len() as u64;
-            if self.dropped_rows.fetch_add(rows, Ordering::Relaxed) == 0 {
-                tracing::error!("the request log is further behind than journal.log_lag: rows are left out");
-            }
-            return ask!(self, store => store.pass_over(batch));
+            let (rows, dropped) = (batch.settlements.len() as u64, Arc::clone(&self.dropped_rows));
+            let passed_over = async move |store: Arc<Store>| {
+                store.pass_over(batch).await?;
+                if dropped.fetch_add(rows, Ordering::Relaxed) == 0 {
+                    tracing::error!(
+                        "the request log is further behind than journal.log_lag: rows are left out"
+                    );
+                }
+                Ok(())
+            };
+            return ask!(self, store => passed_over(store));
         }
         ask!(self, store => RequestLogStore::commit(&*store, batch))
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
+use diesel::{ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _};
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use penstock_actors::domain::PriceVersion;
 
@@ -27,6 +27,15 @@ pub struct KeptPrice {
     pub model: String,
     /// What it says, as JSON.
     pub content: String,
+}
+
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = price_version, treat_none_as_default_value = false)]
+struct PriceRow<'a> {
+    version: i64,
+    model: &'a str,
+    content: &'a str,
+    first_seen_ms: i64,
 }
 
 /// A start that wants to speak for its node.
@@ -187,19 +196,16 @@ impl Store {
         new.sort_by_key(|price| price.version);
         new.dedup_by_key(|price| price.version);
         for prices in new.chunks(PRICES) {
+            let rows = prices.iter().map(|price| PriceRow {
+                version: price.version.0,
+                model: &price.model,
+                content: &price.content,
+                first_seen_ms: now_ms,
+            });
+            let rows: Vec<_> = rows.collect();
             transaction!(&self.main, c => {
-                for price in prices {
-                    diesel::insert_into(price_version::table)
-                        .values((
-                            price_version::version.eq(price.version.0),
-                            price_version::model.eq(&price.model),
-                            price_version::content.eq(&price.content),
-                            price_version::first_seen_ms.eq(now_ms),
-                        ))
-                        .execute(c)
-                        .await
-                        .map_err(super::books::or_conflict)?;
-                }
+                let insert = diesel::insert_into(price_version::table).values(&rows);
+                insert.execute(c).await.map_err(super::books::or_conflict)?;
                 Stored::Ok(())
             })?;
         }

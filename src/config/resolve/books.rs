@@ -14,6 +14,7 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 impl Resolver<'_> {
     pub(super) fn journal(&mut self, raw: &raw::Journal) -> Journal {
         let journal = Journal {
+            mode: raw.mode,
             sync: raw.sync.map_or(Duration::from_millis(50), |s| s.0),
             slow_write: raw.slow_write.map_or(Duration::from_millis(5), |s| s.0),
             segment: raw.segment.map_or(64 * MIB, |s| s.0),

@@ -4,6 +4,13 @@ use super::{Default, Setting, Text, set};
 
 pub(super) const JOURNAL: &[Setting] = &[
     set(
+        "mode",
+        Text,
+        Default("\"group\""),
+        "\"group\": a power cut may lose the last settlements, and charge their calls as abandoned. \"power\": the last\n\
+         byte of each answer waits until its settlement is on the disk, some milliseconds.",
+    ),
+    set(
         "sync",
         Text,
         Default("\"50ms\""),
