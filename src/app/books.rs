@@ -169,6 +169,13 @@ impl Bookkeeping {
         }
     }
 
+    /// Whether the request log has everything that older starts settled.
+    pub(super) fn has_logged_older(&self) -> bool {
+        let log = &self.accounting.usage_log;
+        let is_in = |(stream, end): &(StreamId, u64)| log.durable(&Accounting::DURABLE[1..], *stream) >= *end;
+        self.source.ended.iter().all(is_in)
+    }
+
     /// Has the Limiter count what was consumed before this start.
     pub(super) async fn restore(&self, past: Vec<Past>) {
         let rows = past.len();

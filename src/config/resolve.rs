@@ -92,7 +92,7 @@ pub(super) fn resolve(
     let limits = resolver.limits(&file);
     let server = resolver.server(file.server, file.tls, compatible.port, compatible.host, &source.overrides);
     let log = resolver.log(file.log);
-    let store = resolver.store(&file.store, &file.journal, &file.retention);
+    let store = resolver.store(&file.store, &file.journal, &file.retention, &limits);
     let mut channels = file.channels;
     resolver.add_made(&mut channels, &file.discover.local, checked.incomplete);
     let (catalog, discovered) = resolver.catalog(channels, &file.defaults, file.aliases);

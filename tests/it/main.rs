@@ -15,6 +15,7 @@ mod clients_leave;
 mod commands;
 mod dialects;
 mod drills;
+mod durability;
 mod edges;
 mod environment;
 mod failover;

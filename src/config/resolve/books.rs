@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use penstock_actors::limiter::{Rules, Span};
+
 use super::Resolver;
-use crate::config::{Journal, Retention, problem::At, raw, units::Span};
+use crate::config::{Journal, Retention, problem::At, raw, units};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -47,8 +49,9 @@ impl Resolver<'_> {
         journal
     }
 
-    pub(super) fn retention(&mut self, raw: &raw::Retention) -> Retention {
-        let days = |span: Option<Span>, default: u32| {
+    /// What limits count in a month or a day is read from the request log after a start.
+    pub(super) fn retention(&mut self, raw: &raw::Retention, limits: &Rules) -> Retention {
+        let days = |span: Option<units::Span>, default: u32| {
             Some(span.map_or(DAY * default, |s| s.0)).filter(|span| !span.is_zero())
         };
         let retention = Retention {
@@ -61,6 +64,16 @@ impl Resolver<'_> {
             if span.is_some_and(|span| span > LONGEST) {
                 self.refuse(&at(key), "must be at most 100 years; 0 keeps for ever");
             }
+        }
+        let counted = [(Span::Month, 31, "31 days", "month"), (Span::Day, 1, "a day", "day")];
+        let counted = counted.into_iter().find(|(span, ..)| limits.limits_any(*span));
+        if let (Some(kept), Some((_, days, said, span))) = (retention.requests, counted)
+            && kept < DAY * days
+        {
+            let problem = format!(
+                "must be at least {said} while there are limits per {span}, which a start counts anew"
+            );
+            self.refuse(&at("requests"), problem);
         }
         if !(Duration::from_secs(1)..=DAY).contains(&retention.every) {
             self.refuse(&at("every"), "must be at least 1 second and at most a day");

@@ -64,6 +64,18 @@ const MISTAKES: &[Mistake] = &[
         &["penstock.toml:2: journal.sync: must be at least 1 ms and at most 10 seconds"],
     ),
     file(
+        "a request log that forgets what limits count",
+        "[limits]\nspace = [\"5.00 USD per month\"]\n[retention]\nrequests = \"7d\"\n",
+        &[
+            "penstock.toml:4: retention.requests: must be at least 31 days while there are limits per month, which a start counts anew",
+        ],
+    ),
+    file(
+        "a journal of no mode",
+        "[journal]\nmode = \"sync\"\n",
+        &["penstock.toml:2: journal.mode: must be one of \"group\", \"power\", not \"sync\""],
+    ),
+    file(
         "a channel that costs a word",
         "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredential = \"x\"\nmodels = [\"m\"]\n\
          cost_ratio = \"half\"\n",
