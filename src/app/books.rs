@@ -41,7 +41,7 @@ const SLOTS: usize = 8192;
 /// balances of the database within a second.
 const ENTER_AFTER: Duration = Duration::from_millis(600);
 /// How long they gather before they are written into the request log.
-const LOG_AFTER: Duration = Duration::from_millis(900);
+const LOG_AFTER: Duration = Duration::from_millis(750);
 /// How often segments that nothing needs are looked for.
 const RETAIN: Duration = Duration::from_secs(60);
 /// How long a stop waits until everything is in the database. The rest is replayed by the next start.

@@ -80,6 +80,18 @@ impl Place {
         }
         Ok(store)
     }
+
+    /// Brings the databases to this program's schema, or only looks what that takes. Gives each with the names of
+    /// its steps.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn migrate(
+        &self,
+        migration: Migration,
+    ) -> Result<Vec<(String, Vec<&'static str>)>, StoreError> {
+        Store::migrate(&self.main, self.log.as_ref(), migration).await
+    }
 }
 
 /// A secret for a new key: what the caller is shown, and what the store may know.

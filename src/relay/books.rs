@@ -160,13 +160,15 @@ impl Books {
             (Power::Machine, _) => {
                 let state = Arc::clone(self.writer.borrow().as_ref()?.0.state());
                 // Where its sync fails the journal has told of it, and no other would help.
-                Some(Box::pin(async move { drop(state.wait_durable(end).await) }))
+                Some(Box::pin(async move {
+                    let _ = state.wait_durable(end).await;
+                }))
             }
             (Power::Process, Stage::Queued) => {
                 let state = Arc::clone(self.writer.borrow().as_ref()?.0.state());
                 Some(Box::pin(async move {
                     // What is synced was written. A disk that takes nothing for so long keeps nobody waiting.
-                    drop(tokio::time::timeout(SLOW_DISK, state.synced(end)).await);
+                    let _ = tokio::time::timeout(SLOW_DISK, state.synced(end)).await;
                 }))
             }
         }

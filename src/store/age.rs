@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
-use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
+use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use penstock_actors::{
     ports::StoreError as PortError,
     usage_log::{Batch, Range},

@@ -9,8 +9,9 @@ use super::{
     books::{ROWS, Rows, in_step, stored_positions},
     error::{StoreError, Stored},
     log::{self, Logged},
+    nodes::PriceRow,
     pool::{Db, Statements},
-    schema::{account, call_attempt, consumer_position as place, ledger_entry, request_log},
+    schema::{account, call_attempt, consumer_position as place, ledger_entry, price_version, request_log},
 };
 
 /// Does a batch in a transaction on the writer.
@@ -79,6 +80,19 @@ pub(super) fn write_log(
     }
     for at in places {
         diesel::replace_into(place::table).values(at).execute(c)?;
+    }
+    Ok(())
+}
+
+/// Keeps prices that are new.
+pub(super) fn keep_prices(
+    c: &mut SqliteConnection,
+    prices: Vec<PriceRow>,
+    counted: &Statements,
+) -> Stored<()> {
+    counted.one_batch(prices.len());
+    for price in prices {
+        diesel::insert_or_ignore_into(price_version::table).values(price).execute(c)?;
     }
     Ok(())
 }

@@ -9,9 +9,11 @@ use penstock_actors::domain::PriceVersion;
 
 use super::{
     Store,
+    books::or_conflict,
     error::Stored,
     keys::bump,
-    pool::{query, transaction},
+    lite,
+    pool::{Db, query, transaction},
     schema::{node_claim, price_version, revision},
 };
 
@@ -31,11 +33,29 @@ pub struct KeptPrice {
 
 #[derive(Clone, Debug, Insertable)]
 #[diesel(table_name = price_version, treat_none_as_default_value = false)]
-struct PriceRow<'a> {
+pub(super) struct PriceRow {
     version: i64,
-    model: &'a str,
-    content: &'a str,
+    model: String,
+    content: String,
     first_seen_ms: i64,
+}
+
+impl PriceRow {
+    fn new(price: &KeptPrice, now_ms: i64) -> Self {
+        let KeptPrice { version, model, content } = price.clone();
+        Self { version: version.0, model, content, first_seen_ms: now_ms }
+    }
+}
+
+/// One statement. Another node may have kept the same meanwhile; then it is tried again, and finds them.
+macro_rules! insert_prices {
+    ($pool:expr, $rows:expr) => {{
+        let mut held = $pool.get().await?;
+        let insert = diesel::insert_into(price_version::table).values($rows);
+        let done =
+            super::pool::in_time(async { insert.execute(&mut *held).await.map_err(or_conflict) }).await;
+        super::pool::forget_if_late(&mut *held, done).map(drop)
+    }};
 }
 
 /// A start that wants to speak for its node.
@@ -196,18 +216,15 @@ impl Store {
         new.sort_by_key(|price| price.version);
         new.dedup_by_key(|price| price.version);
         for prices in new.chunks(PRICES) {
-            let rows = prices.iter().map(|price| PriceRow {
-                version: price.version.0,
-                model: &price.model,
-                content: &price.content,
-                first_seen_ms: now_ms,
-            });
-            let rows: Vec<_> = rows.collect();
-            transaction!(&self.main, c => {
-                let insert = diesel::insert_into(price_version::table).values(&rows);
-                insert.execute(c).await.map_err(super::books::or_conflict)?;
-                Stored::Ok(())
-            })?;
+            let rows: Vec<_> = prices.iter().map(|price| PriceRow::new(price, now_ms)).collect();
+            match &self.main {
+                Db::Lite { .. } => {
+                    let counted = self.statements.clone();
+                    lite::batch(&self.main, move |c| lite::keep_prices(c, rows, &counted)).await
+                }
+                Db::Pg(pool) => insert_prices!(pool, rows),
+                Db::My(pool) => insert_prices!(pool, rows),
+            }?;
         }
         Ok(new.len())
     }

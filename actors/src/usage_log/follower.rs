@@ -49,8 +49,8 @@ pub struct Pace {
     pub batch: usize,
     /// How often it looks whether some are waiting.
     pub look: Duration,
-    /// How long the first of them waits for others, while there are fewer than a batch. A commit costs the
-    /// database much the same for one as for a thousand.
+    /// How long the first of them waits for others, while there are fewer than a batch: a commit costs the database
+    /// much the same for one as for a thousand. Well below the second after which the journal is looked into.
     pub gather: Duration,
 }
 
