@@ -123,6 +123,8 @@ async fn start(settings: &str) -> (TestApp, Upstream, HeldDisk) {
     let settings = [settings, "[server]\nworkers = 1\n", &upstream.channel("a", "")].concat();
     let app =
         TestApp::start_with(&settings, move || Options { disk: Some(Arc::new(given)), ..Options::default() });
+    // By then the worker has its journal.
+    assert_eq!(app.client().chat(&chat("m")).await.status, 200);
     (app, upstream, disk)
 }
 

@@ -146,7 +146,7 @@ const MISTAKES: &[Mistake] = &[
         &[
             "penstock.toml:4: channel \"a\": api_key: there is no such setting; known here are name, id, provider, \
              base_url, params, credential, organisation, project, models, mapping, headers, quirks, groups, priority, weight, concurrency, enabled, \
-             transport, proxy, limits, timeouts, pool",
+             transport, proxy, cost_ratio, limits, timeouts, pool",
         ],
     ),
     file(
