@@ -178,11 +178,14 @@ impl Gateway {
         self.tls_address
     }
 
-    /// How many statements have reached the database, and how many of them the threads of HTTP workers sent;
-    /// `None` while it is away since the start.
-    pub fn statements(&self) -> Option<(u64, u64)> {
-        let store = self.store.get().ok()?;
-        Some((store.statements(), store.statements_of_http_workers()))
+    /// Tells, even after the end, how many statements have reached the database, and how many of them the threads of
+    /// HTTP workers sent; `None` while it is away since the start.
+    pub fn statements(&self) -> impl Fn() -> Option<(u64, u64)> + use<> {
+        let store = Arc::clone(&self.store);
+        move || {
+            let store = store.get().ok()?;
+            Some((store.statements(), store.statements_of_http_workers()))
+        }
     }
 
     /// The route table in force.
