@@ -8,6 +8,7 @@ pub mod openai;
 pub mod quirk;
 mod registry;
 pub mod row;
+pub mod signing;
 
 use std::time::Duration;
 
