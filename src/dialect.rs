@@ -2,12 +2,21 @@
 
 pub mod answer;
 pub mod anthropic_messages;
+pub mod bedrock_claude;
+pub mod bedrock_converse;
+pub mod cohere;
 pub mod face;
 pub mod failure;
 pub mod fields;
+mod json_lines;
+mod leftover;
+pub mod ollama;
 pub mod openai;
 pub mod openai_chat;
+mod tree;
+mod trouble;
 pub mod upstream;
+pub mod vertex_claude;
 
 use bytes::Bytes;
 
@@ -23,17 +32,40 @@ pub enum Dialect {
     OpenAi,
     /// Anthropic's messages.
     AnthropicMessages,
+    /// Claude on Bedrock, invoked.
+    BedrockClaude,
+    /// Bedrock's Converse.
+    BedrockConverse,
+    /// Cohere's chat, version 2.
+    Cohere,
+    /// Ollama's chat.
+    Ollama,
+    /// Claude on Vertex AI.
+    VertexClaude,
 }
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 2] = [Self::OpenAi, Self::AnthropicMessages];
+    pub const ALL: [Self; 7] = [
+        Self::OpenAi,
+        Self::AnthropicMessages,
+        Self::BedrockClaude,
+        Self::BedrockConverse,
+        Self::Cohere,
+        Self::Ollama,
+        Self::VertexClaude,
+    ];
 
     /// The name in settings.
     pub fn name(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
             Self::AnthropicMessages => "anthropic",
+            Self::BedrockClaude => "bedrock-claude",
+            Self::BedrockConverse => "bedrock-converse",
+            Self::Cohere => "cohere",
+            Self::Ollama => "ollama",
+            Self::VertexClaude => "vertex-claude",
         }
     }
 
@@ -41,7 +73,7 @@ impl Dialect {
     pub fn face(self) -> Option<&'static dyn Face> {
         match self {
             Self::OpenAi => Some(&openai_chat::OpenAiChat),
-            Self::AnthropicMessages => None,
+            _ => None,
         }
     }
 
@@ -50,13 +82,18 @@ impl Dialect {
         match self {
             Self::OpenAi => None,
             Self::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
+            Self::BedrockClaude => Some(&bedrock_claude::BedrockClaude),
+            Self::BedrockConverse => Some(&bedrock_converse::BedrockConverse),
+            Self::Cohere => Some(&cohere::Cohere),
+            Self::Ollama => Some(&ollama::Ollama),
+            Self::VertexClaude => Some(&vertex_claude::VertexClaude),
         }
     }
 
     /// The body of a refusal; `call_id` ends its message. Every client face so far speaks OpenAI's dialect.
     pub fn error_body(self, failure: &Failure, call_id: &str) -> Bytes {
         match self {
-            Self::OpenAi | Self::AnthropicMessages => openai::error_body(failure, call_id),
+            _ => openai::error_body(failure, call_id),
         }
     }
 

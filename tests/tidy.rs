@@ -31,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("docs", &["dialect", "provider"]),
     ("http", &["api_key", "dialect", "known_models", "provider", "relay", "telemetry", "wire"]),
     ("relay", &["api_key", "dialect", "journal", "provider", "telemetry", "transport", "wire"]),
-    ("mock", &["dialect", "wire"]),
+    ("mock", &["dialect", "provider", "wire"]),
     ("bench", &["mock", "wire"]),
     ("provider", &["conversation", "dialect", "wire"]),
     ("dialect", &["conversation", "wire"]),

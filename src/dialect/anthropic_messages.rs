@@ -36,7 +36,7 @@ use bytes::Bytes;
 
 pub use error::{ErrorBody, read_error};
 pub use reply::{ReplyError, read_reply};
-pub use request::write_request;
+pub use request::{Host, reasoning_fields, takes_tuning, write_request};
 pub use stream::{EventReader, StreamError};
 
 use super::{
@@ -55,7 +55,7 @@ pub struct AnthropicMessages;
 
 impl Upstream for AnthropicMessages {
     fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError> {
-        let body = write_request(conversation, wanted.model, wanted.delivery)?;
+        let body = write_request(conversation, wanted.model, wanted.delivery, Host::Anthropic)?;
         Ok(Written { headers: vec![("anthropic-version", API_VERSION.to_owned())], body })
     }
 

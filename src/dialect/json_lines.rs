@@ -35,6 +35,6 @@ impl<F: FrameReader> DeltaReader for LineReader<F> {
         let (mut read, frames) = (Ok(()), &mut self.frames);
         self.framer.finish(|line| read = frames.frame(&line, out));
         read?;
-        self.frames.end(out)
+        self.frames.end(&Bytes::new(), out)
     }
 }

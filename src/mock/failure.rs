@@ -55,11 +55,11 @@ impl Refusal {
     /// The failure that a setting asks for, as the provider words it.
     pub fn of_status(status: u16, dialect: Dialect) -> Self {
         let (kind, code, message) = match dialect {
-            Dialect::OpenAi => openai_status(status),
             Dialect::AnthropicMessages => {
                 let (kind, message) = anthropic_status(status);
                 (kind, None, message)
             }
+            _ => openai_status(status),
         };
         Self { status, kind, code, param: None, message: message.into() }
     }
@@ -68,7 +68,13 @@ impl Refusal {
     pub fn body(&self, dialect: Dialect, request_id: &str) -> Bytes {
         let mut out = BytesMut::with_capacity(192 + self.message.len());
         match dialect {
-            Dialect::OpenAi => {
+            Dialect::AnthropicMessages => {
+                let _ =
+                    write!(out, "{{\"type\":\"error\",\"error\":{{\"type\":\"{}\",\"message\":\"", self.kind);
+                escape(&self.message, &mut out);
+                let _ = write!(out, "\"}},\"request_id\":\"{request_id}\"}}");
+            }
+            _ => {
                 out.extend_from_slice(b"{\"error\":{\"message\":\"");
                 escape(&self.message, &mut out);
                 let _ = write!(out, "\",\"type\":\"{}\",\"param\":", self.kind);
@@ -77,12 +83,6 @@ impl Refusal {
                 quoted(self.code, &mut out);
                 out.extend_from_slice(b"}}");
             }
-            Dialect::AnthropicMessages => {
-                let _ =
-                    write!(out, "{{\"type\":\"error\",\"error\":{{\"type\":\"{}\",\"message\":\"", self.kind);
-                escape(&self.message, &mut out);
-                let _ = write!(out, "\"}},\"request_id\":\"{request_id}\"}}");
-            }
         }
         out.freeze()
     }
@@ -90,8 +90,8 @@ impl Refusal {
     /// The body as an event of a stream.
     pub fn event(&self, dialect: Dialect, request_id: &str) -> Bytes {
         let head: &[u8] = match dialect {
-            Dialect::OpenAi => b"data: ",
             Dialect::AnthropicMessages => b"event: error\ndata: ",
+            _ => b"data: ",
         };
         [head, &self.body(dialect, request_id), b"\n\n"].concat().into()
     }

@@ -1,10 +1,12 @@
 //! Providers as rows: what differs between them is data, and only what data cannot say is an adapter.
 
+mod auth;
 mod template;
 mod written;
 
 use std::sync::Arc;
 
+pub use auth::{Auth, Grant};
 pub use template::Template;
 pub(super) use written::read;
 pub use written::{PARAM_VALUE, RowError, Written, is_param_value};
@@ -14,17 +16,6 @@ use crate::dialect::Dialect;
 
 /// The row of our own mock: it is told the call's id and the client's `x-penstock-mock-*` headers.
 pub const MOCK: &str = "mock";
-
-/// How a provider wants to be shown the credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// `Authorization: Bearer ...`, if there is a credential.
-    Bearer,
-    /// The credential bare in a header of this name.
-    Header(Arc<str>),
-    /// It takes none.
-    None,
-}
 
 /// How an endpoint of a provider is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +107,11 @@ pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
         Dialect::OpenAi if face == dialect => &OpenAi,
         Dialect::OpenAi => const { &Converting::new(Dialect::OpenAi) },
         Dialect::AnthropicMessages => const { &Converting::new(Dialect::AnthropicMessages) },
+        Dialect::BedrockClaude => const { &Converting::new(Dialect::BedrockClaude) },
+        Dialect::BedrockConverse => const { &Converting::new(Dialect::BedrockConverse) },
+        Dialect::Cohere => const { &Converting::new(Dialect::Cohere) },
+        Dialect::Ollama => const { &Converting::new(Dialect::Ollama) },
+        Dialect::VertexClaude => const { &Converting::new(Dialect::VertexClaude) },
     }
 }
 
@@ -133,6 +129,23 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
             (Endpoint::Moderations, "/moderations", None),
         ],
         Dialect::AnthropicMessages => &[(Endpoint::ChatCompletions, "/messages", None)],
+        Dialect::BedrockClaude => &[(
+            Endpoint::ChatCompletions,
+            "/model/{model}/invoke",
+            Some("/model/{model}/invoke-with-response-stream"),
+        )],
+        Dialect::BedrockConverse => &[(
+            Endpoint::ChatCompletions,
+            "/model/{model}/converse",
+            Some("/model/{model}/converse-stream"),
+        )],
+        Dialect::Cohere => &[(Endpoint::ChatCompletions, "/v2/chat", None)],
+        Dialect::Ollama => &[(Endpoint::ChatCompletions, "/api/chat", None)],
+        Dialect::VertexClaude => &[(
+            Endpoint::ChatCompletions,
+            "/publishers/anthropic/models/{model}:rawPredict",
+            Some("/publishers/anthropic/models/{model}:streamRawPredict"),
+        )],
     }
 }
 

@@ -123,7 +123,11 @@ impl Relay {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
-        let mut incoming = self.send(call, route, link, target, &request).await?;
+        let signature = link.sign(&target, &request.body, SystemTime::now()).map_err(|problem| {
+            tracing::error!(channel = %route.spec.name, problem, "a request cannot be signed");
+            misconfigured()
+        })?;
+        let mut incoming = self.send(call, route, link, target, &request, &signature).await?;
         let ask = Ask { echo: request.echo.as_deref(), ..ask };
         let content_type = std::mem::take(&mut incoming.content_type);
         let head = AnswerHead {
@@ -203,9 +207,10 @@ impl Relay {
         link: &Link,
         target: Rc<Target>,
         request: &UpstreamRequest,
+        signature: &[(HeaderName, HeaderValue)],
     ) -> Result<Incoming, Failure> {
         let outgoing = || Outgoing {
-            headers: headers(call, link, &target, request),
+            headers: [headers(call, link, &target, request), signature.to_vec()].concat(),
             target: Rc::clone(&target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),

@@ -33,4 +33,5 @@ mod upstream_framing;
 mod upstream_stalls;
 mod upstream_tls;
 mod upstream_uploads;
+mod upstreams;
 mod watching;

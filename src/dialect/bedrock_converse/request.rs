@@ -6,6 +6,7 @@ use super::blocks;
 use crate::{
     conversation::{Conversation, Format, Function, Part, Role, Tool, ToolChoice},
     dialect::{
+        anthropic_messages::{reasoning_fields, takes_tuning},
         fields::ParamError,
         leftover,
         tree::{Json, list, object, raw, texts},
@@ -30,10 +31,12 @@ pub(super) fn write(conversation: &Conversation, model: &str) -> Result<Bytes, P
     leftover::one_answer(conversation)?;
     leftover::no_logprobs(conversation)?;
     let sampling = &conversation.sampling;
+    let is_claude = model.contains("anthropic.") || model.contains("claude");
+    let tuned = !is_claude || takes_tuning(conversation, model);
     let inference = object([
         ("maxTokens", sampling.max_tokens.into()),
-        ("temperature", sampling.temperature.map(|t| t.min(1.0)).into()),
-        ("topP", sampling.top_p.into()),
+        ("temperature", sampling.temperature.filter(|_| tuned).map(|t| t.min(1.0)).into()),
+        ("topP", sampling.top_p.filter(|_| tuned).into()),
         ("stopSequences", texts(&sampling.stop)),
     ]);
     let mut body = object([
@@ -207,8 +210,8 @@ fn model_fields<'a>(conversation: &'a Conversation, model: &str) -> Json<'a> {
     let mut fields = Json::empty();
     let top_k = conversation.sampling.top_k;
     if model.contains("anthropic.") || model.contains("claude") {
-        fields.add("top_k", top_k.into());
-        for (name, value) in crate::dialect::anthropic_messages::reasoning_fields(conversation, model) {
+        fields.add("top_k", top_k.filter(|_| takes_tuning(conversation, model)).into());
+        for (name, value) in reasoning_fields(conversation, model) {
             fields.add(name, raw(&value));
         }
     } else if model.contains("nova") {

@@ -109,7 +109,7 @@ impl FrameReader for Lines {
         Ok(())
     }
 
-    fn end(&mut self, _out: &mut Vec<Delta>) -> Result<(), ReadError> {
+    fn end(&mut self, _tail: &Bytes, _out: &mut Vec<Delta>) -> Result<(), ReadError> {
         Err(ReadError::garbage("the stream ended before the line that says done"))
     }
 }

@@ -21,10 +21,10 @@ const CREATED: (u64, &str) = (1_735_689_600, "2025-01-01T00:00:00Z");
 pub fn list(dialect: Dialect) -> Answer {
     let data: Vec<_> = MODELS.iter().map(|id| model(id, dialect)).collect();
     let body = match dialect {
-        Dialect::OpenAi => json!({"object": "list", "data": data}),
         Dialect::AnthropicMessages => {
             json!({"data": data, "has_more": false, "first_id": MODELS.first(), "last_id": MODELS.last()})
         }
+        _ => json!({"object": "list", "data": data}),
     };
     Answer::plain(body.to_string(), 0)
 }
@@ -36,9 +36,9 @@ pub fn one(id: &str, dialect: Dialect) -> Answer {
 
 fn model(id: &str, dialect: Dialect) -> Value {
     match dialect {
-        Dialect::OpenAi => json!({"id": id, "object": "model", "created": CREATED.0, "owned_by": "penstock"}),
         Dialect::AnthropicMessages => json!({
             "type": "model", "id": id, "display_name": id, "created_at": CREATED.1, "lifecycle": "active",
         }),
+        _ => json!({"id": id, "object": "model", "created": CREATED.0, "owned_by": "penstock"}),
     }
 }
