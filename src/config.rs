@@ -31,7 +31,10 @@ use std::{
     time::Duration,
 };
 
-use penstock_actors::domain::{Catalog, ChannelName, Credential, PriceList};
+use penstock_actors::{
+    domain::{Catalog, ChannelName, Credential, PriceList},
+    limiter::Rules,
+};
 
 pub use difference::differences;
 pub use environment::Environment;
@@ -43,7 +46,10 @@ pub use reference::render as reference;
 pub use resolve::RESERVED;
 pub use source::{Overrides, Source, USUAL_FILE};
 
-use crate::{api_key::KeySpec, known_models::ModelFacts};
+use crate::{
+    api_key::{KeyDigest, KeySpec},
+    known_models::ModelFacts,
+};
 
 /// Everything an operator can set, resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +68,10 @@ pub struct Settings {
     pub discover: Discover,
     /// Keys declared in the file and in the environment.
     pub keys: Vec<KeySpec>,
+    /// What may be taken in a time.
+    pub limits: Rules,
+    /// The digest of the management token, which the environment names. Changes need a restart.
+    pub root_access: Option<KeyDigest>,
     /// What models cost.
     pub prices: Arc<PriceList>,
     /// What the operator says of models, by name.

@@ -5,6 +5,7 @@ mod body;
 mod connection;
 mod cors;
 mod models;
+mod rates;
 mod reply;
 mod route;
 mod service;

@@ -11,6 +11,7 @@ pub mod deadline;
 mod fault;
 mod flow;
 pub mod forward;
+mod limits;
 mod link;
 mod page;
 pub mod settle;
@@ -23,6 +24,7 @@ use penstock_actors::{
     billing::Foreseen,
     channel::SlotMap,
     domain::{CallId, ChannelName, Fault},
+    limiter::Rates,
     router::{Pinned, Plan, RouteTable, TableHandle, Unroutable},
 };
 
@@ -115,6 +117,8 @@ pub struct Answer {
     pub body: AnswerBody,
     /// Which channel answers, after how many attempts.
     pub tried: Tried,
+    /// How the limits stand that the call is under.
+    pub rates: Rates,
 }
 
 /// How far a call came.
@@ -133,12 +137,14 @@ pub struct Refused {
     pub failure: Failure,
     /// How far it came; `None` where no channel was tried.
     pub tried: Option<Tried>,
+    /// How the limits stand that the call is under.
+    pub rates: Rates,
 }
 
 impl From<Failure> for Box<Refused> {
     /// A refusal before any channel was tried.
     fn from(failure: Failure) -> Self {
-        Self::new(Refused { failure, tried: None })
+        Self::new(Refused { failure, tried: None, rates: Rates::default() })
     }
 }
 
@@ -166,6 +172,7 @@ impl Relay {
             tried = self.try_candidates(call, &mut record) => tried,
             () = self.cut.cancelled() => Err(admit::shutting_down()),
         };
+        let rates = record.page().map(|page| page.rates()).unwrap_or_default();
         match tried {
             Ok((begun, channel)) => {
                 let tried = Tried { channel, attempts: record.attempts() };
@@ -173,11 +180,15 @@ impl Relay {
                     content_type: begun.content_type.clone(),
                     body: AnswerBody::new(begun, call, record, self.cut.clone()),
                     tried,
+                    rates,
                 })
             }
             Err(failure) => {
+                if let Some(limit) = record.page().and_then(|page| page.limited_by()) {
+                    self.shared.metrics.limited(limit);
+                }
                 record.refused(&failure);
-                Err(Box::new(Refused { failure, tried: record.tried() }))
+                Err(Box::new(Refused { failure, tried: record.tried(), rates }))
             }
         }
     }
@@ -191,6 +202,9 @@ impl Relay {
         let model = table.resolve(&call.facts.model);
         let mut plan = Plan::new(&table, model, &call.caller.group, call.pin)
             .map_err(|reason| unroutable(reason, call))?;
+        if let Some(page) = record.page() {
+            page.admit(model)?;
+        }
         let mut telling = Telling::default();
         let mut roll = rand::random::<u64>;
         while let Some(route) = plan.next(&mut roll) {
@@ -205,6 +219,10 @@ impl Relay {
                 telling.add(not_spoken(call, &link));
                 continue;
             };
+            if let Some(Err(failure)) = record.page().map(|page| page.admit_on(&route.spec.name)) {
+                telling.add(failure);
+                continue;
+            }
             let Some(permit) = route.cell.gate.try_enter() else {
                 telling.add(saturated(call));
                 continue;

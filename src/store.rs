@@ -6,11 +6,13 @@
 mod accounts;
 mod books;
 mod check;
+mod consumed;
 mod declared;
 pub mod dsn;
 mod error;
 mod ids;
 mod keys;
+mod late;
 mod lite;
 mod log;
 mod migrate;
@@ -28,9 +30,12 @@ use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
 
 pub use accounts::{Account, Allowance};
 pub use check::{BooksReport, OffBalance, OffLog};
+pub use consumed::Consumed;
 pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
-pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged};
+pub use late::{LateStore, Voice};
+pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged, attempts};
+pub use nodes::{Claimant, Claimed, Ended};
 pub use snapshot::Snapshot;
 
 use dsn::Dsn;

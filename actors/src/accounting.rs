@@ -6,6 +6,7 @@ use actix::{Addr, Arbiter, ArbiterHandle, Supervisor};
 
 use crate::{
     billing::{Biller, Books, Ledger},
+    limiter::{LimitHandle, Limiter},
     metrics::{Meter, actor::TrafficHandle},
     ports::{BooksStore, JournalSource, OwnStreams, RequestLogStore},
     usage_log::{
@@ -29,6 +30,8 @@ pub struct Keeping {
     pub biller: Pace,
     /// The request log's pace.
     pub log_writer: Pace,
+    /// Where limits keep count.
+    pub limits: Arc<LimitHandle>,
 }
 
 /// The running actors of the books, and what the call path shares with them.
@@ -45,6 +48,8 @@ pub struct Accounting {
     pub log_writer: Addr<LogWriter>,
     /// The Meter.
     pub meter: Addr<Meter>,
+    /// The Limiter.
+    pub limiter: Addr<Limiter>,
     /// The watcher of the consumers.
     pub watcher: Addr<UsageLog>,
     arbiters: Vec<Arbiter>,
@@ -52,7 +57,7 @@ pub struct Accounting {
 
 impl Accounting {
     /// The consumers' names, in the order of their numbers in the ring.
-    pub const CONSUMERS: [&str; 3] = ["biller", "request_log", "meter"];
+    pub const CONSUMERS: [&str; 4] = ["biller", "request_log", "meter", "limiter"];
     /// Those whose rows the journal waits for.
     pub const DURABLE: [&str; 2] = ["biller", "request_log"];
 
@@ -61,25 +66,31 @@ impl Accounting {
         let usage_log = UsageLogView::new(slots, &Self::CONSUMERS);
         let [books, log, control] = ["books", "request_log", "meter"].map(arbiter);
         let biller = {
-            let (store, ledger, own) = (keeping.books, Arc::clone(&ledger), keeping.own);
+            let (store, ledger, own) = (Arc::clone(&keeping.books), Arc::clone(&ledger), keeping.own);
             let sink = move || Books::new(store, ledger, own);
             follow(&books.handle(), &usage_log, 0, &keeping.journal, keeping.biller, sink)
         };
         let log_writer = {
-            let sink = move || RequestLog(keeping.log);
+            let store = Arc::clone(&keeping.log);
+            let sink = move || RequestLog(store);
             follow(&log.handle(), &usage_log, 1, &keeping.journal, keeping.log_writer, sink)
         };
         let traffic = TrafficHandle::default();
         let meter = Supervisor::start_in_arbiter(&control.handle(), {
-            let (view, journal, traffic) = (usage_log.clone(), keeping.journal, Arc::clone(&traffic));
+            let (view, traffic) = (usage_log.clone(), Arc::clone(&traffic));
+            let journal = Arc::clone(&keeping.journal);
             move |_| Meter::new(view.clone(), Arc::clone(&view.consumers()[2]), journal, traffic)
+        });
+        let limiter = Supervisor::start_in_arbiter(&control.handle(), {
+            let (view, Keeping { journal, own, limits, .. }) = (usage_log.clone(), keeping);
+            move |_| Limiter::new(view.clone(), Arc::clone(&view.consumers()[3]), journal, own, limits)
         });
         let watcher = Supervisor::start_in_arbiter(&control.handle(), {
             let view = usage_log.clone();
             move |_| UsageLog::new(view)
         });
         let arbiters = vec![books, log, control];
-        Self { usage_log, ledger, traffic, biller, log_writer, meter, watcher, arbiters }
+        Self { usage_log, ledger, traffic, biller, log_writer, meter, limiter, watcher, arbiters }
     }
 
     /// Has the consumers bring home what stands in the journal. Call it once nothing is settled any more;
@@ -132,6 +143,7 @@ mod tests {
     use crate::{
         billing::ledger::Funds,
         domain::{AccountChain, AccountId, Money},
+        limiter::Rules,
         testing::{
             PanicDrill,
             fakes::{Copy, FakeBooks, FakeJournal, FakeLog, Fault, stream},
@@ -157,6 +169,7 @@ mod tests {
                 own: OwnStreams { node: stream(0).node, boot: stream(0).boot },
                 biller: pace,
                 log_writer: pace,
+                limits: LimitHandle::new(Rules::default()),
             };
             let actors = Accounting::start(256, ledger, keeping);
             let workers: Vec<_> = (0..3)
@@ -184,6 +197,7 @@ mod tests {
                 actors.biller.send(PanicDrill).await.expect("answered");
                 actors.log_writer.send(PanicDrill).await.expect("answered");
                 actors.meter.send(PanicDrill).await.expect("answered");
+                actors.limiter.send(PanicDrill).await.expect("answered");
                 actors.watcher.send(PanicDrill).await.expect("answered");
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }

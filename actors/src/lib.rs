@@ -7,6 +7,7 @@ pub mod accounting;
 pub mod billing;
 pub mod channel;
 pub mod domain;
+pub mod limiter;
 pub mod metrics;
 pub mod ports;
 pub mod router;

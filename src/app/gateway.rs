@@ -5,24 +5,27 @@ use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::billing::Ledger;
-use penstock_actors::{router::RouteTable, system::Actors};
+use penstock_actors::{limiter::LimitHandle, router::RouteTable, system::Actors};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    books::{Bookkeeping, LateStore},
+    books::Bookkeeping,
     certificate::{self, Certificate, Looked},
     data_dir,
     descriptors::{self, Allowance},
     discovery::Discovery,
     keys::KeyFeed,
+    limits,
     listener::{Listener, listen, serve},
     publisher::Publisher,
 };
 use crate::{
+    api::{ApiShared, Desk},
     config::{self, Settings},
     http::{Drain, HttpShared, KeysHealth},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget},
+    store::LateStore,
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
 };
@@ -70,10 +73,17 @@ impl Gateway {
         let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
         let data_dir = &settings.server.data_dir;
         data_dir::try_out(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
+        let limits = LimitHandle::new(settings.limits.clone());
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
-        let books = Bookkeeping::start(data_dir, ledger, Arc::clone(&settings.prices), store).await?;
+        let (desk, questions) = Desk::new();
+        let books = {
+            let (prices, limits) = (Arc::clone(&settings.prices), Arc::clone(&limits));
+            Bookkeeping::start(data_dir, ledger, prices, limits, Arc::clone(&store)).await?
+        };
+        books.calls().answer(questions);
+        metrics.read_books(books.figures());
         let books = Rc::new(books);
         take_over_balances(&keys, &books);
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
@@ -91,6 +101,7 @@ impl Gateway {
                 cut: drain.cut.clone(),
                 books: Arc::clone(books.shared()),
             }),
+            api: ApiShared { root: settings.root_access, desk },
             max_body: server_settings.max_body,
             max_calls: allowance.calls,
             client_stall: server_settings.client_stall,
@@ -111,6 +122,8 @@ impl Gateway {
         let in_force = (settings.server.clone(), settings.log.clone(), settings.store.clone());
         let publisher = Rc::new(Publisher::new(actors.applier(), settings));
         publisher.publish().await?;
+        let (keys_in_force, routes) = (Arc::clone(&shared.keys), Arc::clone(&actors.table));
+        limits::restore(&books, store, keys_in_force, routes);
         actix_web::rt::spawn(server);
         let discovery = Discovery::start(Rc::clone(&publisher), Arc::clone(&transport));
         Ok(Self {
@@ -174,10 +187,11 @@ impl Gateway {
         let differences =
             self.publisher.with_settings(|old| config::differences(old, &settings, (server, log, store)));
         let models = KnownModels::with(settings.models.clone());
-        let prices = Arc::clone(&settings.prices);
+        let (prices, limits) = (Arc::clone(&settings.prices), settings.limits.clone());
         self.publisher.apply(settings).await?;
         self.shared.models.store(Arc::new(models));
         self.books.shared().prices.store(prices);
+        self.books.shared().limits.set_rules(limits);
         self.transport.ask_to_evict();
         Ok(differences)
     }

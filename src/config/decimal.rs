@@ -22,7 +22,8 @@ pub(super) enum Beyond {
     Drop,
 }
 
-fn parse(text: &str, places: u32, beyond: Beyond) -> Result<i64, String> {
+/// Reads a number's digits, as [`read`] does.
+pub(super) fn parse(text: &str, places: u32, beyond: Beyond) -> Result<i64, String> {
     let digits = text.replace('_', "");
     if digits.starts_with('-') {
         return Err("must not be negative".to_owned());

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{Catalog, ChannelSpec, Served, TransportKind};
+use penstock_actors::domain::{Catalog, ChannelSpec, Money, Served, TransportKind};
 
 use super::{Log, LogFormat, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
@@ -13,6 +13,9 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &St
     lines.extend(keys(&old.keys, &new.keys));
     if old.models != new.models {
         lines.push("models: changed".to_owned());
+    }
+    if old.limits != new.limits {
+        lines.push("limits: changed".to_owned());
     }
     if old.mock != new.mock {
         lines.push(format!("mock: {} -> {}", said(&old.mock), said(&new.mock)));
@@ -137,7 +140,10 @@ fn keys(old: &[KeySpec], new: &[KeySpec]) -> Vec<String> {
                 changed.push(format!("{} {} -> {}", stringify!($field), said(&before.$field), said(&key.$field)));
             })* };
         }
-        compare!(group, models, may_pin, may_see_routing);
+        compare!(group, models, may_pin, may_see_routing, quota, parent);
+        if before.expires_ms != key.expires_ms {
+            changed.push("expires changed".to_owned());
+        }
         if before.digest != key.digest {
             changed.push("secret changed".to_owned());
         }
@@ -181,7 +187,7 @@ macro_rules! said_as_shown {
         }
     })* };
 }
-said_as_shown!(bool, i32, u32, u64, usize, Arc<str>, String, SocketAddr);
+said_as_shown!(bool, i32, u32, u64, usize, Arc<str>, String, SocketAddr, Money);
 
 macro_rules! said_as_written {
     ($($type:ty),*) => { $(impl Said for $type {

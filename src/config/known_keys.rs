@@ -261,6 +261,7 @@ fn bare(name: &str, provider: &str) -> raw::Channel {
         pool: raw::Pool::default(),
         transport: raw::Transport::default(),
         proxy: None,
+        limits: None,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path};
 
-use penstock_actors::domain::{Catalog, ChannelName};
+use penstock_actors::{
+    domain::{Catalog, ChannelName},
+    limiter::{Kind, Rules},
+};
 
 use super::{Notice, layers::Document, nearest::did_you_mean};
 use crate::api_key::KeySpec;
@@ -51,6 +54,62 @@ pub(super) fn catalog(
                     "key \"{}\": models: no channel of its group serves \"{model}\"{near}",
                     key.name
                 ));
+            }
+        }
+    }
+    found
+}
+
+/// Limits that bind nobody, and those that let nothing through.
+pub(super) fn limits(
+    rules: &Rules,
+    catalog: &Catalog,
+    discovered: &BTreeSet<ChannelName>,
+    keys: &[KeySpec],
+) -> Vec<Notice> {
+    let mut found = Vec::new();
+    let mut warn = |text: String| found.push(Notice::warning(text));
+    let served: BTreeSet<&str> =
+        catalog.channels.iter().flat_map(|c| &c.models).map(|served| &*served.model).collect();
+    let all_known = discovered.is_empty() && !catalog.channels.is_empty();
+    let mut models: Vec<_> = rules.models.keys().collect();
+    models.sort();
+    for model in models {
+        if all_known && !served.contains(model.as_str()) {
+            let near = did_you_mean(model, served.iter().copied());
+            warn(format!("model_limits.\"{model}\": cannot bind: no channel serves this model{near}"));
+        }
+    }
+    let groups: BTreeSet<&str> = catalog.channels.iter().flat_map(|c| &c.groups).map(|g| &**g).collect();
+    let mut limited: Vec<_> = rules.groups.keys().collect();
+    limited.sort();
+    for group in limited {
+        if !catalog.channels.is_empty() && !groups.contains(group.as_str()) {
+            let near = did_you_mean(group, groups.iter().copied());
+            warn(format!("group_limits.{group}: cannot bind: no channel serves this group{near}"));
+        }
+    }
+    let mut sets =
+        vec![("limits.key".to_owned(), &rules.every_key), ("limits.space".to_owned(), &rules.space)];
+    for key in keys {
+        sets.extend(rules.keys.get(&key.name).map(|set| (format!("key \"{}\": limits", key.name), set)));
+    }
+    for channel in &catalog.channels {
+        let set = rules.channels.get(channel.name.as_str());
+        sets.extend(set.map(|set| (format!("channel \"{}\": limits", channel.name), set)));
+    }
+    sets.extend(rules.groups.iter().map(|(name, set)| (format!("group_limits.{name}"), set)));
+    sets.extend(rules.models.iter().map(|(name, set)| (format!("model_limits.\"{name}\""), set)));
+    for (name, set) in sets {
+        for (kind, limit) in set.limits() {
+            if limit == 0 {
+                warn(format!("{name}: {} of 0 lets nothing through", kind.as_str()));
+            }
+            // A shorter time's limit that the longer one's never lets be reached.
+            let longer = Kind::ALL.into_iter().filter(|k| k.measure == kind.measure && k.span > kind.span);
+            if let Some(tighter) = longer.into_iter().find(|k| set.of(*k).is_some_and(|l| l < limit)) {
+                let (kind, tighter) = (kind.as_str(), tighter.as_str());
+                warn(format!("{name}: {kind} cannot bind: {tighter} is lower"));
             }
         }
     }

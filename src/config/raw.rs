@@ -9,7 +9,7 @@ use serde::{
 
 use super::{
     LogFormat, Rotation,
-    units::{Size, Span},
+    units::{Dollars, Size, Span},
 };
 use crate::known_models::ModelFacts;
 
@@ -40,6 +40,17 @@ pub(super) struct File {
     pub(super) model_ratio: BTreeMap<String, IgnoredAny>,
     pub(super) completion_ratio: BTreeMap<String, IgnoredAny>,
     pub(super) group_ratio: BTreeMap<String, IgnoredAny>,
+    pub(super) limits: Limits,
+    pub(super) group_limits: BTreeMap<String, Vec<String>>,
+    pub(super) model_limits: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) time_zone: Option<String>,
+    pub(super) key: Vec<String>,
+    pub(super) space: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -141,6 +152,7 @@ pub(super) struct Channel {
     #[serde(default)]
     pub(super) transport: Transport,
     pub(super) proxy: Option<String>,
+    pub(super) limits: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -216,4 +228,8 @@ pub(super) struct Key {
     pub(super) may_pin: bool,
     #[serde(default)]
     pub(super) may_see_routing: bool,
+    pub(super) limits: Option<Vec<String>>,
+    pub(super) quota: Option<Dollars>,
+    pub(super) expires: Option<String>,
+    pub(super) parent: Option<String>,
 }

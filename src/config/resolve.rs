@@ -3,6 +3,7 @@
 mod channel;
 mod header;
 mod key;
+mod limits;
 mod server;
 
 use std::{
@@ -86,6 +87,7 @@ pub(super) fn resolve(
         secret_files: BTreeSet::new(),
     };
     let file = checked.file;
+    let limits = resolver.limits(&file);
     let server = resolver.server(file.server, file.tls, compatible.port, compatible.host, &source.overrides);
     let log = resolver.log(file.log);
     let store = resolver.store(&file.store);
@@ -103,6 +105,7 @@ pub(super) fn resolve(
         return Err(in_order(problems));
     }
     notices.extend(lint::catalog(&catalog, &discovered, &keys));
+    notices.extend(lint::limits(&limits, &catalog, &discovered, &keys));
     notices.extend(source.file.as_deref().and_then(|path| lint::permissions(path, &document)));
     Ok(Settings {
         server,
@@ -112,6 +115,8 @@ pub(super) fn resolve(
         catalog,
         discover: Discover { channels: discovered, refresh },
         keys,
+        limits,
+        root_access: compatible.root_access,
         prices: Arc::new(prices.unwrap_or_default()),
         models: file.models,
         notices,

@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use actix_web::{
@@ -17,7 +18,7 @@ use actix_web::{
 use bytes::Bytes;
 use penstock_actors::domain::Fault;
 
-use super::{connection::Running, cors};
+use super::{connection::Running, cors, rates};
 use crate::{
     dialect::Dialect,
     provider::Failure,
@@ -32,6 +33,9 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const CHANNEL: HeaderName = HeaderName::from_static("x-penstock-channel");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
 const FAULT: HeaderName = HeaderName::from_static("x-penstock-fault");
+
+/// A client's own retries after a limit can do so much.
+const WORTH_WAITING: Duration = Duration::from_secs(120);
 
 /// What every answer must know of its request, even where the request is gone.
 #[derive(Clone, Debug)]
@@ -78,6 +82,7 @@ pub(super) fn refusal(face: Dialect, refused: &Refused, call_id: &str) -> HttpRe
     if let Some(tried) = &refused.tried {
         tell_routing(response.headers_mut(), tried);
     }
+    rates::tell(response.headers_mut(), &refused.rates);
     response
 }
 
@@ -92,7 +97,9 @@ pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpRe
         response.insert_header((RETRY_AFTER_MS, after.as_millis().to_string()));
     }
     if failure.fault == Fault::Client {
-        response.insert_header((SHOULD_RETRY, "false"));
+        let is_soon = failure.retry_after.is_some_and(|after| after <= WORTH_WAITING);
+        let retry = if failure.status == 429 && is_soon { "true" } else { "false" };
+        response.insert_header((SHOULD_RETRY, retry));
     }
     // A provider's 401 asks nothing of the client.
     if status == StatusCode::UNAUTHORIZED && failure.fault == Fault::Client {
@@ -115,6 +122,7 @@ pub(super) fn answer(answer: Answer, running: Option<Running>, may_see_routing: 
     if may_see_routing {
         tell_routing(headers, &answer.tried);
     }
+    rates::tell(headers, &answer.rates);
     response.set_body(BoxBody::new(With { body: answer.body, _kept: running }))
 }
 

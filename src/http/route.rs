@@ -19,6 +19,8 @@ pub(super) enum Matched {
     Ready,
     /// `/metrics`
     Metrics,
+    /// Below `/api`.
+    Api,
     /// A browser asks what it may do.
     Preflight,
     /// An endpoint of OpenAI's that is not here.
@@ -75,9 +77,6 @@ const NOT_IMPLEMENTED: &[&str] = &[
 
 /// Matches a request's path, which is still percent-encoded.
 pub(super) fn matched(method: &Method, path: &str) -> Matched {
-    if method == Method::OPTIONS {
-        return Matched::Preflight;
-    }
     let squeezed;
     let mut path = path;
     if path.contains("//") {
@@ -86,6 +85,13 @@ pub(super) fn matched(method: &Method, path: &str) -> Matched {
     }
     if path.len() > 1 {
         path = path.strip_suffix('/').unwrap_or(path);
+    }
+    // No page of another origin may ask there, whatever the method.
+    if path == "/api" || path.starts_with("/api/") {
+        return Matched::Api;
+    }
+    if method == Method::OPTIONS {
+        return Matched::Preflight;
     }
     // With, without or with doubled /v1.
     while let Some(rest) = path.strip_prefix("/v1")
@@ -177,6 +183,9 @@ mod tests {
             (Method::POST, "/v1/images/generations", Matched::NotImplemented),
             (Method::DELETE, "/v1/models/x", Matched::NotImplemented),
             (Method::OPTIONS, "/anything", Matched::Preflight),
+            (Method::OPTIONS, "/api/calls/x", Matched::Api),
+            (Method::GET, "//api/calls/x/", Matched::Api),
+            (Method::GET, "/apix", Matched::Unknown),
             (Method::POST, "/v1/chat", Matched::Unknown),
             (Method::POST, "/v1x/chat/completions", Matched::Unknown),
             (Method::GET, "/", Matched::Unknown),

@@ -27,6 +27,7 @@ use super::{
     state::{HttpShared, Worker},
 };
 use crate::{
+    api::{self, Asked},
     dialect::{Dialect, openai},
     provider::{Endpoint, Failure},
     relay::{
@@ -82,7 +83,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     let is_call = matches!(target, Matched::Call(_));
     let allowed = if let Matched::MethodNotAllowed(allowed) = target { Some(allowed) } else { None };
     let mut asker = Asker::of(request.headers());
-    if target == Matched::Metrics {
+    if matches!(target, Matched::Metrics | Matched::Api) {
         asker = asker.without_page();
     }
     let known = || worker.shared.models.load();
@@ -99,6 +100,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
         Matched::Metrics => metrics(&request, &worker).map_err(Into::into),
+        Matched::Api => Ok(api_answer(&request, &worker).await),
         Matched::Preflight => Ok(cors::preflight(&request)),
         Matched::NotImplemented => Err(not_implemented(&request).into()),
         Matched::MethodNotAllowed(allowed) => Err(method_not_allowed(&request, allowed).into()),
@@ -122,6 +124,15 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     }
     asker.identify(response.headers_mut(), &id);
     if is_relayed { response } else { reply::with_unread(response, payload) }
+}
+
+/// Hands a request to the management API.
+async fn api_answer(request: &HttpRequest, worker: &Worker) -> HttpResponse {
+    let path = request.path().split('/').filter(|part| !part.is_empty());
+    let path = path.fold(String::new(), |path, part| path + "/" + part);
+    let (secret, keys) = (auth::secret(request), worker.shared.keys.load());
+    let asked = Asked { method: request.method(), path: &path, secret, keys: &keys, now_ms: now_ms() };
+    api::respond(&worker.shared.api, asked).await
 }
 
 fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure> {
@@ -254,6 +265,7 @@ fn metrics(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failu
         return Err(admit::forbidden("metrics_not_allowed", "This API key may not read the metrics."));
     }
     worker.shared.metrics.body_bytes.set(worker.shared.relay.bytes.used() as i64);
+    worker.shared.metrics.limit_cells.set(worker.shared.relay.books.limits.cells().len() as i64);
     let text = worker.shared.metrics.render(worker.relay.table().cells());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU16, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use penstock_actors::{
     billing::{Chain, Ledger, OutputLengths, ledger::Short},
     domain::{AccountChain, KeyId, NoPrice, PriceList, Priced, Ratio, StreamId},
+    limiter::LimitHandle,
     usage_log::{UsageEvent, UsageRing},
 };
 
@@ -31,12 +32,16 @@ pub struct BooksShared {
     pub ledger: Arc<Ledger>,
     /// Prices in force.
     pub prices: ArcSwap<PriceList>,
+    /// What may be taken in a time, and what is.
+    pub limits: Arc<LimitHandle>,
     /// Where settled calls are told of.
     pub ring: Arc<UsageRing>,
     /// Where facts are written before anything follows from them.
     pub journal: Arc<Journal>,
     /// Where the last settlement of each stream of this start ends.
     pub heads: Heads,
+    /// Another process speaks for this node: nothing may be dispatched.
+    pub is_elsewhere: AtomicBool,
     /// The number of the next worker's stream.
     workers: AtomicU16,
 }
@@ -46,12 +51,14 @@ impl BooksShared {
     pub fn new(
         ledger: Arc<Ledger>,
         prices: Arc<PriceList>,
+        limits: Arc<LimitHandle>,
         ring: Arc<UsageRing>,
         journal: Arc<Journal>,
         heads: Heads,
     ) -> Arc<Self> {
         let (prices, workers) = (ArcSwap::new(prices), AtomicU16::new(0));
-        Arc::new(Self { ledger, prices, ring, journal, heads, workers })
+        let is_elsewhere = AtomicBool::new(false);
+        Arc::new(Self { ledger, prices, limits, ring, journal, heads, is_elsewhere, workers })
     }
 }
 
@@ -113,6 +120,9 @@ impl Books {
     /// # Errors
     /// [`JournalError`], as [`JournalWriter::append`] has it.
     pub(super) fn append(&self, fact: Fact<'_>) -> Result<Appended, JournalError> {
+        if matches!(fact, Fact::Dispatch(_)) && self.shared.is_elsewhere.load(Ordering::Relaxed) {
+            return Err(JournalError::Elsewhere);
+        }
         self.open()?;
         let mut writer = self.writer.borrow_mut();
         let Some((writer, head)) = writer.as_mut() else { return Err(JournalError::Lost) };
@@ -154,6 +164,11 @@ impl Books {
             tracing::error!(%unknown, "a key's account is not in the ledger");
             Failure::gateway(503, "account_unknown", "The key's account is not known here yet; try again.")
         })
+    }
+
+    /// What may be taken in a time, and what is.
+    pub(super) fn limits(&self) -> &LimitHandle {
+        &self.shared.limits
     }
 
     /// How long nearly all answers to a key and model were.

@@ -8,11 +8,13 @@ use penstock_actors::{
         AttemptFact, CallId, ChannelName, Delivery, Dispatch, Endpoint, ModelName, Money, Outcome, Priced,
         Progress, Ratio, Settled, Settlement, Usage, UsageSource,
     },
+    limiter::{Amounts, CellId, Held, Measure, OverLimit, Rates, Who},
 };
 
 use super::{
     books::{self, Books},
     flow::Delivered,
+    limits::{self, Limited},
 };
 use crate::{
     api_key::Caller,
@@ -42,6 +44,11 @@ pub(super) struct Page {
     attempts: Vec<AttemptFact>,
     first_byte_ms: u32,
     noted: Noted,
+    /// What was taken of the limits of key, group, model and space, and of the channel that is tried.
+    limits: Held,
+    of_channel: Held,
+    /// The limit that refused, and how they stood then.
+    refused: Option<(CellId, Rates)>,
 }
 
 /// The price pinned at admission, and the money held.
@@ -95,7 +102,72 @@ impl Page {
             attempts: Vec::new(),
             first_byte_ms: 0,
             noted: Noted { at: arrived, completion: 0 },
+            limits: Held::default(),
+            of_channel: Held::default(),
+            refused: None,
         }
+    }
+
+    /// Takes what the call is foreseen to need of its limits, but for money; `model` is the one it resolves to.
+    ///
+    /// # Errors
+    /// 429 where a limit would be exceeded.
+    pub(super) fn admit(&mut self, model: &str) -> Result<(), Failure> {
+        let learned = self.books.learned(self.opening.caller.id, model);
+        self.opening.foreseen.learned = learned;
+        self.take(model, Money::ZERO, limits::AT_ONCE)
+    }
+
+    fn take(&mut self, model: &str, money: Money, measures: &[Measure]) -> Result<(), Failure> {
+        let caller = &self.opening.caller;
+        let who = Who { key: caller.id, name: &caller.key, group: &caller.group, model };
+        match self.books.limits().hold(who, self.amounts(money), measures) {
+            Ok(held) => {
+                self.limits.join(held);
+                Ok(())
+            }
+            Err(over) => Err(self.limited(over)),
+        }
+    }
+
+    /// Takes what an attempt is foreseen to need of its channel's limits.
+    ///
+    /// # Errors
+    /// 429 where one would be exceeded: another channel may take the call.
+    pub(super) fn admit_on(&mut self, channel: &ChannelName) -> Result<(), Failure> {
+        let money = self.terms.as_ref().map_or(Money::ZERO, |terms| terms.held);
+        match self.books.limits().hold_channel(channel.as_str(), self.amounts(money)) {
+            Ok(held) => {
+                self.of_channel = held;
+                Ok(())
+            }
+            Err(over) => Err(Limited::from(over).failure),
+        }
+    }
+
+    fn amounts(&self, money: Money) -> Amounts {
+        let foreseen = &self.opening.foreseen;
+        let tokens = foreseen.prompt().saturating_add(foreseen.completion());
+        Amounts { requests: 1, tokens, spend: Amounts::of_money(money) }
+    }
+
+    fn limited(&mut self, over: Box<OverLimit>) -> Failure {
+        let Limited { failure, id, rates } = over.into();
+        self.refused = Some((id, rates));
+        failure
+    }
+
+    /// How the limits stand that the call is under.
+    pub(super) fn rates(&self) -> Rates {
+        match &self.refused {
+            Some((_, rates)) => *rates,
+            None => self.books.limits().rates(&self.limits),
+        }
+    }
+
+    /// The limit that refused the call.
+    pub(super) fn limited_by(&self) -> Option<&CellId> {
+        self.refused.as_ref().map(|(id, _)| id)
     }
 
     /// Pins the price and holds the estimate, once a call.
@@ -113,11 +185,11 @@ impl Page {
             (Err(_), Free::Yes) => (Priced::Free, Ratio::ONE),
             (Err(_), Free::No) => return Err(books::no_price(model)),
         };
-        foreseen.learned = self.books.learned(caller.id, model);
         let held = match &priced {
             Priced::At(price) => estimate(price, foreseen, ratio),
             Priced::Free => Money::ZERO,
         };
+        self.take(model, held, limits::ONCE_PRICED)?;
         let reservation = chain.reserve(held).map_err(|short| books::insufficient(&short))?;
         self.terms = Some(Terms { priced, ratio, reservation: Some(reservation), held });
         Ok(())
@@ -163,6 +235,11 @@ impl Page {
     /// Notes how the attempt that was sent last came out: an answer, or a failure.
     pub(super) fn tried(&mut self, failure: Option<&Failure>) {
         let Some(Dispatched { channel, began, .. }) = &self.dispatched else { return };
+        if failure.is_some() {
+            // It was sent, and counts as that.
+            let sent = Amounts { requests: 1, ..Amounts::default() };
+            std::mem::take(&mut self.of_channel).settle(sent);
+        }
         let took_ms = millis(*began);
         self.attempts.push(AttemptFact {
             channel: channel.to_string(),
@@ -241,6 +318,12 @@ impl Page {
         }
         if end.outcome == Outcome::Completed {
             self.books.learn(self.opening.caller.id, &self.opening.model, usage.completion());
+        }
+        if self.dispatched.is_some() {
+            let tokens = usage.prompt().saturating_add(usage.completion());
+            let actual = Amounts { requests: 1, tokens, spend: Amounts::of_money(paid) };
+            self.limits.settle(actual);
+            self.of_channel.settle(Amounts { spend: Amounts::of_money(cost), ..actual });
         }
         let Opening { call, caller, endpoint, delivery, model, client_request_id, .. } = self.opening;
         let status = match end {

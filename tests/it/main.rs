@@ -7,12 +7,16 @@ mod bench;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
 mod bodies;
+mod call_limits;
+mod calls;
+mod claims;
 mod clients_leave;
 mod commands;
 mod environment;
 mod failover;
 mod http_abuse;
 mod keys;
+mod keys_of_file;
 mod limits;
 mod observing;
 mod panics;

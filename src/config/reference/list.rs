@@ -283,6 +283,12 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                  plain http ones too (CONNECT). Names are resolved here for socks5, by the proxy for the others. In\n\
                  user and password, write what is special in addresses as %XX.",
             ),
+            set(
+                "limits",
+                List,
+                Default("[]"),
+                "What it may take in a time, in the words of [limits]; over it, the next channel is tried.",
+            ),
         ],
     },
     Section { name: "channel.timeouts", form: Repeated, about: "", settings: TIMEOUTS },
@@ -334,6 +340,24 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Example("[\"gpt-latest\"]"),
                 "Models it may ask for; without this line, all of its group.",
             ),
+            set(
+                "quota",
+                Number,
+                Comment("12.50"),
+                "Dollars that it may spend in all; without this line, no limit. A raised quota adds the difference.",
+            ),
+            set(
+                "expires",
+                Text,
+                Comment("\"2027-01-31\""),
+                "When it ends, in UTC: a day's beginning, or \"2027-01-31T12:00:00Z\"; without this line, never.",
+            ),
+            set(
+                "parent",
+                Text,
+                Comment("\"example-team\""),
+                "The key it stands under, whose account pays too; given once, and never changed.",
+            ),
             set("may_pin", Switch, Default("false"), "May name a channel in the key: sk-KEY-1."),
             set(
                 "may_see_routing",
@@ -341,7 +365,42 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Default("false"),
                 "Is told which channel answered (x-penstock-channel, x-penstock-attempts), and may read /metrics.",
             ),
+            set(
+                "limits",
+                List,
+                Example("[\"60 requests per minute\", \"100_000 tokens per minute\", \"5.00 USD per day\"]"),
+                "What it may take in a time; without this line, what [limits] says of every key. [] for no limit.",
+            ),
         ],
+    },
+    Section {
+        name: "limits",
+        form: Table,
+        about: "What may be taken in a time: requests, tokens (of prompt and answer) or USD, per minute, hour, day or month.\n\
+                Minutes and hours slide; days and months are the calendar's. A call over a limit is refused with 429 and\n\
+                the time to come back. Calls count as they begin and are put right when they end.",
+        settings: &[
+            set(
+                "time_zone",
+                Text,
+                Default("\"UTC\""),
+                "By whose clocks days and months begin: \"Europe/Berlin\", \"Asia/Shanghai\".",
+            ),
+            set("key", List, Default("[]"), "Of every key that says nothing of its own."),
+            set("space", List, Default("[]"), "Of all calls together."),
+        ],
+    },
+    Section {
+        name: "group_limits",
+        form: Names,
+        about: "The same for the keys of a group together.",
+        settings: &[set("\"default\"", List, Example("[\"6_000 requests per minute\"]"), "")],
+    },
+    Section {
+        name: "model_limits",
+        form: Names,
+        about: "The same for all calls of a model, whatever alias they used.",
+        settings: &[set("\"gpt-5.2\"", List, Example("[\"2_000_000 tokens per minute\"]"), "")],
     },
     Section {
         name: "prices",

@@ -1,0 +1,262 @@
+//! The Limiter: clears cells that are idle, and counts what this process did not admit itself. It never admits.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, Supervised};
+use arc_swap::ArcSwap;
+
+use super::{
+    cells::{Cells, Claim, Held, Now, OverLimit},
+    rules::{Amounts, Measure, Rules, Who},
+};
+use crate::{
+    ports::{JournalSource, OwnStreams},
+    shell::guarded,
+    testing::PanicDrill,
+    usage_log::{ConsumerGauges, Read, UsageEvent, UsageLogView},
+};
+
+/// The monotonic clock of windows begins so long before the process does, so that they can hold what was
+/// taken before it.
+const BEFORE: Duration = Duration::from_secs(2 * 3600);
+
+/// What the call path and the Limiter share: the rules, the cells, the clock.
+#[derive(Debug)]
+pub struct LimitHandle {
+    rules: ArcSwap<Rules>,
+    cells: Cells,
+    started: Instant,
+}
+
+impl LimitHandle {
+    /// Puts rules in force over cells that are empty.
+    pub fn new(rules: Rules) -> Arc<Self> {
+        Arc::new(Self {
+            rules: ArcSwap::from_pointee(rules),
+            cells: Cells::default(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Puts other rules in force. What was taken stays taken.
+    pub fn set_rules(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// The cells.
+    pub fn cells(&self) -> &Cells {
+        &self.cells
+    }
+
+    /// What time it is, by the calendar of these rules.
+    pub fn now<'z>(&self, rules: &'z Rules) -> Now<'z> {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            ms: (self.started.elapsed() + BEFORE).as_millis() as u64,
+            wall_ms: wall.as_millis() as i64,
+            zone: &rules.zone,
+        }
+    }
+
+    /// Takes what a call claims of its caller's limits, its model's and everyone's, of these measures.
+    ///
+    /// # Errors
+    /// [`OverLimit`]; then nothing is taken.
+    pub fn hold(&self, who: Who<'_>, amounts: Amounts, measures: &[Measure]) -> Result<Held, Box<OverLimit>> {
+        let rules = self.rules.load();
+        self.hold_claims(&rules, rules.of_call(who, amounts, measures))
+    }
+
+    /// Takes what an attempt claims of its channel's limits.
+    ///
+    /// # Errors
+    /// [`OverLimit`]; then nothing is taken.
+    pub fn hold_channel(&self, channel: &str, amounts: Amounts) -> Result<Held, Box<OverLimit>> {
+        let rules = self.rules.load();
+        self.hold_claims(&rules, rules.of_channel(channel, amounts))
+    }
+
+    /// How the limits stand that a call is under.
+    pub fn rates(&self, held: &Held) -> super::Rates {
+        if held.is_empty() {
+            return super::Rates::default();
+        }
+        let rules = self.rules.load();
+        held.rates(self.now(&rules))
+    }
+
+    fn hold_claims(&self, rules: &Rules, claims: Vec<Claim>) -> Result<Held, Box<OverLimit>> {
+        if claims.is_empty() {
+            return Ok(Held::default());
+        }
+        self.cells.hold(claims, self.now(rules))
+    }
+
+    /// Counts what was consumed without being admitted here, so long ago.
+    pub fn add(&self, past: &Past) {
+        let rules = self.rules.load();
+        let now = self.now(&rules);
+        let who = Who { key: past.key, name: &past.name, group: &past.group, model: &past.model };
+        let claims = rules.of_call(who, past.amounts, &Measure::ALL).into_iter();
+        for claim in claims.chain(rules.of_channel(&past.channel, past.amounts)) {
+            let span = claim.id.kind.span;
+            if past.spans.contains(&span) {
+                self.cells.add(&claim.id, claim.amount, past.ago, now);
+            }
+        }
+    }
+}
+
+/// What was consumed before this start, or elsewhere.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// By which key.
+    pub key: crate::domain::KeyId,
+    /// Its name.
+    pub name: String,
+    /// Its group.
+    pub group: Arc<str>,
+    /// Which model, aliases resolved.
+    pub model: String,
+    /// On which channel.
+    pub channel: String,
+    /// How much.
+    pub amounts: Amounts,
+    /// How long ago.
+    pub ago: Duration,
+    /// In which times it is to count; the others know of it already.
+    pub spans: &'static [super::Span],
+}
+
+/// Clears idle cells, and follows the ring for calls that other processes' streams tell of.
+///
+/// Mailbox: 16 messages; it is told of the past once, at the start.
+pub struct Limiter {
+    log: UsageLogView,
+    gauges: Arc<ConsumerGauges>,
+    journal: Arc<dyn JournalSource>,
+    own: OwnStreams,
+    limits: Arc<LimitHandle>,
+    ticks: u64,
+}
+
+impl Limiter {
+    /// How often the ring is looked at.
+    pub const TICK: Duration = Duration::from_millis(100);
+    /// After so many looks, idle cells are cleared.
+    const CLEAR: u64 = 100;
+    const BATCH: usize = 500;
+
+    /// Makes the Limiter, a consumer of `log` with the number that `gauges` tells.
+    pub fn new(
+        log: UsageLogView,
+        gauges: Arc<ConsumerGauges>,
+        journal: Arc<dyn JournalSource>,
+        own: OwnStreams,
+        limits: Arc<LimitHandle>,
+    ) -> Self {
+        Self { log, gauges, journal, own, limits, ticks: 0 }
+    }
+
+    fn tick(&mut self) {
+        while self.read() {}
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(Self::CLEAR) {
+            let rules = self.limits.rules();
+            let evicted = self.limits.cells.evict(self.limits.now(&rules));
+            tracing::trace!(evicted, "idle cells were cleared");
+        }
+    }
+
+    /// Reads a batch; gives whether there may be more. What it misses it skips: its own calls are in the
+    /// cells already.
+    fn read(&mut self) -> bool {
+        let mut reader = self.log.ring().reader(self.gauges.consumer);
+        let (journal, limits, own, gauges) = (&self.journal, &self.limits, self.own, &self.gauges);
+        let mut bytes = Vec::new();
+        let read = reader.read(Self::BATCH, |words| {
+            let Some(event) = UsageEvent::read(words, &mut bytes) else { return };
+            gauges.applied.add(1);
+            if own.has(event.stream) {
+                return;
+            }
+            if let Some(settlement) = journal.decode(event.payload) {
+                limits.add(&Past::of(&settlement));
+            }
+        });
+        if let Read::Behind(events) = read {
+            gauges.passed_over.add(events);
+        }
+        read == Read::Events(Self::BATCH)
+    }
+}
+
+impl Past {
+    /// A call that another stream settled just now. Its key's name and group are not in its record, so it
+    /// counts against the limits of model, channel and space, and of the key where that has the default ones.
+    fn of(settlement: &crate::domain::Settlement) -> Self {
+        let usage = &settlement.usage;
+        Self {
+            key: settlement.key,
+            name: String::new(),
+            group: "".into(),
+            model: settlement.model.clone(),
+            channel: settlement.channel.clone(),
+            amounts: Amounts {
+                requests: 1,
+                tokens: usage.prompt().saturating_add(usage.completion()),
+                spend: Amounts::of_money(settlement.charge),
+            },
+            ago: Duration::ZERO,
+            spans: &[super::Span::Minute, super::Span::Hour, super::Span::Day, super::Span::Month],
+        }
+    }
+}
+
+impl Actor for Limiter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(Self::TICK, |me, ctx| {
+            guarded(me, ctx, "limiter", |me, _| me.tick());
+        });
+    }
+}
+
+impl Supervised for Limiter {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // The cells outlive it; an event that made it panic is passed over.
+        self.log.ring().reader(self.gauges.consumer).skip();
+        self.gauges.restarts.add(1);
+        tracing::warn!("limiter restarted");
+    }
+}
+
+/// What the request log knows of the time before this start.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Restore(pub Vec<Past>);
+
+impl Handler<Restore> for Limiter {
+    type Result = ();
+
+    fn handle(&mut self, Restore(past): Restore, ctx: &mut Self::Context) {
+        guarded(self, ctx, "limiter", |me, _| past.iter().for_each(|past| me.limits.add(past)));
+    }
+}
+
+impl Handler<PanicDrill> for Limiter {
+    type Result = ();
+
+    fn handle(&mut self, _: PanicDrill, ctx: &mut Self::Context) {
+        guarded(self, ctx, "limiter", |_, _| panic!("drill"));
+    }
+}

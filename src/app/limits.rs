@@ -1,0 +1,146 @@
+//! What limits know of the time before a start: read from the request log once it is there.
+
+use std::{
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use penstock_actors::{
+    domain::{KeyId, Money},
+    limiter::{Amounts, Rules, Span, actor::Past},
+    router::TableHandle,
+};
+
+use super::books::Bookkeeping;
+use crate::{
+    api_key::{Caller, KeyTable},
+    store::{Consumed, LateStore, StoreError},
+};
+
+/// How long a start looks for a database before it lets the past be.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A part of the past, and the times in which what was consumed then is to count.
+#[derive(Debug, PartialEq, Eq)]
+struct Slice {
+    from_ms: i64,
+    to_ms: i64,
+    spans: &'static [Span],
+}
+
+/// What must be read for the limits in force. A sliding window's past is read in slices, each of which counts
+/// as if all of it had been at the slice's end: for too long, never too short.
+fn slices(rules: &Rules, now_ms: i64) -> Vec<Slice> {
+    let mut slices = Vec::new();
+    if rules.limits_any(Span::Month) {
+        slices.push(Slice { from_ms: rules.zone.month_began(now_ms), to_ms: now_ms, spans: &[Span::Month] });
+    }
+    if rules.limits_any(Span::Day) {
+        slices.push(Slice { from_ms: rules.zone.day_began(now_ms), to_ms: now_ms, spans: &[Span::Day] });
+    }
+    let sliding: [(Span, i64, &'static [Span]); 2] =
+        [(Span::Hour, 6, &[Span::Hour]), (Span::Minute, 4, &[Span::Minute])];
+    for (span, parts, spans) in sliding {
+        let length = span.length().map_or(0, |length| length.as_millis() as i64);
+        if rules.limits_any(span) {
+            slices.extend((0..parts).map(|part| Slice {
+                from_ms: now_ms - length * (part + 1) / parts,
+                to_ms: now_ms - length * part / parts,
+                spans,
+            }));
+        }
+    }
+    slices
+}
+
+/// Reads what was consumed before this start, and has the Limiter count it.
+pub(super) fn restore(
+    books: &Rc<Bookkeeping>,
+    store: Arc<LateStore>,
+    keys: Arc<ArcSwap<KeyTable>>,
+    table: TableHandle,
+) {
+    let rules = books.shared().limits.rules();
+    let started = now_ms();
+    let slices = slices(&rules, started);
+    if slices.is_empty() {
+        return;
+    }
+    let books = Rc::downgrade(books);
+    actix_web::rt::spawn(async move {
+        let read = async {
+            loop {
+                match read(&store, &slices).await {
+                    Ok(read) => return read,
+                    Err(error) => tracing::debug!(%error, "the past of the limits cannot be read yet"),
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let Ok(read) = tokio::time::timeout(PATIENCE, read).await else {
+            return tracing::warn!("limits begin anew: the request log could not be read");
+        };
+        let keys = keys.load_full();
+        let callers: HashMap<KeyId, &Arc<Caller>> = keys.callers().map(|c| (c.id, c)).collect();
+        let table = table.load_full();
+        let past = read.iter().map(|(ended, spans, row)| {
+            let key = KeyId(row.key_id);
+            let caller = callers.get(&key);
+            let count = |n: i64| u64::try_from(n).unwrap_or_default();
+            Past {
+                key,
+                name: caller.map_or_else(String::new, |c| c.key.clone()),
+                group: caller.map_or_else(|| "".into(), |c| Arc::clone(&c.group)),
+                model: table.resolve(&row.model).to_owned(),
+                channel: row.channel.clone(),
+                amounts: Amounts {
+                    requests: count(row.calls),
+                    tokens: count(row.tokens),
+                    spend: Amounts::of_money(Money::from_nanos(row.charge)),
+                },
+                ago: Duration::from_millis(count(now_ms() - ended)),
+                spans,
+            }
+        });
+        let past: Vec<Past> = past.collect();
+        if let Some(books) = books.upgrade() {
+            books.restore(past).await;
+        }
+    });
+}
+
+type Read = Vec<(i64, &'static [Span], Consumed)>;
+
+async fn read(store: &LateStore, slices: &[Slice]) -> Result<Read, String> {
+    let store = store.get().map_err(|e| e.to_string())?;
+    let mut read = Vec::new();
+    for Slice { from_ms, to_ms, spans } in slices {
+        let rows = store.consumed(*from_ms, *to_ms).await.map_err(|e: StoreError| e.to_string())?;
+        read.extend(rows.into_iter().map(|row| (*to_ms, *spans, row)));
+    }
+    Ok(read)
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_actors::limiter::{Kind, LimitSet, Measure};
+
+    #[test]
+    fn only_the_times_that_are_limited_are_read_and_slices_join() {
+        assert_eq!(slices(&Rules::default(), 1_000_000_000), []);
+        let kind = Kind { measure: Measure::Tokens, span: Span::Hour };
+        let every_key = LimitSet::default().with(kind, Some(5));
+        let now = 1_000_000_000;
+        let read = slices(&Rules { every_key, ..Rules::default() }, now);
+        assert_eq!((read.len(), read[0].to_ms, read[5].from_ms), (6, now, now - 3_600_000));
+        assert!(read.windows(2).all(|pair| pair[0].from_ms == pair[1].to_ms));
+    }
+}

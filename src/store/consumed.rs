@@ -1,0 +1,51 @@
+//! What was consumed in a time, added up by key, model and channel: what limits know of before a start.
+
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Text},
+};
+use diesel_async::RunQueryDsl as _;
+
+use super::{Store, error::Stored, pool::query};
+
+/// What one key consumed of one model on one channel.
+#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
+pub struct Consumed {
+    /// The key's number.
+    #[diesel(sql_type = BigInt)]
+    pub key_id: i64,
+    /// The model as it was asked for.
+    #[diesel(sql_type = Text)]
+    pub model: String,
+    /// The channel that answered or was tried last.
+    #[diesel(sql_type = Text)]
+    pub channel: String,
+    /// Calls that were sent.
+    #[diesel(sql_type = BigInt)]
+    pub calls: i64,
+    /// Their tokens.
+    #[diesel(sql_type = BigInt)]
+    pub tokens: i64,
+    /// Nano-dollars paid for them.
+    #[diesel(sql_type = BigInt)]
+    pub charge: i64,
+}
+
+impl Store {
+    /// Adds up the calls that arrived in a time, from its first millisecond to before its last, and were sent.
+    ///
+    /// # Errors
+    /// [`StoreError`](super::StoreError)
+    pub async fn consumed(&self, from_ms: i64, to_ms: i64) -> Stored<Vec<Consumed>> {
+        let integer = self.log.integer();
+        // Sums are cast to 64 bits: PostgreSQL's and MySQL's would be decimals.
+        let sums = format!(
+            "SELECT key_id, model, channel, CAST(COUNT(*) AS {integer}) AS calls, \
+             CAST(SUM(input + cached_read + cache_write_5m + cache_write_1h + output + reasoning) AS {integer}) \
+             AS tokens, CAST(SUM(charge) AS {integer}) AS charge FROM request_log \
+             WHERE arrived_ms >= {from_ms} AND arrived_ms < {to_ms} AND channel <> '' \
+             GROUP BY key_id, model, channel"
+        );
+        query!(&self.log, c => diesel::sql_query(&sums).load::<Consumed>(c).await)
+    }
+}
