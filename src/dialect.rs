@@ -4,6 +4,8 @@ pub mod answer;
 pub mod anthropic_messages;
 pub mod bedrock_claude;
 pub mod bedrock_converse;
+#[cfg(test)]
+mod checks;
 pub mod cohere;
 pub mod face;
 pub mod failure;

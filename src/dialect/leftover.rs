@@ -83,9 +83,10 @@ pub fn no_tools(conversation: &Conversation) -> Result<(), ParamError> {
         return Err(ParamError::unsupported("tools", "are not supported by this model's provider"));
     }
     match conversation.messages.iter().find(|message| message.parts.iter().any(spoken)) {
-        Some(message) => {
-            Err(ParamError::unsupported(&message.path, "holds a tool call or result, which this model's provider does not know"))
-        }
+        Some(message) => Err(ParamError::unsupported(
+            &message.path,
+            "holds a tool call or result, which this model's provider does not know",
+        )),
         None => Ok(()),
     }
 }
@@ -152,7 +153,8 @@ pub fn functions(conversation: &Conversation) -> Result<Vec<&Function>, ParamErr
 
 /// A function as OpenAI writes it, which many copy: `{"type":"function","function":{..}}`.
 pub fn openai_tool(function: &Function) -> Json<'_> {
-    let schema = function.parameters.as_ref().map_or_else(|| raw(r#"{"type":"object","properties":{}}"#), Json::from);
+    let schema =
+        function.parameters.as_ref().map_or_else(|| raw(r#"{"type":"object","properties":{}}"#), Json::from);
     let inner = object([
         ("name", (&function.name).into()),
         ("description", function.description.as_ref().into()),
@@ -170,9 +172,11 @@ pub fn openai_call(call: &ToolCall) -> Json<'_> {
 
 /// The name of the tool whose call had this id; the last one counts, for some providers' ids come again.
 pub fn called_name<'a>(conversation: &'a Conversation, call_id: &str) -> Option<&'a str> {
-    conversation.messages.iter().rev().flat_map(|message| message.parts.iter().rev()).find_map(|part| match part {
-        Part::ToolCall(call) if call.id == call_id => Some(call.name.as_str()),
-        _ => None,
+    conversation.messages.iter().rev().flat_map(|message| message.parts.iter().rev()).find_map(|part| {
+        match part {
+            Part::ToolCall(call) if call.id == call_id => Some(call.name.as_str()),
+            _ => None,
+        }
     })
 }
 
@@ -207,7 +211,8 @@ mod tests {
     use super::*;
 
     fn passed(extra: &[(&str, &str)]) -> Result<String, ParamError> {
-        let extra = extra.iter().map(|(name, value)| ((*name).to_owned(), Verbatim::parse(value).expect("JSON")));
+        let extra =
+            extra.iter().map(|(name, value)| ((*name).to_owned(), Verbatim::parse(value).expect("JSON")));
         let conversation = Conversation { extra: extra.collect(), ..Default::default() };
         let mut body = Json::empty();
         pass_on(&conversation, &mut body)?;
@@ -216,15 +221,19 @@ mod tests {
 
     #[test]
     fn hints_are_left_out_and_the_unknown_is_passed_on() {
-        let all = [("store", "true"), ("functions", "[]"), ("think", "\"low\""), ("modalities", "[\"text\"]")];
+        let all =
+            [("store", "true"), ("functions", "[]"), ("think", "\"low\""), ("modalities", "[\"text\"]")];
         assert_eq!(passed(&all).expect("it can be said"), r#"{"think":"low"}"#);
     }
 
     #[test]
     fn what_changes_the_answers_meaning_is_refused_by_name() {
-        for (name, value) in
-            [("functions", "[{}]"), ("logit_bias", "{\"1\":2}"), ("modalities", "[\"audio\"]"), ("audio", "{\"a\":1}")]
-        {
+        for (name, value) in [
+            ("functions", "[{}]"),
+            ("logit_bias", "{\"1\":2}"),
+            ("modalities", "[\"audio\"]"),
+            ("audio", "{\"a\":1}"),
+        ] {
             let error = passed(&[(name, value)]).expect_err(name);
             assert_eq!((error.param.as_str(), error.code), (name, ParamError::UNSUPPORTED));
         }

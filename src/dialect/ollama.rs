@@ -63,7 +63,9 @@ fn trouble(status: u16, error: &str) -> Trouble {
     match status {
         // The server says the same of a model that it has not pulled with 400 in older versions.
         _ if lower.contains("not found") && lower.contains("model") => Trouble::NotFound,
-        _ if lower.contains("server busy") || lower.contains("maximum pending requests") => Trouble::Overloaded,
+        _ if lower.contains("server busy") || lower.contains("maximum pending requests") => {
+            Trouble::Overloaded
+        }
         500 if lower.contains("requires more system memory") => Trouble::Overloaded,
         status => Trouble::of_status(status),
     }

@@ -107,9 +107,9 @@ impl Trouble {
             kind: self.kind().to_owned(),
             code: code.filter(|code| !code.is_empty()).unwrap_or_else(|| self.code().to_owned()),
             param: None,
-            message: message
-                .filter(|message| !message.trim().is_empty())
-                .unwrap_or_else(|| format!("The model's provider refused: {}.", self.code().replace('_', " "))),
+            message: message.filter(|message| !message.trim().is_empty()).unwrap_or_else(|| {
+                format!("The model's provider refused: {}.", self.code().replace('_', " "))
+            }),
             retry_after: None,
         }
     }
@@ -157,8 +157,12 @@ mod tests {
 
     #[test]
     fn a_code_that_contradicts_the_status_wins() {
-        let failure = Trouble::Throttled.of_answer(&head(400), Some("Throttling".into()), Some("slow".into()));
-        assert_eq!((failure.status, failure.code.as_str(), failure.message.as_str()), (429, "Throttling", "slow"));
+        let failure =
+            Trouble::Throttled.of_answer(&head(400), Some("Throttling".into()), Some("slow".into()));
+        assert_eq!(
+            (failure.status, failure.code.as_str(), failure.message.as_str()),
+            (429, "Throttling", "slow")
+        );
         assert_eq!(Trouble::Failed.of_answer(&head(500), None, None).status, 500);
     }
 }

@@ -79,11 +79,36 @@ mod tests {
     #[test]
     fn errors_come_in_googles_shape_and_in_anthropics() {
         for (status, body, wanted, code) in [
-            (403, r#"{"error":{"code":403,"message":"Permission denied","status":"PERMISSION_DENIED"}}"#, 403, "PERMISSION_DENIED"),
-            (429, r#"[{"error":{"code":429,"message":"Quota exceeded","status":"RESOURCE_EXHAUSTED"}}]"#, 429, "RESOURCE_EXHAUSTED"),
-            (401, r#"{"error":{"code":401,"message":"bad","status":"UNAUTHENTICATED"}}"#, 401, "UNAUTHENTICATED"),
-            (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens"}}"#, 400, "invalid_request_error"),
-            (529, r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#, 529, "overloaded_error"),
+            (
+                403,
+                r#"{"error":{"code":403,"message":"Permission denied","status":"PERMISSION_DENIED"}}"#,
+                403,
+                "PERMISSION_DENIED",
+            ),
+            (
+                429,
+                r#"[{"error":{"code":429,"message":"Quota exceeded","status":"RESOURCE_EXHAUSTED"}}]"#,
+                429,
+                "RESOURCE_EXHAUSTED",
+            ),
+            (
+                401,
+                r#"{"error":{"code":401,"message":"bad","status":"UNAUTHENTICATED"}}"#,
+                401,
+                "UNAUTHENTICATED",
+            ),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"max_tokens"}}"#,
+                400,
+                "invalid_request_error",
+            ),
+            (
+                529,
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#,
+                529,
+                "overloaded_error",
+            ),
         ] {
             let head = AnswerHead { status, content_type: "", retry_after: None, framing: Framing::Framed };
             let failure = VertexClaude.failure(&head, body.as_bytes());

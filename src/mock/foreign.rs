@@ -46,7 +46,10 @@ impl<'a> Seen<'a> {
 
     /// What stands behind `Authorization: WORD `.
     pub fn shown(&self, word: &str) -> Option<&'a str> {
-        self.header("authorization")?.strip_prefix(word)?.strip_prefix(' ').filter(|key| !key.trim().is_empty())
+        self.header("authorization")?
+            .strip_prefix(word)?
+            .strip_prefix(' ')
+            .filter(|key| !key.trim().is_empty())
     }
 }
 
@@ -146,7 +149,8 @@ pub struct Speech {
 impl Speech {
     /// Tokens generated: a word each, and each call's arguments.
     pub fn tokens(&self) -> u32 {
-        let called = self.calls.iter().map(|(_, arguments)| super::text::count(arguments) as u32).sum::<u32>();
+        let called =
+            self.calls.iter().map(|(_, arguments)| super::text::count(arguments) as u32).sum::<u32>();
         self.words.left() + called
     }
 

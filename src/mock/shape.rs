@@ -67,15 +67,17 @@ impl Shape {
     /// # Errors
     /// A sentence that names the place.
     pub fn check(&self, value: &Value, place: &str) -> Result<(), String> {
-        let must = |fits: bool, what: &str| if fits { Ok(()) } else { Err(format!("{place} must be {what}")) };
+        let must =
+            |fits: bool, what: &str| if fits { Ok(()) } else { Err(format!("{place} must be {what}")) };
         match self {
             Self::Any => Ok(()),
             Self::Bool => must(value.is_boolean(), "a boolean"),
             Self::Text => must(value.is_string(), "a string"),
             Self::Filled => must(value.as_str().is_some_and(|t| !t.trim().is_empty()), "a filled string"),
-            Self::OneOf(words) => {
-                must(value.as_str().is_some_and(|t| words.contains(&t)), &format!("one of {}", words.join(", ")))
-            }
+            Self::OneOf(words) => must(
+                value.as_str().is_some_and(|t| words.contains(&t)),
+                &format!("one of {}", words.join(", ")),
+            ),
             Self::Base64 => must(value.as_str().is_some_and(is_base64), "base64"),
             Self::Number(from, to) => must(
                 value.as_f64().is_some_and(|n| (*from..=*to).contains(&n)),
@@ -92,7 +94,8 @@ impl Shape {
             }
             Self::Object(members) => {
                 let Some(object) = value.as_object() else { return must(false, "an object") };
-                if let Some(name) = object.keys().find(|name| members.iter().all(|(known, ..)| known != name)) {
+                if let Some(name) = object.keys().find(|name| members.iter().all(|(known, ..)| known != name))
+                {
                     return Err(format!("{place} has an unknown field {name}"));
                 }
                 members.iter().try_for_each(|(name, shape, needed)| match object.get(*name) {
@@ -124,7 +127,11 @@ mod tests {
     #[test]
     fn the_first_wrong_place_is_named() {
         const SHAPE: Shape = Shape::Object(&[
-            ("a", Shape::Some(&Shape::Union(&[("t", Shape::Filled, May), ("n", Shape::Whole(1), May)])), Must),
+            (
+                "a",
+                Shape::Some(&Shape::Union(&[("t", Shape::Filled, May), ("n", Shape::Whole(1), May)])),
+                Must,
+            ),
             ("b", Shape::Or(&Shape::Bool, &Shape::OneOf(&["x"])), May),
         ]);
         for (body, said) in [

@@ -134,11 +134,9 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
             "/model/{model}/invoke",
             Some("/model/{model}/invoke-with-response-stream"),
         )],
-        Dialect::BedrockConverse => &[(
-            Endpoint::ChatCompletions,
-            "/model/{model}/converse",
-            Some("/model/{model}/converse-stream"),
-        )],
+        Dialect::BedrockConverse => {
+            &[(Endpoint::ChatCompletions, "/model/{model}/converse", Some("/model/{model}/converse-stream"))]
+        }
         Dialect::Cohere => &[(Endpoint::ChatCompletions, "/v2/chat", None)],
         Dialect::Ollama => &[(Endpoint::ChatCompletions, "/api/chat", None)],
         Dialect::VertexClaude => &[(

@@ -141,7 +141,11 @@ mod tests {
     #[test]
     fn credentials_of_another_form_are_refused_with_the_form_that_is_wanted() {
         for (scheme, good, bad) in [
-            (Scheme::SigV4, &["AK|SK", "AK|SK|us-east-1", "AK|SK|us-east-1|T", "bedrock-api-key"][..], &["", "AK|", "|SK", "a|b|c|d|e"][..]),
+            (
+                Scheme::SigV4,
+                &["AK|SK", "AK|SK|us-east-1", "AK|SK|us-east-1|T", "bedrock-api-key"][..],
+                &["", "AK|", "|SK", "a|b|c|d|e"][..],
+            ),
             (Scheme::Tc3, &["ID|KEY", "1|ID|KEY"], &["", "ID", "ID|", "a|b|c|d"]),
             (Scheme::ZhipuJwt, &["id.secret"], &["", "id", "id.", ".x", "a.b.c"]),
         ] {

@@ -105,7 +105,8 @@ impl EventFramer {
     /// that a damaged length is no reason to wait for bytes that never come.
     fn next_length(&self) -> Result<Option<usize>, BadEvents> {
         let Some(prelude) = self.pending.first_chunk::<PRELUDE>() else { return Ok(None) };
-        let number = |at: usize| u32::from_be_bytes([prelude[at], prelude[at + 1], prelude[at + 2], prelude[at + 3]]);
+        let number =
+            |at: usize| u32::from_be_bytes([prelude[at], prelude[at + 1], prelude[at + 2], prelude[at + 3]]);
         if crc32fast::hash(&prelude[..8]) != number(8) {
             return Err(BadEvents::Checksum);
         }

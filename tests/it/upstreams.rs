@@ -71,10 +71,13 @@ async fn a_text_comes_as_a_stream_with_its_usage() {
         assert!(answer.status == 200 && answer.complete, "{}: {answer:?}", case.name);
         assert!(answer.body.ends_with("data: [DONE]\n\n"), "{}: {}", case.name, answer.body);
         let chunks = deltas(&answer.body);
-        let text: String = chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
+        let text: String =
+            chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
         assert_eq!(text, "echo: one two three", "{}", case.name);
         if case.streams {
-            let pieces = chunks.iter().filter(|c| c["choices"][0]["delta"]["content"].as_str().is_some_and(|t| !t.is_empty()));
+            let pieces = chunks
+                .iter()
+                .filter(|c| c["choices"][0]["delta"]["content"].as_str().is_some_and(|t| !t.is_empty()));
             assert_eq!(pieces.count(), 4, "{}: {}", case.name, answer.body);
         }
         if case.counts {
@@ -109,7 +112,8 @@ async fn tools_are_called_singly_and_at_once_and_their_results_go_back() {
             assert_eq!(calls.len(), wanted, "{}: {choice}", case.name);
             for (n, call) in calls.iter().enumerate() {
                 assert_eq!(call["function"]["name"], ["weather", "clock"][n], "{}", case.name);
-                let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
+                let arguments: Value =
+                    serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
                 assert!(arguments["city"].is_string(), "{}: {arguments}", case.name);
             }
 
@@ -133,7 +137,12 @@ async fn tools_are_called_singly_and_at_once_and_their_results_go_back() {
                     arguments.push_str(call["function"]["arguments"].as_str().unwrap_or_default());
                 }
             }
-            assert!(answer.body.contains(r#""finish_reason":"tool_calls""#), "{}: {}", case.name, answer.body);
+            assert!(
+                answer.body.contains(r#""finish_reason":"tool_calls""#),
+                "{}: {}",
+                case.name,
+                answer.body
+            );
             for ((name, arguments), wanted) in seen.iter().zip(["weather", "clock"]) {
                 assert_eq!(name, wanted, "{}: {}", case.name, answer.body);
                 let arguments: Value = serde_json::from_str(arguments).unwrap();
@@ -155,7 +164,12 @@ async fn an_answer_follows_a_schema_or_is_refused_by_name() {
             let said: Value = serde_json::from_str(&text_of(&answer)).unwrap();
             assert!(said["n"].is_i64(), "{}: {said}", case.name);
         } else {
-            assert_eq!((answer.status, answer.error_code().as_str()), (400, "unsupported_parameter"), "{}", case.name);
+            assert_eq!(
+                (answer.status, answer.error_code().as_str()),
+                (400, "unsupported_parameter"),
+                "{}",
+                case.name
+            );
             assert!(answer.json()["error"]["param"].as_str().unwrap().starts_with("response_format"));
         }
     }
@@ -164,7 +178,8 @@ async fn an_answer_follows_a_schema_or_is_refused_by_name() {
 #[tokio::test]
 async fn a_picture_goes_along_or_is_refused_by_name() {
     let picture = "data:image/png;base64,iVBORw0KGgo=";
-    let content = json!([{"type": "text", "text": "what is it"}, {"type": "image_url", "image_url": {"url": picture}}]);
+    let content =
+        json!([{"type": "text", "text": "what is it"}, {"type": "image_url", "image_url": {"url": picture}}]);
     for case in CASES {
         let (_provider, app) = start(case, MockSettings::default());
         let body = with(question("x"), json!({"messages": [{"role": "user", "content": content}]}));
@@ -181,8 +196,17 @@ async fn a_picture_goes_along_or_is_refused_by_name() {
 #[tokio::test]
 async fn what_a_provider_refuses_has_its_class_and_its_words() {
     for case in CASES {
-        for (status, fault) in [(400, "client"), (401, "upstream"), (403, "upstream"), (404, "upstream"), (429, "upstream"), (500, "upstream"), (503, "upstream")] {
-            let (_provider, app) = start(case, MockSettings { status: Some(status), ..MockSettings::default() });
+        for (status, fault) in [
+            (400, "client"),
+            (401, "upstream"),
+            (403, "upstream"),
+            (404, "upstream"),
+            (429, "upstream"),
+            (500, "upstream"),
+            (503, "upstream"),
+        ] {
+            let (_provider, app) =
+                start(case, MockSettings { status: Some(status), ..MockSettings::default() });
             for stream in [false, true] {
                 let answer = app.client().chat(&with(question("hi"), json!({"stream": stream}))).await;
                 let error = answer.json()["error"].clone();
@@ -197,7 +221,11 @@ async fn what_a_provider_refuses_has_its_class_and_its_words() {
 #[tokio::test]
 async fn a_throttled_provider_is_passed_over() {
     for case in CASES {
-        let throttled = Provider::start(MockSettings { status: Some(429), retry_after: Some(7), ..MockSettings::default() });
+        let throttled = Provider::start(MockSettings {
+            status: Some(429),
+            retry_after: Some(7),
+            ..MockSettings::default()
+        });
         let good = Provider::start(MockSettings::default());
         let second = setting(case, good.address).replace("name = \"up\"", "name = \"second\"\npriority = -1");
         let app = TestApp::start(&(setting(case, throttled.address) + &second));
@@ -210,7 +238,8 @@ async fn a_throttled_provider_is_passed_over() {
 #[tokio::test]
 async fn an_error_inside_a_good_status_is_one() {
     for case in CASES {
-        let (_provider, app) = start(case, MockSettings { garbage: Some(Garbage::Error200), ..MockSettings::default() });
+        let (_provider, app) =
+            start(case, MockSettings { garbage: Some(Garbage::Error200), ..MockSettings::default() });
         for stream in [false, true] {
             let answer = app.client().chat(&with(question("hi"), json!({"stream": stream}))).await;
             assert!(answer.status >= 400, "{} stream {stream}: {answer:?}", case.name);
@@ -242,6 +271,11 @@ async fn a_wrong_credential_is_the_providers_refusal() {
         let provider = Provider::start(MockSettings::default());
         let app = TestApp::start(&setting(&Case { credential: wrong, ..*case }, provider.address));
         let answer = app.client().chat(&question("hi").to_string()).await;
-        assert_eq!((answer.status, answer.error_code().as_str()), (401, "upstream_credential_refused"), "{}: {answer:?}", case.name);
+        assert_eq!(
+            (answer.status, answer.error_code().as_str()),
+            (401, "upstream_credential_refused"),
+            "{}: {answer:?}",
+            case.name
+        );
     }
 }

@@ -164,7 +164,9 @@ pub fn reasoning_fields(conversation: &Conversation, model: &str) -> Vec<(&'stat
 
 /// Whether a Claude takes temperature, `top_p` and `top_k` with this request.
 pub fn takes_tuning(conversation: &Conversation, model: &str) -> bool {
-    let reasons = reasoning_fields(conversation, model).iter().any(|(name, value)| *name == "thinking" && !value.contains("disabled"));
+    let reasons = reasoning_fields(conversation, model)
+        .iter()
+        .any(|(name, value)| *name == "thinking" && !value.contains("disabled"));
     Generation::of(model) != Generation::Untuned && !reasons
 }
 
@@ -223,7 +225,8 @@ mod tests {
         let reasoning = Reasoning { effort, ..Default::default() };
         let conversation =
             Conversation { messages: vec![message], sampling, reasoning, ..Default::default() };
-        let body = write_request(&conversation, model, Delivery::Whole, Host::Anthropic).expect("it can be said");
+        let body =
+            write_request(&conversation, model, Delivery::Whole, Host::Anthropic).expect("it can be said");
         let body = String::from_utf8(body.to_vec()).expect("UTF-8");
         let (_, rest) = body.split_once(r#""hi"}]}]"#).expect("the message");
         rest.to_owned()

@@ -130,13 +130,14 @@ fn document<'a>(source: &'a Source, name: Option<&str>, path: &str) -> Result<Js
         Source::Base64 { media_type, .. } => by_type(media_type),
         Source::Url(url) => {
             let ending = ending(url);
-            ["pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"].into_iter().find(|f| **f == ending)
+            ["pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"]
+                .into_iter()
+                .find(|f| **f == ending)
         }
         Source::Id(_) => return Err(refused(path, "must hold the file itself, not an id")),
     };
-    let format = format.ok_or_else(|| {
-        refused(path, "must be a PDF, CSV, Word, Excel, HTML, Markdown or text file")
-    })?;
+    let format = format
+        .ok_or_else(|| refused(path, "must be a PDF, CSV, Word, Excel, HTML, Markdown or text file"))?;
     let name = document_name(name.unwrap_or("document"));
     Ok(object([("format", format.into()), ("name", name.into()), ("source", bytes(source, path)?)]))
 }
@@ -206,9 +207,12 @@ mod tests {
 
     #[test]
     fn a_documents_name_holds_only_what_the_api_takes() {
-        for (name, wanted) in
-            [("a/b_c.v2.pdf", "a b c v2"), ("Bericht (1).pdf", "Bericht (1)"), ("报告.pdf", "document"), ("", "document")]
-        {
+        for (name, wanted) in [
+            ("a/b_c.v2.pdf", "a b c v2"),
+            ("Bericht (1).pdf", "Bericht (1)"),
+            ("报告.pdf", "document"),
+            ("", "document"),
+        ] {
             assert_eq!(document_name(name), wanted);
         }
     }

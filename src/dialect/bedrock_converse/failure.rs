@@ -52,14 +52,19 @@ fn trouble(kind: &str, message: &str) -> Option<Trouble> {
     }
     // In streams the first letter is small.
     Some(match kind.to_ascii_lowercase().as_str() {
-        "throttlingexception" | "modelnotreadyexception" | "servicequotaexceededexception" => Trouble::Throttled,
+        "throttlingexception" | "modelnotreadyexception" | "servicequotaexceededexception" => {
+            Trouble::Throttled
+        }
         "serviceunavailableexception" => Trouble::Overloaded,
         "modeltimeoutexception" => Trouble::TimedOut,
         "validationexception" if lower.contains("model identifier is invalid") => Trouble::NotFound,
         "validationexception" => Trouble::BadRequest,
         "resourcenotfoundexception" => Trouble::NotFound,
-        "unrecognizedclientexception" | "invalidsignatureexception" | "expiredtokenexception"
-        | "missingauthenticationtokenexception" | "incompletesignatureexception" => Trouble::BadKey,
+        "unrecognizedclientexception"
+        | "invalidsignatureexception"
+        | "expiredtokenexception"
+        | "missingauthenticationtokenexception"
+        | "incompletesignatureexception" => Trouble::BadKey,
         "accessdeniedexception" if is_about_the_key(message) => Trouble::BadKey,
         "accessdeniedexception" => Trouble::Forbidden,
         "internalserverexception" | "modelerrorexception" | "modelstreamerrorexception" => Trouble::Failed,
@@ -83,7 +88,11 @@ mod tests {
         for (status, body, wanted) in [
             (429, r#"{"message":"Too many requests, please wait before trying again."}"#, 429),
             (400, r#"{"__type":"com.amazon#ServiceQuotaExceededException","message":"quota"}"#, 429),
-            (400, r#"{"message":"The provided model identifier is invalid.","__type":"ValidationException"}"#, 404),
+            (
+                400,
+                r#"{"message":"The provided model identifier is invalid.","__type":"ValidationException"}"#,
+                404,
+            ),
             (400, r#"{"message":"messages: at least one message is required"}"#, 400),
             (403, r#"{"message":"The security token included in the request is invalid."}"#, 401),
             (403, r#"{"Message":"User is not authorized to perform: bedrock:InvokeModel"}"#, 403),
@@ -104,7 +113,10 @@ mod tests {
     #[test]
     fn exceptions_of_a_stream_are_named_with_a_small_letter() {
         let failure = of_exception("throttlingException", br#"{"message":"slow down"}"#);
-        assert_eq!((failure.status, failure.code.as_str(), failure.message.as_str()), (429, "throttlingException", "slow down"));
+        assert_eq!(
+            (failure.status, failure.code.as_str(), failure.message.as_str()),
+            (429, "throttlingException", "slow down")
+        );
         assert_eq!(of_exception("modelStreamErrorException", b"").next, Next::Failover);
     }
 }

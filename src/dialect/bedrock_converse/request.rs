@@ -99,7 +99,10 @@ fn messages(conversation: &Conversation) -> Result<Vec<Json<'_>>, ParamError> {
     for (_, content) in &mut turns {
         content.sort_by_key(|block| !is_result(block));
     }
-    Ok(turns.into_iter().map(|(role, said)| object([("role", role.into()), ("content", list(said))])).collect())
+    Ok(turns
+        .into_iter()
+        .map(|(role, said)| object([("role", role.into()), ("content", list(said))]))
+        .collect())
 }
 
 fn tools(conversation: &Conversation) -> Result<Json<'_>, ParamError> {

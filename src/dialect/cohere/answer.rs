@@ -71,7 +71,12 @@ impl From<WireUsage> for Usage {
         let tokens = wire.tokens.or(wire.billed_units).unwrap_or_default();
         let (input, cached) = (count(tokens.input_tokens), count(wire.cached_tokens));
         let cached_read = cached.min(input);
-        Self { input: input - cached_read, cached_read, output: count(tokens.output_tokens), ..Self::default() }
+        Self {
+            input: input - cached_read,
+            cached_read,
+            output: count(tokens.output_tokens),
+            ..Self::default()
+        }
     }
 }
 

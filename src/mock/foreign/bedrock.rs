@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{Foreign, Prompt, Refusal, SECRET, Seen, Speech, vertex::as_anthropic, wrong};
 use crate::{
     mock::{
-        anthropic,
         answer::{Answer, Ask, Said},
+        anthropic,
         body::Part,
         shape::{May, Must, Shape},
     },
@@ -22,8 +22,10 @@ const BYTES: Shape = Shape::Union(&[
     ("bytes", Shape::Base64, May),
     ("s3Location", Shape::Object(&[("uri", Shape::Filled, Must), ("bucketOwner", Shape::Text, May)]), May),
 ]);
-const IMAGE: Shape =
-    Shape::Object(&[("format", Shape::OneOf(&["png", "jpeg", "gif", "webp"]), Must), ("source", BYTES, Must)]);
+const IMAGE: Shape = Shape::Object(&[
+    ("format", Shape::OneOf(&["png", "jpeg", "gif", "webp"]), Must),
+    ("source", BYTES, Must),
+]);
 const DOCUMENT: Shape = Shape::Object(&[
     ("format", Shape::OneOf(&["pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"]), Must),
     ("name", Shape::Filled, Must),
@@ -56,15 +58,21 @@ const BLOCK: Shape = Shape::Union(&[
     ("audio", Shape::Object(&[("format", Shape::Filled, Must), ("source", BYTES, Must)]), May),
     (
         "toolUse",
-        Shape::Object(&[("toolUseId", Shape::Filled, Must), ("name", Shape::Filled, Must), ("input", Shape::Map, Must)]),
+        Shape::Object(&[
+            ("toolUseId", Shape::Filled, Must),
+            ("name", Shape::Filled, Must),
+            ("input", Shape::Map, Must),
+        ]),
         May,
     ),
     ("toolResult", RESULT, May),
     ("cachePoint", CACHE_POINT, May),
     ("reasoningContent", REASONING, May),
 ]);
-const MESSAGE: Shape =
-    Shape::Object(&[("role", Shape::OneOf(&["user", "assistant"]), Must), ("content", Shape::Some(&BLOCK), Must)]);
+const MESSAGE: Shape = Shape::Object(&[
+    ("role", Shape::OneOf(&["user", "assistant"]), Must),
+    ("content", Shape::Some(&BLOCK), Must),
+]);
 const SYSTEM: Shape = Shape::Union(&[("text", Shape::Filled, May), ("cachePoint", CACHE_POINT, May)]);
 const INFERENCE: Shape = Shape::Object(&[
     ("maxTokens", Shape::Whole(1), May),
@@ -79,7 +87,11 @@ const SPECIFICATION: Shape = Shape::Object(&[
     ("strict", Shape::Bool, May),
 ]);
 const TOOLS: Shape = Shape::Object(&[
-    ("tools", Shape::Some(&Shape::Union(&[("toolSpec", SPECIFICATION, May), ("cachePoint", CACHE_POINT, May)])), Must),
+    (
+        "tools",
+        Shape::Some(&Shape::Union(&[("toolSpec", SPECIFICATION, May), ("cachePoint", CACHE_POINT, May)])),
+        Must,
+    ),
     (
         "toolChoice",
         Shape::Union(&[
@@ -111,7 +123,11 @@ const CONVERSE: Shape = Shape::Object(&[
     ("promptVariables", Shape::Map, May),
     ("requestMetadata", Shape::Map, May),
     ("performanceConfig", Shape::Map, May),
-    ("serviceTier", Shape::Object(&[("type", Shape::OneOf(&["priority", "default", "flex", "reserved"]), Must)]), May),
+    (
+        "serviceTier",
+        Shape::Object(&[("type", Shape::OneOf(&["priority", "default", "flex", "reserved"]), Must)]),
+        May,
+    ),
 ]);
 
 /// The provider.
@@ -133,6 +149,7 @@ impl Foreign for Bedrock {
     fn error(&self, refusal: &Refusal) -> Bytes {
         let kind = match refusal.status {
             400 => "ValidationException",
+            401 => "UnrecognizedClientException",
             403 => "AccessDeniedException",
             404 => "ResourceNotFoundException",
             429 => "ThrottlingException",
@@ -159,13 +176,20 @@ fn authorise(seen: &Seen<'_>, body: &[u8]) -> Result<(), Refusal> {
         return Ok(());
     }
     let shown = seen.header("authorization").ok_or_else(|| refused("Missing Authentication Token"))?;
-    let scope = shown.split_once("Credential=").and_then(|(_, rest)| rest.split_once(',')).map(|(scope, _)| scope);
+    let scope =
+        shown.split_once("Credential=").and_then(|(_, rest)| rest.split_once(',')).map(|(scope, _)| scope);
     let parts: Vec<_> = scope.unwrap_or_default().split('/').collect();
     let &[access, _, region, "bedrock", "aws4_request"] = &parts[..] else {
         return Err(refused("Credential should be scoped to the service: 'bedrock'."));
     };
-    let signed_at = seen.header("x-amz-date").and_then(time_of).ok_or_else(|| refused("the date is missing"))?;
-    if seen.now.duration_since(signed_at).or_else(|e| Ok::<_, ()>(e.duration())).is_ok_and(|d| d.as_secs() > 300) {
+    let signed_at =
+        seen.header("x-amz-date").and_then(time_of).ok_or_else(|| refused("the date is missing"))?;
+    if seen
+        .now
+        .duration_since(signed_at)
+        .or_else(|e| Ok::<_, ()>(e.duration()))
+        .is_ok_and(|d| d.as_secs() > 300)
+    {
         return Err(refused("Signature expired"));
     }
     let query = if seen.query.is_empty() { String::new() } else { format!("?{}", seen.query) };
@@ -184,7 +208,12 @@ fn authorise(seen: &Seen<'_>, body: &[u8]) -> Result<(), Refusal> {
 fn time_of(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let spread = |digits: &str, cuts: [usize; 2], with: char| {
-        Some(format!("{}{with}{}{with}{}", digits.get(..cuts[0])?, digits.get(cuts[0]..cuts[1])?, digits.get(cuts[1]..)?))
+        Some(format!(
+            "{}{with}{}{with}{}",
+            digits.get(..cuts[0])?,
+            digits.get(cuts[0]..cuts[1])?,
+            digits.get(cuts[1]..)?
+        ))
     };
     let written = format!("{}T{}Z", spread(date, [4, 6], '-')?, spread(time, [2, 4], ':')?);
     humantime::parse_rfc3339(&written).ok().filter(|time| *time > UNIX_EPOCH + Duration::from_secs(1))
@@ -283,17 +312,24 @@ fn prompt(request: &Value) -> Result<Prompt, Refusal> {
     for message in request["messages"].as_array().into_iter().flatten() {
         let role = message["role"].as_str().unwrap_or_default();
         if role == last {
-            return Err(wrong("A conversation must alternate between user and assistant roles, and start with a user message."));
+            return Err(wrong(
+                "A conversation must alternate between user and assistant roles, and start with a user message.",
+            ));
         }
         last = role;
         let blocks = || message["content"].as_array().into_iter().flatten();
         let answered: Vec<_> = blocks().filter_map(|b| b["toolResult"]["toolUseId"].as_str()).collect();
-        if role == "user" && answered != open && !(open.iter().all(|id| answered.contains(id)) && answered.len() == open.len()) {
+        if role == "user"
+            && answered != open
+            && !(open.iter().all(|id| answered.contains(id)) && answered.len() == open.len())
+        {
             return Err(wrong("The toolResult blocks must answer the toolUse blocks of the previous turn."));
         }
         open = blocks().filter_map(|b| b["toolUse"]["toolUseId"].as_str()).collect();
         if (!answered.is_empty() || !open.is_empty()) && request.get("toolConfig").is_none() {
-            return Err(wrong("The toolConfig field must be defined when using toolUse and toolResult content blocks."));
+            return Err(wrong(
+                "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
+            ));
         }
         let text: Vec<_> = blocks().filter_map(|b| b["text"].as_str()).collect();
         prompt.add(role, &text.join("\n"));

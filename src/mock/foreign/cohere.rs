@@ -14,7 +14,14 @@ const ITEM: Shape = Shape::Object(&[
     ("type", Shape::OneOf(&["text", "image_url", "thinking", "document"]), Must),
     ("text", Shape::Text, May),
     ("thinking", Shape::Text, May),
-    ("image_url", Shape::Object(&[("url", Shape::Filled, Must), ("detail", Shape::OneOf(&["auto", "low", "high"]), May)]), May),
+    (
+        "image_url",
+        Shape::Object(&[
+            ("url", Shape::Filled, Must),
+            ("detail", Shape::OneOf(&["auto", "low", "high"]), May),
+        ]),
+        May,
+    ),
     ("document", Shape::Map, May),
 ]);
 const CALL: Shape = Shape::Object(&[
@@ -38,11 +45,25 @@ const REQUEST: Shape = Shape::Object(&[
     ("model", Shape::Filled, Must),
     ("messages", Shape::Some(&MESSAGE), Must),
     ("stream", Shape::Bool, Must),
-    ("tools", Shape::Some(&Shape::Object(&[("type", Shape::OneOf(&["function"]), Must), ("function", FUNCTION, Must)])), May),
+    (
+        "tools",
+        Shape::Some(&Shape::Object(&[
+            ("type", Shape::OneOf(&["function"]), Must),
+            ("function", FUNCTION, Must),
+        ])),
+        May,
+    ),
     ("strict_tools", Shape::Bool, May),
     ("documents", Shape::List(&Shape::Any), May),
     ("citation_options", Shape::Map, May),
-    ("response_format", Shape::Object(&[("type", Shape::OneOf(&["text", "json_object"]), Must), ("json_schema", Shape::Map, May)]), May),
+    (
+        "response_format",
+        Shape::Object(&[
+            ("type", Shape::OneOf(&["text", "json_object"]), Must),
+            ("json_schema", Shape::Map, May),
+        ]),
+        May,
+    ),
     ("safety_mode", Shape::OneOf(&["CONTEXTUAL", "STRICT", "OFF"]), May),
     ("max_tokens", Shape::Whole(0), May),
     ("stop_sequences", Shape::List(&Shape::Text), May),
@@ -54,7 +75,14 @@ const REQUEST: Shape = Shape::Object(&[
     ("p", Shape::Number(0.01, 0.99), May),
     ("logprobs", Shape::Bool, May),
     ("tool_choice", Shape::OneOf(&["REQUIRED", "NONE"]), May),
-    ("thinking", Shape::Object(&[("type", Shape::OneOf(&["enabled", "disabled"]), Must), ("token_budget", Shape::Whole(1), May)]), May),
+    (
+        "thinking",
+        Shape::Object(&[
+            ("type", Shape::OneOf(&["enabled", "disabled"]), Must),
+            ("token_budget", Shape::Whole(1), May),
+        ]),
+        May,
+    ),
     ("priority", Shape::Whole(0), May),
 ]);
 
@@ -101,8 +129,10 @@ impl Foreign for Cohere {
             let name = data["type"].as_str().unwrap_or_default().to_owned();
             Part::Frame(format!("event: {name}\ndata: {data}\n\n").into(), tokens)
         };
-        let message = json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
-        let mut parts = vec![frame(json!({"id": id, "type": "message-start", "delta": {"message": message}}), 0)];
+        let message =
+            json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
+        let mut parts =
+            vec![frame(json!({"id": id, "type": "message-start", "delta": {"message": message}}), 0)];
         let delta = |kind: &str, index: usize, message: Value| json!({"type": kind, "index": index, "delta": {"message": message}});
         if speech.calls.is_empty() {
             parts.push(frame(delta("content-start", 0, json!({"content": {"type": "text", "text": ""}})), 0));
@@ -118,10 +148,16 @@ impl Foreign for Cohere {
                 let more = json!({"tool_calls": {"function": {"arguments": piece}}});
                 parts.push(frame(delta("tool-call-delta", n, more), 0));
             }
-            parts.push(frame(json!({"type": "tool-call-end", "index": n}), super::super::text::count(arguments) as u32));
+            parts.push(frame(
+                json!({"type": "tool-call-end", "index": n}),
+                super::super::text::count(arguments) as u32,
+            ));
         }
         if !ask.settings.no_done {
-            parts.push(frame(json!({"type": "message-end", "delta": {"finish_reason": finish, "usage": usage}}), 0));
+            parts.push(frame(
+                json!({"type": "message-end", "delta": {"finish_reason": finish, "usage": usage}}),
+                0,
+            ));
         }
         Ok(Answer { prompt_tokens: words, said: Said::Stream(parts) })
     }
@@ -131,7 +167,8 @@ impl Foreign for Cohere {
     }
 
     fn error_event(&self, refusal: &Refusal) -> Bytes {
-        let end = json!({"type": "message-end", "delta": {"error": refusal.message, "finish_reason": "ERROR"}});
+        let end =
+            json!({"type": "message-end", "delta": {"error": refusal.message, "finish_reason": "ERROR"}});
         let start = r#"{"id":"mock","type":"message-start","delta":{"message":{"role":"assistant"}}}"#;
         format!("event: message-start\ndata: {start}\n\nevent: message-end\ndata: {end}\n\n").into()
     }
@@ -159,7 +196,9 @@ fn prompt(request: &Value) -> Result<Prompt, Refusal> {
     }
     for tool in request["tools"].as_array().into_iter().flatten() {
         let function = &tool["function"];
-        prompt.tools.push((function["name"].as_str().unwrap_or_default().into(), function["parameters"].to_string()));
+        prompt
+            .tools
+            .push((function["name"].as_str().unwrap_or_default().into(), function["parameters"].to_string()));
     }
     if request["response_format"]["type"] == "json_object" {
         let schema = request["response_format"].get("json_schema");

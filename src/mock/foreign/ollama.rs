@@ -28,7 +28,8 @@ const FUNCTION: Shape = Shape::Object(&[
     ("description", Shape::Text, May),
     ("parameters", Shape::Map, May),
 ]);
-const TOOL: Shape = Shape::Object(&[("type", Shape::OneOf(&["function"]), Must), ("function", FUNCTION, Must)]);
+const TOOL: Shape =
+    Shape::Object(&[("type", Shape::OneOf(&["function"]), Must), ("function", FUNCTION, Must)]);
 const OPTIONS: Shape = Shape::Object(&[
     ("temperature", Shape::Number(0.0, 100.0), May),
     ("top_p", Shape::Number(0.0, 1.0), May),
@@ -78,7 +79,10 @@ impl Foreign for Ollama {
             if !calls.is_empty() {
                 last["message"]["tool_calls"] = calls.into();
             }
-            return Ok(Answer { prompt_tokens: words, said: Said::Whole(last.to_string().into(), speech.tokens()) });
+            return Ok(Answer {
+                prompt_tokens: words,
+                said: Said::Whole(last.to_string().into(), speech.tokens()),
+            });
         }
         let said = |message: Value| Bytes::from(line(message).to_string() + "\n");
         let mut parts: Vec<_> = speech
@@ -110,13 +114,16 @@ impl Foreign for Ollama {
 }
 
 fn prompt(request: &Value) -> Prompt {
-    let mut prompt = Prompt { most: request["options"]["num_predict"].as_u64().map(|n| n as u32), ..Prompt::default() };
+    let mut prompt =
+        Prompt { most: request["options"]["num_predict"].as_u64().map(|n| n as u32), ..Prompt::default() };
     for message in request["messages"].as_array().into_iter().flatten() {
         prompt.add(message["role"].as_str().unwrap_or_default(), &text_of(&message["content"]));
     }
     for tool in request["tools"].as_array().into_iter().flatten() {
         let function = &tool["function"];
-        prompt.tools.push((function["name"].as_str().unwrap_or_default().into(), function["parameters"].to_string()));
+        prompt
+            .tools
+            .push((function["name"].as_str().unwrap_or_default().into(), function["parameters"].to_string()));
     }
     match &request["format"] {
         Value::Object(_) => prompt.schema = Some(request["format"].to_string()),

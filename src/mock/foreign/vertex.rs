@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{Foreign, Refusal, Seen, unauthorised, wrong};
 use crate::mock::{
-    anthropic,
     answer::{Answer, Ask},
+    anthropic,
 };
 
 /// The provider.

@@ -54,7 +54,9 @@ impl Auth {
         match self {
             Self::Bearer => Some((header::AUTHORIZATION, format!("Bearer {credential}"))),
             Self::Word(word) => Some((header::AUTHORIZATION, format!("{word} {credential}"))),
-            Self::Header(name) => Some((HeaderName::from_bytes(name.as_bytes()).ok()?, credential.to_owned())),
+            Self::Header(name) => {
+                Some((HeaderName::from_bytes(name.as_bytes()).ok()?, credential.to_owned()))
+            }
             Self::Signed(_) | Self::Token(_) | Self::None => None,
         }
     }
@@ -83,7 +85,8 @@ impl Auth {
         if let Some(grant) = Grant::ALL.into_iter().find(|grant| grant.name() == text) {
             return Ok(Self::Token(grant));
         }
-        let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let is_word =
+            |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if let Some(word) = text.strip_prefix("word:").filter(|word| is_word(word)) {
             return Ok(Self::Word(word.into()));
         }
@@ -119,7 +122,16 @@ mod tests {
 
     #[test]
     fn every_way_is_read_as_it_is_written() {
-        for text in ["bearer", "none", "header:x-api-key", "word:DeepL-Auth-Key", "aws-sigv4", "tencent-tc3", "google-oauth", "baidu-oauth"] {
+        for text in [
+            "bearer",
+            "none",
+            "header:x-api-key",
+            "word:DeepL-Auth-Key",
+            "aws-sigv4",
+            "tencent-tc3",
+            "google-oauth",
+            "baidu-oauth",
+        ] {
             assert_eq!(Auth::parse(text).expect(text).to_string(), text);
         }
         for text in ["", "basic", "header:", "word:", "word:two words", "Bearer"] {

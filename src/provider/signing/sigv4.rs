@@ -143,7 +143,10 @@ mod tests {
             let (name, authorization) = headers.last().expect("headers");
             assert_eq!(*name, "authorization");
             assert!(authorization.ends_with(&format!("Signature={signature}")), "{uri}: {authorization}");
-            assert_eq!(headers.iter().any(|(name, _)| *name == "x-amz-security-token"), more.contains("TOKEN"));
+            assert_eq!(
+                headers.iter().any(|(name, _)| *name == "x-amz-security-token"),
+                more.contains("TOKEN")
+            );
         }
     }
 

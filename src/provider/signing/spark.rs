@@ -67,7 +67,10 @@ mod tests {
     fn an_address_is_signed() {
         let keys = SparkKeys::parse("app|secret|key").expect("a credential");
         let now = UNIX_EPOCH + Duration::from_secs(NOW);
-        assert_eq!(signed_url(&keys, "spark-api.xf-yun.com", "/v1.1/chat", now), "/v1.1/chat?host=spark-api.xf-yun.com&date=Sun%2C+22+Nov+2026+03%3A04%3A05+GMT&authorization=aG1hYyB1c2VybmFtZT0ia2V5IiwgYWxnb3JpdGhtPSJobWFjLXNoYTI1NiIsIGhlYWRlcnM9Imhvc3QgZGF0ZSByZXF1ZXN0LWxpbmUiLCBzaWduYXR1cmU9IjN6ZkRtVHl4MnBjZjN3UlBmUzJ4MU1UWUFxam5yRUtxRzJaMFRtNFZ0TWs9Ig%3D%3D");
+        assert_eq!(
+            signed_url(&keys, "spark-api.xf-yun.com", "/v1.1/chat", now),
+            "/v1.1/chat?host=spark-api.xf-yun.com&date=Sun%2C+22+Nov+2026+03%3A04%3A05+GMT&authorization=aG1hYyB1c2VybmFtZT0ia2V5IiwgYWxnb3JpdGhtPSJobWFjLXNoYTI1NiIsIGhlYWRlcnM9Imhvc3QgZGF0ZSByZXF1ZXN0LWxpbmUiLCBzaWduYXR1cmU9IjN6ZkRtVHl4MnBjZjN3UlBmUzJ4MU1UWUFxam5yRUtxRzJaMFRtNFZ0TWs9Ig%3D%3D"
+        );
         for credential in ["", "a|b", "a||c", "a|b|c|d"] {
             assert!(SparkKeys::parse(credential).is_err(), "{credential}");
         }
