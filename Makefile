@@ -1,6 +1,6 @@
 # Everything a newcomer needs: run, test, lint, bench. What a target needs beyond Rust it installs as
 # root on Debian, saying so, and names elsewhere.
-.PHONY: run test lint loom bench microbench
+.PHONY: run test lint loom drill bench microbench
 
 # Builds and serves on port 3000, with a fresh key and the built-in mock channel.
 run: rust
@@ -20,6 +20,12 @@ test: rust
 # Explores every interleaving of the lock-free protocols on small sizes.
 loom: rust
 	cargo test --package penstock-actors --features loom --lib --quiet -- loom_tests
+
+# Kills, power cuts and stopped databases under load, on SQLite, PostgreSQL and MariaDB, and whether the books
+# balance afterwards: half an hour. DRILLS names some of them; docs/drills.md tells what each does.
+drill: rust
+	cargo build --release --bin penstock
+	tests/drills.sh target/release/penstock $(DRILLS)
 
 lint: rust
 	cargo fmt --all --check

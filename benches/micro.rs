@@ -4,6 +4,10 @@
 //! where a part changed, not what a call costs: that is `make bench`.
 #![allow(clippy::unwrap_used, reason = "a bench may fail where it stands")]
 
+mod micro {
+    pub mod books;
+}
+
 use bytes::Bytes;
 use penstock::app::{self, Source};
 use penstock::config::Overrides;
@@ -35,6 +39,7 @@ fn main() {
     routes();
     bodies();
     streams();
+    micro::books::books();
 }
 
 fn gate() {

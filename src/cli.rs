@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     app, bench,
     config::{self, ConfigError, Environment, Overrides, Weight},
-    mock,
+    drill, mock,
 };
 
 /// One address, one key, every model.
@@ -50,6 +50,12 @@ enum Command {
     Docs {
         #[command(subcommand)]
         page: docs::Page,
+    },
+    /// Kills, power cuts and databases that stop, under load; and whether the books balance afterwards.
+    #[command(hide = true)]
+    Drill {
+        #[command(subcommand)]
+        drill: drill::Drill,
     },
     /// API keys kept in the store. A running server takes changes up within a second.
     Key {
@@ -202,6 +208,10 @@ impl Cli {
                     None => settings.load()?.server.listen,
                 };
                 app::health(listen)
+            }
+            Command::Drill { drill } => {
+                let program = std::env::current_exe().map_err(|e| e.to_string())?;
+                drill::run(drill, &program)
             }
             Command::Key { command } => command.run(),
         }

@@ -7,20 +7,31 @@ pub mod bedrock_converse;
 #[cfg(test)]
 mod checks;
 pub mod cohere;
+pub mod estimate;
 pub mod face;
 pub mod failure;
 pub mod fields;
+pub mod foreign;
+pub mod gemini;
 mod json_lines;
 mod leftover;
 pub mod ollama;
 pub mod openai;
 pub mod openai_chat;
+pub mod openai_responses;
+pub mod passing;
+pub mod proof;
 mod tree;
 mod trouble;
 pub mod upstream;
-pub mod vertex_claude;
 
 use bytes::Bytes;
+use penstock_actors::{
+    billing::Foreseen,
+    domain::{Delivery, Endpoint},
+};
+
+use crate::wire::json::{TopLevel, Watch};
 
 pub use answer::{AnswerEvent, AnswerHead, AnswerReader, Framing, Garbage};
 pub use face::{AnswerHeader, DeltaWriter, Face, StreamForm};
@@ -34,7 +45,11 @@ pub enum Dialect {
     OpenAi,
     /// Anthropic's messages.
     AnthropicMessages,
-    /// Claude on Bedrock, invoked.
+    /// Gemini's `generateContent`.
+    Gemini,
+    /// OpenAI's responses.
+    OpenAiResponses,
+    /// Claude on Bedrock, invoked. No client speaks this one, nor those that follow.
     BedrockClaude,
     /// Bedrock's Converse.
     BedrockConverse,
@@ -42,20 +57,43 @@ pub enum Dialect {
     Cohere,
     /// Ollama's chat.
     Ollama,
-    /// Claude on Vertex AI.
-    VertexClaude,
+}
+
+/// What a request says that the gateway must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The model asked for.
+    pub model: String,
+    /// Whether a stream is wanted.
+    pub delivery: Delivery,
+    /// `stream_options.include_usage`, or that the dialect always tells usage.
+    pub usage_wanted: bool,
+    /// How a stream is framed.
+    pub form: StreamForm,
+}
+
+/// What a request's path told already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The model.
+    pub model: Option<String>,
+    /// Whether a stream is wanted.
+    pub delivery: Option<Delivery>,
+    /// How it is framed.
+    pub form: StreamForm,
 }
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OpenAi,
         Self::AnthropicMessages,
+        Self::Gemini,
+        Self::OpenAiResponses,
         Self::BedrockClaude,
         Self::BedrockConverse,
         Self::Cohere,
         Self::Ollama,
-        Self::VertexClaude,
     ];
 
     /// The name in settings.
@@ -63,11 +101,58 @@ impl Dialect {
         match self {
             Self::OpenAi => "openai",
             Self::AnthropicMessages => "anthropic",
+            Self::Gemini => "gemini",
+            Self::OpenAiResponses => "openai-responses",
             Self::BedrockClaude => "bedrock-claude",
             Self::BedrockConverse => "bedrock-converse",
             Self::Cohere => "cohere",
             Self::Ollama => "ollama",
-            Self::VertexClaude => "vertex-claude",
+        }
+    }
+
+    /// The dialect that a header of clients belongs to, where it belongs to one.
+    pub fn of_header(name: &str) -> Option<Self> {
+        if name.starts_with("anthropic-") {
+            Some(Self::AnthropicMessages)
+        } else if name.starts_with("openai-") {
+            Some(Self::OpenAi)
+        } else if name.starts_with("x-goog-") {
+            Some(Self::Gemini)
+        } else {
+            None
+        }
+    }
+
+    /// The request fields that must be known of its clients' requests.
+    pub fn watches(self) -> &'static [Watch] {
+        match self {
+            Self::OpenAi => openai::REQUEST,
+            Self::AnthropicMessages => anthropic_messages::REQUEST,
+            Self::Gemini => gemini::REQUEST,
+            Self::OpenAiResponses => openai_responses::REQUEST,
+            Self::BedrockClaude | Self::BedrockConverse | Self::Cohere | Self::Ollama => &[],
+        }
+    }
+
+    /// Reads the facts of a scanned request; the path may have told some.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the parameter that is missing or of a wrong type.
+    pub fn facts(self, endpoint: Endpoint, told: &Told, top: &TopLevel) -> Result<RequestFacts, Failure> {
+        match self {
+            Self::Gemini => gemini::facts(endpoint, told, top),
+            Self::OpenAiResponses => openai_responses::facts(endpoint, top),
+            _ => openai::request_facts(endpoint, top),
+        }
+    }
+
+    /// What a scanned request tells of its cost.
+    pub fn foreseen(self, top: &TopLevel) -> Foreseen {
+        match self {
+            Self::AnthropicMessages => anthropic_messages::foreseen(top),
+            Self::Gemini => gemini::foreseen(top),
+            Self::OpenAiResponses => openai_responses::foreseen(top),
+            _ => openai::foreseen(top),
         }
     }
 
@@ -75,26 +160,32 @@ impl Dialect {
     pub fn face(self) -> Option<&'static dyn Face> {
         match self {
             Self::OpenAi => Some(&openai_chat::OpenAiChat),
-            _ => None,
-        }
-    }
-
-    /// How providers are asked for a conversation; `None` where bodies only pass through so far.
-    pub fn upstream(self) -> Option<&'static dyn Upstream> {
-        match self {
-            Self::OpenAi => None,
             Self::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
-            Self::BedrockClaude => Some(&bedrock_claude::BedrockClaude),
-            Self::BedrockConverse => Some(&bedrock_converse::BedrockConverse),
-            Self::Cohere => Some(&cohere::Cohere),
-            Self::Ollama => Some(&ollama::Ollama),
-            Self::VertexClaude => Some(&vertex_claude::VertexClaude),
+            Self::Gemini => Some(&gemini::Gemini),
+            Self::OpenAiResponses => Some(&openai_responses::OpenAiResponses),
+            Self::BedrockClaude | Self::BedrockConverse | Self::Cohere | Self::Ollama => None,
         }
     }
 
-    /// The body of a refusal; `call_id` ends its message. Every client face so far speaks OpenAI's dialect.
+    /// How providers are asked for a conversation.
+    pub fn upstream(self) -> &'static dyn Upstream {
+        match self {
+            Self::OpenAi => &openai_chat::OpenAiChat,
+            Self::AnthropicMessages => &anthropic_messages::AnthropicMessages,
+            Self::Gemini => &gemini::Gemini,
+            Self::OpenAiResponses => &openai_responses::OpenAiResponses,
+            Self::BedrockClaude => &bedrock_claude::BedrockClaude,
+            Self::BedrockConverse => &bedrock_converse::BedrockConverse,
+            Self::Cohere => &cohere::Cohere,
+            Self::Ollama => &ollama::Ollama,
+        }
+    }
+
+    /// The body of a refusal in the dialect of a face; `call_id` ends its message.
     pub fn error_body(self, failure: &Failure, call_id: &str) -> Bytes {
         match self {
+            Self::AnthropicMessages => anthropic_messages::error_body(failure, call_id),
+            Self::Gemini => gemini::error_body(failure, call_id),
             _ => openai::error_body(failure, call_id),
         }
     }
@@ -102,6 +193,10 @@ impl Dialect {
     /// The event that ends a stream which cannot go on.
     pub fn error_event(self, failure: &Failure, call_id: &str) -> Bytes {
         let body = self.error_body(failure, call_id);
-        [b"data: ".as_slice(), &body, b"\n\n"].concat().into()
+        let head: &[u8] = match self {
+            Self::AnthropicMessages | Self::OpenAiResponses => b"event: error\ndata: ",
+            _ => b"data: ",
+        };
+        [head, &body, b"\n\n"].concat().into()
     }
 }

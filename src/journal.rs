@@ -200,6 +200,26 @@ impl Journal {
         lock(&self.inner.streams).clone()
     }
 
+    /// The state of a stream that was begun by this start.
+    pub fn state(&self, stream: StreamId) -> Option<Arc<StreamState>> {
+        lock(&self.inner.streams).iter().find(|state| state.stream() == stream).cloned()
+    }
+
+    /// Makes durable what the boots above `recovered` and below this one wrote and may not have synced: a
+    /// process that was killed leaves it in the machine's memory. To be done before anything follows from it.
+    ///
+    /// # Errors
+    /// Whatever the file system says; what was written may not survive the machine then.
+    pub fn sync_older(&self, recovered: u32) -> io::Result<()> {
+        let Inner { disk, settings, boot, .. } = &*self.inner;
+        for name in segment::list(disk.as_ref(), &settings.folder)? {
+            if name.boot > recovered && name.boot < *boot {
+                disk.open(&settings.folder.join(name.file()))?.sync()?;
+            }
+        }
+        disk.sync_folder(&settings.folder)
+    }
+
     /// What is counted.
     pub fn counters(&self) -> &JournalCounters {
         &self.inner.counters

@@ -10,7 +10,9 @@ mod body;
 mod check;
 mod failure;
 mod foreign;
+mod gemini;
 mod openai;
+mod responses;
 mod route;
 mod schema;
 mod settings;
@@ -181,9 +183,10 @@ fn seen(request: &HttpRequest) -> Seen<'_> {
 
 /// Finds who answers, and has it answer.
 fn answer(request: &HttpRequest, dialect: Dialect, ask: &Ask<'_>) -> Result<Answer, Refusal> {
-    let target = route::find(request.method().as_str(), request.path())?;
+    let target = route::find(request.method().as_str(), request.path(), request.query_string())?;
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     match dialect {
+        Dialect::Gemini => gemini::authorise(header("x-goog-api-key"), request.query_string())?,
         Dialect::AnthropicMessages => anthropic::authorise(
             header("x-api-key"),
             header(AUTHORIZATION.as_str()),
@@ -206,6 +209,9 @@ fn answer(request: &HttpRequest, dialect: Dialect, ask: &Ask<'_>) -> Result<Answ
         Route::Moderations => openai::moderations::answer(ask),
         Route::Messages => anthropic::messages(ask),
         Route::CountTokens => anthropic::count_tokens(ask),
+        Route::Responses => responses::answer(ask),
+        Route::Generate(model, delivery) => gemini::generate(ask, &model, delivery),
+        Route::GeminiCount(_) => gemini::count_tokens(ask),
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod convert;
 pub mod discovery;
 pub mod openai;
+pub mod passing;
 pub mod quirk;
 mod registry;
 pub mod row;
@@ -13,7 +14,10 @@ pub mod signing;
 use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
-use crate::dialect::{Dialect, StreamForm};
+use crate::{
+    dialect::{Dialect, StreamForm},
+    wire::json::TopLevel,
+};
 
 pub use crate::dialect::{AnswerEvent, AnswerHead, AnswerReader, Failure, Framing, Garbage, Next};
 pub use penstock_actors::domain::Endpoint;
@@ -114,7 +118,21 @@ pub trait Adapter: Send + Sync {
 #[derive(Clone, Copy, Debug)]
 pub enum AskBody<'a> {
     /// The scan of its top level.
-    Scan(&'a crate::wire::json::TopLevel),
+    Scan(&'a TopLevel),
     /// All bytes.
     Whole(&'a [u8]),
+}
+
+/// Puts the provider's name for the model where the client's stands.
+fn model_edit(ask: &Ask<'_>, top: &TopLevel) -> Option<Edit> {
+    let with: Bytes = serde_json::to_vec(ask.upstream_model).unwrap_or_default().into();
+    match top.field("model") {
+        Some(field) if field.raw == with => None,
+        Some(field) => Some(Edit { start: field.start, end: field.end, with }),
+        None => {
+            let comma = if top.has_members { "," } else { "" };
+            let member = [b"\"model\":".as_slice(), &with, comma.as_bytes()].concat();
+            Some(Edit { start: top.first_member, end: top.first_member, with: member.into() })
+        }
+    }
 }

@@ -32,8 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api_key::Caller,
-    dialect::Dialect,
-    dialect::openai::RequestFacts,
+    dialect::{Dialect, RequestFacts},
     provider::{Endpoint, Failure, Next, row::MOCK},
     relay::{
         books::Books,
@@ -191,6 +190,18 @@ impl Relay {
                 Err(Box::new(Refused { failure, tried: record.tried(), rates }))
             }
         }
+    }
+
+    /// Whether a channel that the call may use has the endpoint in the client's own dialect.
+    pub fn has_native(&self, call: &Call) -> bool {
+        let table = self.table();
+        let tiers = table.tiers(table.resolve(&call.facts.model), &call.caller.group);
+        tiers.iter().flat_map(|tier| &tier.routes).any(|route| {
+            let at = self.link(route).ok();
+            at.is_some_and(|link| {
+                link.endpoint(call.endpoint, call.face).is_some_and(|at| at.speaks(call.face))
+            })
+        })
     }
 
     async fn try_candidates(

@@ -8,6 +8,7 @@ mod books;
 mod check;
 mod consumed;
 mod declared;
+mod drill;
 pub mod dsn;
 mod error;
 mod ids;
@@ -23,14 +24,13 @@ mod schema;
 mod snapshot;
 mod tls;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
 
 pub use accounts::{Account, Allowance};
 pub use check::{BooksReport, OffBalance, OffLog};
 pub use consumed::Consumed;
+pub use drill::Hold;
 pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
 pub use late::{LateStore, Voice};
@@ -41,6 +41,8 @@ pub use snapshot::Snapshot;
 use dsn::Dsn;
 use penstock_actors::domain::StreamId;
 use pool::{Db, Statements, query};
+
+use crate::clock::now_ms;
 
 /// The databases, opened and migrated. Cheap to clone.
 #[derive(Clone)]
@@ -90,6 +92,11 @@ impl Store {
     /// How many statements have reached a database; the rows of a batch count as one.
     pub fn statements(&self) -> u64 {
         self.statements.count()
+    }
+
+    /// Those of them that the threads of HTTP workers sent; not counted where the database is SQLite.
+    pub fn statements_of_http_workers(&self) -> u64 {
+        self.statements.of_http_workers()
     }
 
     /// Moves with every change of keys and accounts that others must see.
@@ -163,11 +170,6 @@ impl Store {
 fn position((node, boot, worker, up_to): (i64, i64, i64, i64)) -> (StreamId, u64) {
     let stream = StreamId { node: node as u32, boot: boot as u32, worker: worker as u16 };
     (stream, up_to as u64)
-}
-
-/// The wall clock, in milliseconds since 1970.
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 fn next_id() -> i64 {

@@ -10,7 +10,7 @@ use crate::{
     metrics::{Meter, actor::TrafficHandle},
     ports::{BooksStore, JournalSource, OwnStreams, RequestLogStore},
     usage_log::{
-        Finish, Finished, Follower, Intake, LogWriter, Pace, Sink, UsageLog, UsageLogView,
+        Finish, Finished, Follower, Intake, LogWriter, Pace, Positions, Sink, UsageLog, UsageLogView,
         request_log::RequestLog,
     },
 };
@@ -26,6 +26,8 @@ pub struct Keeping {
     pub log: Arc<dyn RequestLogStore>,
     /// Whose settlements have drawn from the ledger already.
     pub own: OwnStreams,
+    /// Streams of older starts that the ledger holds up to here, though the database may not.
+    pub ahead: Positions,
     /// The Biller's pace.
     pub biller: Pace,
     /// The request log's pace.
@@ -66,8 +68,9 @@ impl Accounting {
         let usage_log = UsageLogView::new(slots, &Self::CONSUMERS);
         let [books, log, control] = ["books", "request_log", "meter"].map(arbiter);
         let biller = {
-            let (store, ledger, own) = (Arc::clone(&keeping.books), Arc::clone(&ledger), keeping.own);
-            let sink = move || Books::new(store, ledger, own);
+            let (store, ledger) = (Arc::clone(&keeping.books), Arc::clone(&ledger));
+            let (own, ahead) = (keeping.own, keeping.ahead.clone());
+            let sink = move || Books::new(store, ledger, own, ahead);
             follow(&books.handle(), &usage_log, 0, &keeping.journal, keeping.biller, sink)
         };
         let log_writer = {
@@ -167,6 +170,7 @@ mod tests {
                 books: Arc::clone(&books) as _,
                 log: Arc::clone(&log) as _,
                 own: OwnStreams { node: stream(0).node, boot: stream(0).boot },
+                ahead: Positions::new(),
                 biller: pace,
                 log_writer: pace,
                 limits: LimitHandle::new(Rules::default()),

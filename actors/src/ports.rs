@@ -1,7 +1,7 @@
 //! What the actors need from outside: the journal that holds the facts, and the stores they go into.
 //!
-//! Futures are polled on the consumer's own arbiter. Each must come to an end by a deadline of its own: a
-//! consumer waits for it.
+//! Futures are polled on the consumer's own arbiter. Those of stores must come to an end by a deadline of their
+//! own: a consumer waits for them.
 
 use std::{fmt, future::Future, io, pin::Pin};
 
@@ -33,6 +33,11 @@ pub trait JournalSource: Send + Sync + 'static {
     /// # Errors
     /// Where reading fails and may succeed later.
     fn read(&self, part: Range, max: usize) -> io::Result<Vec<(u64, Found)>>;
+
+    /// Waits until these parts of streams survive the machine, as long as that takes; until the sync was tried
+    /// where it fails. What a store commits must not be ahead of the journal: after a power cut a shorter
+    /// journal would be written anew where the store believes to have read it.
+    fn synced(&self, parts: &[Range]) -> Pending<()>;
 
     /// Decodes a settlement; `None` for bytes that are none.
     fn decode(&self, bytes: &[u8]) -> Option<Settlement>;

@@ -1,69 +1,39 @@
 //! The books of a running gateway: the node and its journal, what older starts left open, the balances, and
 //! the actors that bring settlements into the database.
 
+mod source;
+
 use std::{collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
 
 use penstock_actors::{
     accounting::{Accounting, Keeping},
     billing::{Ledger, Refresh},
-    domain::{AccountId, Money, PriceList, Settlement, StreamId},
+    domain::{AccountId, Money, PriceList, StreamId},
     limiter::{
         LimitHandle,
         actor::{Past, Restore},
     },
-    ports::{BooksStore, Found, JournalSource, OwnStreams, RequestLogStore},
-    usage_log::{Finished, Pace, Positions, Range},
+    ports::{BooksStore, JournalSource, OwnStreams, RequestLogStore},
+    usage_log::{Finished, Pace, Positions},
 };
 
-use super::{calls::Calls, claim::Claim, now_ms};
+use super::{calls::Calls, claim::Claim};
 use crate::{
-    journal::{self, Journal, JournalReader, JournalSettings, Node, TO_THE_END, disk::OsDisk, record},
+    clock::now_ms,
+    journal::{self, Journal, JournalSettings, Node, TO_THE_END, disk::Disk},
     relay::books::{BooksShared, Heads},
     store::LateStore,
     telemetry::{BooksSources, JournalFigures},
 };
 
+use source::Source;
+
 /// Slots of the ring, of half a KiB each.
 const SLOTS: usize = 8192;
 /// How often segments that nothing needs are looked for.
 const RETAIN: Duration = Duration::from_secs(60);
-/// How long a start waits until what older starts settled is in the balances.
-const CATCH_UP: Duration = Duration::from_secs(10);
 /// How long a stop waits until everything is in the database. The rest is replayed by the next start.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
-
-/// The journal as the consumers read it.
-struct Source {
-    reader: JournalReader,
-    /// Of streams of older starts, which nobody writes any more.
-    ended: Vec<(StreamId, u64)>,
-    heads: Heads,
-}
-
-impl JournalSource for Source {
-    fn heads(&self) -> Positions {
-        self.ended.iter().copied().chain(self.heads.all()).collect()
-    }
-
-    fn read(&self, part: Range, max: usize) -> io::Result<Vec<(u64, Found)>> {
-        let mut records = self.reader.read(part.stream, part.from);
-        let mut found = Vec::new();
-        while found.len() < max {
-            match records.next_settlement(part.to)? {
-                None => break,
-                Some(journal::Found::Settlement(settlement, end)) => {
-                    found.push((end, Found::Settlement(settlement)));
-                }
-                Some(journal::Found::Gap(gap)) => found.push((gap.to, Found::Lost)),
-            }
-        }
-        Ok(found)
-    }
-
-    fn decode(&self, bytes: &[u8]) -> Option<Settlement> {
-        record::decode_settlement(bytes).ok()
-    }
-}
 
 /// What keeps the books while the gateway runs.
 pub(super) struct Bookkeeping {
@@ -79,12 +49,14 @@ pub(super) struct Bookkeeping {
 }
 
 impl Bookkeeping {
-    /// Opens the journal, settles what older starts left open, and starts the actors.
+    /// Opens the journal, settles what older starts left open, draws from the balances what they lack, being as
+    /// of `opened_at`, and starts the actors.
     ///
     /// # Errors
     /// A sentence, where the data directory is another's, or damaged.
     pub(super) async fn start(
-        data_dir: &std::path::Path,
+        (data_dir, disk): (&std::path::Path, Arc<dyn Disk>),
+        opened_at: Positions,
         ledger: Arc<Ledger>,
         prices: Arc<PriceList>,
         limits: Arc<LimitHandle>,
@@ -95,17 +67,19 @@ impl Bookkeeping {
         claim.make().await?;
         let mut node = claim.node_mut();
         let settings = JournalSettings::new(node.folder().to_path_buf());
-        let opened = Journal::open(settings, Arc::new(OsDisk), node.node(), node.boot());
+        let opened = Journal::open(settings, disk, node.node(), node.boot());
         let journal = Arc::new(opened.map_err(|e| e.to_string())?);
         let heads = Heads::default();
         let Older { ended, abandoned } = settle_what_is_open(&journal, &mut node, &heads)?;
-        let source =
-            Arc::new(Source { reader: journal.reader(), ended: ended.clone(), heads: heads.clone() });
+        let source = Source { journal: Arc::clone(&journal), ended: ended.clone(), heads: heads.clone() };
+        let ahead = source.draw_since(&opened_at, &ledger).map_err(|e| unreadable(&e))?;
+        let source = Arc::new(source);
         let keeping = Keeping {
             journal: Arc::clone(&source) as Arc<dyn JournalSource>,
             books: Arc::clone(&store) as Arc<dyn BooksStore>,
             log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
             own: OwnStreams { node: node.node(), boot: node.boot() },
+            ahead,
             biller: Pace::default(),
             log_writer: Pace::default(),
             limits: Arc::clone(&limits),
@@ -117,9 +91,6 @@ impl Bookkeeping {
         claim.keep(&shared);
         let keep = Arc::clone(&store);
         let books = Self { accounting, journal, shared, store: keep, source, abandoned, claim };
-        if store.get().is_ok() {
-            books.catch_up(&ended).await;
-        }
         books.retain(ended);
         check_hourly(store);
         Ok(books)
@@ -184,21 +155,6 @@ impl Bookkeeping {
     pub(super) fn refresh(&self, accounts: Vec<AccountId>) {
         if let Err(error) = self.accounting.biller.try_send(Refresh(accounts)) {
             tracing::warn!(%error, "changed balances are taken over with the next change only");
-        }
-    }
-
-    /// Waits until what older starts settled is in the balances; not for a database that is away.
-    async fn catch_up(&self, ended: &[(StreamId, u64)]) {
-        let log = &self.accounting.usage_log;
-        let is_in =
-            || ended.iter().all(|(stream, end)| log.durable(&Accounting::DURABLE[..1], *stream) >= *end);
-        let waiting = async {
-            while !is_in() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if tokio::time::timeout(CATCH_UP, waiting).await.is_err() {
-            tracing::warn!("calls of an earlier start are not in the balances yet; they follow");
         }
     }
 
@@ -273,15 +229,23 @@ struct Older {
 
 /// Settles as abandoned what older starts left open, and gives where the streams of those starts end.
 fn settle_what_is_open(journal: &Journal, node: &mut Node, heads: &Heads) -> Result<Older, String> {
-    let sentence = |e: io::Error| format!("the journal cannot be read: {e}");
+    let sentence = |e: io::Error| unreadable(&e);
     let reader = journal.reader();
     let mut writer = journal.writer(StreamId::RECOVERY).map_err(|e| e.to_string())?;
     let head = heads.begin(writer.stream());
+    let older = journal.sync_older(node.recovered());
     let recovered =
         journal::recover(&reader, node.recovered(), &mut writer, now_ms()).map_err(|e| e.to_string())?;
     head.store(writer.state().written(), std::sync::atomic::Ordering::Release);
     journal.sync();
-    node.set_recovered().map_err(|e| e.to_string())?;
+    let end = writer.state().written();
+    match older {
+        Ok(()) if end == 0 || writer.state().durable().knows(end) == Some(Ok(())) => {
+            node.set_recovered().map_err(|e| e.to_string())?;
+        }
+        Ok(()) => tracing::error!("what was settled for earlier starts may not survive a power cut yet"),
+        Err(error) => tracing::error!(%error, "the journal of earlier starts could not be synced"),
+    }
     if recovered.abandoned > 0 {
         let (calls, charge) = (recovered.abandoned, recovered.charge);
         tracing::warn!(calls, %charge, "calls of an earlier start were abandoned and settled");
@@ -301,4 +265,8 @@ fn settle_what_is_open(journal: &Journal, node: &mut Node, heads: &Heads) -> Res
         }
     }
     Ok(Older { ended, abandoned: (recovered.abandoned, recovered.charge) })
+}
+
+fn unreadable(error: &io::Error) -> String {
+    format!("the journal cannot be read: {error}")
 }

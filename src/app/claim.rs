@@ -135,7 +135,7 @@ impl Claim {
     }
 
     async fn attempt(&self, store: &Store) -> Result<Tried, StoreError> {
-        let now_ms = super::now_ms();
+        let now_ms = crate::clock::now_ms();
         let watched = *self.watched.borrow();
         let ended = match watched {
             Some((seen_ms, since)) if since.elapsed() >= STILL => Ended::SeenLast(seen_ms),

@@ -22,7 +22,8 @@ use super::{
 use crate::{
     api::{ApiShared, Desk},
     config::{self, Settings},
-    http::{Drain, HttpShared, KeysHealth},
+    http::{Drain, HttpShared, InMemory, KeysHealth},
+    journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget},
     store::LateStore,
@@ -37,6 +38,8 @@ pub struct Options {
     pub roots: TlsRoots,
     /// Routes beside the gateway's own.
     pub routes: Option<fn(&mut web::ServiceConfig)>,
+    /// What the journal is written to; the operating system's files where there is none.
+    pub disk: Option<Arc<dyn Disk>>,
 }
 
 /// A gateway that serves.
@@ -50,6 +53,7 @@ pub struct Gateway {
     discovery: Discovery,
     keys: Rc<KeyFeed>,
     books: Rc<Bookkeeping>,
+    store: Arc<LateStore>,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log, config::Store),
     server: ServerHandle,
@@ -58,6 +62,9 @@ pub struct Gateway {
 
 /// How long cut streams may take to tell their clients.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Bytes of responses that are kept in memory for `/v1/responses`.
+const STORED_BYTES: usize = 64 << 20;
 
 impl Gateway {
     /// Starts everything: actors, catalog, then the listener. Must run inside an `actix` system.
@@ -79,8 +86,10 @@ impl Gateway {
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
         let (desk, questions) = Desk::new();
         let books = {
+            let disk = options.disk.unwrap_or_else(|| Arc::new(OsDisk));
             let (prices, limits) = (Arc::clone(&settings.prices), Arc::clone(&limits));
-            Bookkeeping::start(data_dir, ledger, prices, limits, Arc::clone(&store)).await?
+            let (opened_at, store) = (keys.opened_at(), Arc::clone(&store));
+            Bookkeeping::start((data_dir, disk), opened_at, ledger, prices, limits, store).await?
         };
         books.calls().answer(questions);
         metrics.read_books(books.figures());
@@ -91,6 +100,7 @@ impl Gateway {
             keys: table,
             keys_health,
             models: ArcSwap::from_pointee(KnownModels::with(settings.models.clone())),
+            responses: Arc::new(InMemory::new(STORED_BYTES)),
             metrics: Arc::clone(&metrics),
             relay: Arc::new(RelayShared {
                 table: Arc::clone(&actors.table),
@@ -123,7 +133,7 @@ impl Gateway {
         let publisher = Rc::new(Publisher::new(actors.applier(), settings));
         publisher.publish().await?;
         let (keys_in_force, routes) = (Arc::clone(&shared.keys), Arc::clone(&actors.table));
-        limits::restore(&books, store, keys_in_force, routes);
+        limits::restore(&books, Arc::clone(&store), keys_in_force, routes);
         actix_web::rt::spawn(server);
         let discovery = Discovery::start(Rc::clone(&publisher), Arc::clone(&transport));
         Ok(Self {
@@ -136,6 +146,7 @@ impl Gateway {
             discovery,
             keys,
             books,
+            store,
             in_force,
             server: handle,
             drain_for: server_settings.drain,
@@ -150,6 +161,13 @@ impl Gateway {
     /// Where clients connect under TLS, if anywhere.
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls_address
+    }
+
+    /// How many statements have reached the database, and how many of them the threads of HTTP workers sent;
+    /// `None` while it is away since the start.
+    pub fn statements(&self) -> Option<(u64, u64)> {
+        let store = self.store.get().ok()?;
+        Some((store.statements(), store.statements_of_http_workers()))
     }
 
     /// The route table in force.

@@ -16,11 +16,12 @@ use arc_swap::ArcSwap;
 use penstock_actors::{
     billing::{Ledger, ledger::Funds},
     domain::{AccountId, Money},
+    usage_log::Positions,
 };
 
-use super::now_ms;
 use crate::{
     api_key::{self, KeyFile, KeySpec, KeyTable},
+    clock::now_ms,
     config::Settings,
     http::KeysHealth,
     store::{
@@ -105,6 +106,8 @@ pub(super) struct KeyFeed {
     revision: Cell<i64>,
     confirmed: Cell<Instant>,
     saved: Cell<Option<Instant>>,
+    /// Where the balances that accounts were opened with stood in the journal.
+    opened_at: RefCell<Option<Positions>>,
 }
 
 impl KeyFeed {
@@ -132,6 +135,7 @@ impl KeyFeed {
             revision: Cell::new(0),
             confirmed: Cell::new(Instant::now()),
             saved: Cell::default(),
+            opened_at: RefCell::default(),
             place,
         });
         match feed.connect().await {
@@ -171,6 +175,8 @@ impl KeyFeed {
     fn put_in_force(&self, published: &Published) {
         self.revision.set(published.revision);
         self.open_accounts(published);
+        let at = || published.positions.iter().copied().collect();
+        self.opened_at.borrow_mut().get_or_insert_with(at);
         self.keys.store(Arc::new(self.keys.load().next(table::callers(published))));
     }
 
@@ -185,6 +191,11 @@ impl KeyFeed {
                 moved.push(id);
             }
         }
+    }
+
+    /// Where the balances that this start began with stood in the journal, by the database or the snapshot.
+    pub(super) fn opened_at(&self) -> Positions {
+        self.opened_at.borrow().clone().unwrap_or_default()
     }
 
     /// Takes the accounts whose balance in the database moved.

@@ -1,11 +1,6 @@
 //! What limits know of the time before a start: read from the request log once it is there.
 
-use std::{
-    collections::HashMap,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use penstock_actors::{
@@ -17,6 +12,7 @@ use penstock_actors::{
 use super::books::Bookkeeping;
 use crate::{
     api_key::{Caller, KeyTable},
+    clock::now_ms,
     store::{Consumed, LateStore, StoreError},
 };
 
@@ -122,10 +118,6 @@ async fn read(store: &LateStore, slices: &[Slice]) -> Result<Read, String> {
         read.extend(rows.into_iter().map(|row| (*to_ms, *spans, row)));
     }
     Ok(read)
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 #[cfg(test)]

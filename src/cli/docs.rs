@@ -9,6 +9,8 @@ use crate::{config, docs, telemetry};
 pub(super) enum Page {
     /// The providers that a channel may name, and the quirks.
     Providers,
+    /// What each pair of dialects carries, and what it cannot.
+    Dialects,
     /// The commented settings file: every setting with its default and meaning.
     Config,
     /// One API's variables, and what each does here.
@@ -22,6 +24,7 @@ impl Page {
     pub(super) fn print(self) {
         let page = match self {
             Self::Providers => docs::providers(),
+            Self::Dialects => docs::dialects(),
             Self::Config => config::reference(),
             Self::OneApi => config::one_api_table(),
             Self::Metrics => telemetry::table(),

@@ -60,6 +60,11 @@ pub trait AnswerReader {
     /// [`Garbage`] when the answer is not complete at this point.
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage>;
 
+    /// Events with data for the client so far; none where the answer is no stream.
+    fn events(&self) -> u64 {
+        0
+    }
+
     /// The last words to the client of an answer that cannot go on, where they depend on what was said before;
     /// `None` where the dialect's error event will do.
     fn last_words(&mut self, _failure: &Failure, _call_id: &str) -> Option<Bytes> {

@@ -1,4 +1,5 @@
-//! Anthropic's messages: a conversation into a request, an answer into deltas or a reply.
+//! Anthropic's messages, both ways: clients' requests into conversations and answers out of them, and the same
+//! for providers.
 //!
 //! It knows the format of `POST /v1/messages` as the official SDKs type it (anthropic 2.x), and
 //! which models want reasoning asked for in the older way. Addresses, headers and what a failure
@@ -21,9 +22,13 @@
 
 mod blocks;
 mod error;
+mod events;
 mod extra;
 mod failure;
+mod message;
 mod models;
+mod parse;
+mod passing;
 mod reply;
 mod request;
 mod stream;
@@ -34,13 +39,14 @@ mod usage;
 
 use bytes::Bytes;
 
-pub use error::{ErrorBody, read_error};
+pub use error::{ErrorBody, error_body, read_error};
+pub use passing::{Events, REQUEST, WHOLE, foreseen};
 pub use reply::{ReplyError, read_reply};
 pub use request::{Host, reasoning_fields, takes_tuning, write_request};
 pub use stream::{EventReader, StreamError};
 
 use super::{
-    AnswerHead, Failure,
+    AnswerHead, AnswerHeader, DeltaWriter, Face, Failure,
     fields::ParamError,
     upstream::{DeltaReader, FrameReader, ReadError, SseReader, Upstream, Wanted, Written},
 };
@@ -72,6 +78,20 @@ impl Upstream for AnthropicMessages {
 
     fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {
         failure::of_status(head, body)
+    }
+}
+
+impl Face for AnthropicMessages {
+    fn parse(&self, body: &[u8]) -> Result<Conversation, ParamError> {
+        parse::parse_request(body)
+    }
+
+    fn whole(&self, header: &AnswerHeader<'_>, reply: &Reply) -> Bytes {
+        message::write_message(reply, header)
+    }
+
+    fn writer(&self, header: &AnswerHeader<'_>) -> Box<dyn DeltaWriter> {
+        Box::new(events::EventWriter::new(header))
     }
 }
 

@@ -9,10 +9,6 @@ use crate::conversation::{Delta, StopReason};
 /// A request with everything that most providers know: tools, results, a picture, sampling.
 pub const EVERYTHING: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/upstreams/request.openai.json"));
-/// A request of texts alone.
-pub const TEXTS: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/upstreams/text.openai.json"));
-
 /// What an OpenAI request becomes, or the parameter that cannot be said.
 pub fn written(
     upstream: &dyn Upstream,

@@ -18,6 +18,19 @@ pub trait Face: Send + Sync {
     /// [`ParamError`] that names the first parameter that is wrong.
     fn parse(&self, body: &[u8]) -> Result<Conversation, ParamError>;
 
+    /// Parses a request for a count of its tokens, where that has another shape.
+    ///
+    /// # Errors
+    /// As [`Face::parse`].
+    fn parse_counted(&self, body: &[u8]) -> Result<Conversation, ParamError> {
+        self.parse(body)
+    }
+
+    /// Writes a count of a request's tokens.
+    fn count(&self, tokens: u64) -> Bytes {
+        format!("{{\"input_tokens\":{tokens}}}").into()
+    }
+
     /// What answers repeat of the request, as a JSON object; comes back in [`AnswerHeader::echo`].
     fn echo(&self, _body: &[u8]) -> Option<Bytes> {
         None

@@ -1,52 +1,26 @@
-//! Fields of a request that its own dialect gave no meaning: which mean nothing elsewhere, which may not be
-//! lost, and which are passed on.
+//! What writers of requests have in common, where a provider's dialect is small: what they pass on, refuse,
+//! and write as OpenAI does.
 
 use std::borrow::Cow;
 
 use super::{
     fields::ParamError,
+    foreign,
     tree::{Json, object, raw},
 };
-use crate::conversation::{
-    Conversation, Format, Function, Part, Source, Tool, ToolCall, ToolChoice, Verbatim,
-};
-
-/// Hints and bookkeeping of OpenAI's. Without them the answer means the same.
-const HINTS: [&str; 12] = [
-    "store",
-    "verbosity",
-    "prediction",
-    "prompt_cache_key",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "metadata",
-    "service_tier",
-    "user",
-    "stream_options",
-    "background",
-];
-
-/// Without these the answer means something else, unless their value says nothing.
-const MEANING: [&str; 6] =
-    ["functions", "function_call", "logit_bias", "audio", "web_search_options", "moderation"];
+use crate::conversation::{Conversation, Function, Part, Source, Tool, ToolCall, ToolChoice};
 
 /// Adds to `body` what may be meant for the provider, as it was written.
 ///
 /// # Errors
 /// [`ParamError`] where a field changes what the answer means and only OpenAI's own dialect has it.
-pub fn pass_on<'a>(conversation: &'a Conversation, body: &mut Json<'a>) -> Result<(), ParamError> {
-    for (name, value) in &conversation.extra {
-        let name = name.as_str();
-        if MEANING.contains(&name) {
-            if !says_nothing(value) {
-                return Err(ParamError::unsupported(name, "is not supported by this model's provider"));
-            }
-        } else if name == "modalities" {
-            text_only(value)?;
-        } else if !HINTS.contains(&name) {
-            body.add(name, value.into());
-        }
+pub fn pass_on<'a>(
+    conversation: &'a Conversation,
+    own: &[&str],
+    body: &mut Json<'a>,
+) -> Result<(), ParamError> {
+    for (name, value) in foreign::passed_on(conversation, own)? {
+        body.add(name, value.into());
     }
     Ok(())
 }
@@ -70,37 +44,6 @@ pub fn no_logprobs(conversation: &Conversation) -> Result<(), ParamError> {
     match conversation.sampling.logprobs {
         Some(_) => Err(ParamError::unsupported("logprobs", "is not supported by this model's provider")),
         None => Ok(()),
-    }
-}
-
-/// Refuses tools.
-///
-/// # Errors
-/// [`ParamError`] where there are any.
-pub fn no_tools(conversation: &Conversation) -> Result<(), ParamError> {
-    let spoken = |part: &Part| matches!(part, Part::ToolCall(_) | Part::ToolResult { .. });
-    if !conversation.tools.is_empty() {
-        return Err(ParamError::unsupported("tools", "are not supported by this model's provider"));
-    }
-    match conversation.messages.iter().find(|message| message.parts.iter().any(spoken)) {
-        Some(message) => Err(ParamError::unsupported(
-            &message.path,
-            "holds a tool call or result, which this model's provider does not know",
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Refuses a shape of the answer.
-///
-/// # Errors
-/// [`ParamError`] where one other than text is wanted.
-pub fn plain_format(conversation: &Conversation) -> Result<(), ParamError> {
-    match &conversation.format {
-        None | Some(Format::Text) => Ok(()),
-        Some(_) => {
-            Err(ParamError::unsupported("response_format", "is not supported by this model's provider"))
-        }
     }
 }
 
@@ -195,49 +138,9 @@ pub fn url_of<'a>(source: &'a Source, path: &str) -> Result<Cow<'a, str>, ParamE
     }
 }
 
-fn says_nothing(value: &Verbatim) -> bool {
-    matches!(value.as_str().trim(), "[]" | "{}" | "null" | "\"none\"")
-}
-
-fn text_only(modalities: &Verbatim) -> Result<(), ParamError> {
-    match serde_json::from_str::<Vec<String>>(modalities.as_str()) {
-        Ok(all) if all.iter().all(|one| one == "text") => Ok(()),
-        _ => Err(ParamError::unsupported("modalities", "may only ask for text from this model's provider")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn passed(extra: &[(&str, &str)]) -> Result<String, ParamError> {
-        let extra =
-            extra.iter().map(|(name, value)| ((*name).to_owned(), Verbatim::parse(value).expect("JSON")));
-        let conversation = Conversation { extra: extra.collect(), ..Default::default() };
-        let mut body = Json::empty();
-        pass_on(&conversation, &mut body)?;
-        Ok(String::from_utf8(body.to_bytes().to_vec()).expect("UTF-8"))
-    }
-
-    #[test]
-    fn hints_are_left_out_and_the_unknown_is_passed_on() {
-        let all =
-            [("store", "true"), ("functions", "[]"), ("think", "\"low\""), ("modalities", "[\"text\"]")];
-        assert_eq!(passed(&all).expect("it can be said"), r#"{"think":"low"}"#);
-    }
-
-    #[test]
-    fn what_changes_the_answers_meaning_is_refused_by_name() {
-        for (name, value) in [
-            ("functions", "[{}]"),
-            ("logit_bias", "{\"1\":2}"),
-            ("modalities", "[\"audio\"]"),
-            ("audio", "{\"a\":1}"),
-        ] {
-            let error = passed(&[(name, value)]).expect_err(name);
-            assert_eq!((error.param.as_str(), error.code), (name, ParamError::UNSUPPORTED));
-        }
-    }
 
     #[test]
     fn a_text_of_many_parts_is_joined_and_pictures_are_refused() {

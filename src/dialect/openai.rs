@@ -5,7 +5,6 @@
 
 mod stream;
 mod usage;
-mod whole;
 
 use bytes::Bytes;
 use penstock_actors::{
@@ -15,13 +14,12 @@ use penstock_actors::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    dialect::{Failure, Next},
+    dialect::{Failure, Next, RequestFacts, StreamForm, passing::Shape},
     wire::json::{Field, Inner, Kind, TopLevel, Watch},
 };
 
 pub use stream::StreamReader;
 pub(crate) use usage::usage;
-pub use whole::{ErrorReader, WholeReader};
 
 /// The request fields the gateway must know, then those that quirks rewrite.
 pub const REQUEST: &[Watch] = &[
@@ -58,16 +56,15 @@ pub fn foreseen(top: &TopLevel) -> Foreseen {
     }
 }
 
-/// What a request's top level says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestFacts {
-    /// The model asked for.
-    pub model: String,
-    /// Whether a stream is wanted.
-    pub delivery: Delivery,
-    /// `stream_options.include_usage`
-    pub usage_wanted: bool,
-}
+/// Where whole answers say what must be known.
+pub static WHOLE: Shape = Shape {
+    watches: &[Watch::kept("model", 1024), Watch::kept("error", 16384)],
+    model: "model",
+    prefix: "",
+    usage_key: "\"usage\"",
+    usage,
+    failure: failure_inside,
+};
 
 /// Reads the facts of a scanned request.
 ///
@@ -91,7 +88,9 @@ pub fn request_facts(endpoint: Endpoint, top: &TopLevel) -> Result<RequestFacts,
         Some(field) => return Err(wrong_type("stream", "a boolean", field)),
         None => Delivery::Whole,
     };
-    if delivery == Delivery::Stream && matches!(endpoint, Endpoint::Embeddings | Endpoint::Moderations) {
+    if delivery == Delivery::Stream
+        && matches!(endpoint, Endpoint::Embeddings | Endpoint::Moderations | Endpoint::CountTokens)
+    {
         return Err(invalid("stream", "is not supported by this endpoint"));
     }
     let usage_wanted = match top.field("stream_options") {
@@ -109,7 +108,8 @@ pub fn request_facts(endpoint: Endpoint, top: &TopLevel) -> Result<RequestFacts,
         Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::CountTokens => {
             &[("messages", &[Kind::Array])]
         }
-        Endpoint::Responses | Endpoint::GenerateContent => &[],
+        Endpoint::Responses => &[("input", &[Kind::String, Kind::Array])],
+        Endpoint::GenerateContent => &[],
         Endpoint::Completions => &[("prompt", &[Kind::String, Kind::Array, Kind::Null])],
         Endpoint::Embeddings => &[("input", &[Kind::String, Kind::Array])],
         Endpoint::Moderations => &[("input", &[Kind::String, Kind::Array, Kind::Object])],
@@ -122,7 +122,7 @@ pub fn request_facts(endpoint: Endpoint, top: &TopLevel) -> Result<RequestFacts,
             None => return Err(missing(name)),
         }
     }
-    Ok(RequestFacts { model, delivery, usage_wanted })
+    Ok(RequestFacts { model, delivery, usage_wanted, form: StreamForm::Events })
 }
 
 #[derive(Deserialize)]

@@ -1,13 +1,17 @@
-//! OpenAI's chat completions: a request into a conversation, an answer out of one.
+//! OpenAI's chat completions, both ways: clients' requests into conversations and answers out of them, and the
+//! same for providers.
 //!
 //! Beyond the published fields it speaks the extensions that gateways have agreed on for reasoning:
 //! `reasoning_content`, `reasoning_content_signature` and `redacted_reasoning_content`, in answers
 //! and in assistant messages that come back; and `cache_control` on parts and tools as well as
 //! OpenAI's own `prompt_cache_breakpoint`. Who sends and who receives is not its business.
 
+mod asking;
 mod chunks;
 mod completion;
+mod deltas;
 mod messages;
+mod reply;
 mod request;
 mod tools;
 
@@ -16,13 +20,17 @@ use serde::Serialize;
 
 pub use chunks::ChunkWriter;
 pub use completion::write_completion;
+pub(in crate::dialect) use messages::source;
 pub use request::parse_request;
 
 use bytes::Bytes;
 
 use super::{
+    AnswerHead, Failure,
     face::{AnswerHeader, DeltaWriter, Face},
     fields::ParamError,
+    openai,
+    upstream::{DeltaReader, ReadError, SseReader, Upstream, Wanted, Written},
 };
 use crate::conversation::{Conversation, Reply, StopReason};
 
@@ -44,9 +52,40 @@ impl Face for OpenAiChat {
     }
 }
 
+impl Upstream for OpenAiChat {
+    fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError> {
+        // Usage in streams is asked for by a quirk of the row.
+        Ok(Written { headers: Vec::new(), body: asking::write_request(conversation, wanted)? })
+    }
+
+    fn reader(&self, longest: usize) -> Box<dyn DeltaReader> {
+        Box::new(SseReader::new(deltas::ChunkReader::default(), longest))
+    }
+
+    fn read_whole(&self, body: &[u8]) -> Result<Reply, ReadError> {
+        reply::read_reply(body)
+    }
+
+    fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {
+        Failure { retry_after: head.retry_after, ..openai::failure(head.status, body) }
+    }
+}
+
+/// Reads a `finish_reason`; some providers say `stop` behind tool calls too.
+fn stop_reason(word: &str, has_calls: bool) -> StopReason {
+    match word {
+        "stop" | "end_turn" | "eos" if has_calls => StopReason::ToolCalls,
+        "stop" | "end_turn" | "eos" => StopReason::End,
+        "length" | "max_tokens" | "model_length" => StopReason::Length,
+        "tool_calls" | "function_call" => StopReason::ToolCalls,
+        "content_filter" | "sensitive" | "safety" => StopReason::Refused,
+        other => StopReason::Other(other.to_owned()),
+    }
+}
+
 /// The id of an answer that the provider calls `id`.
 fn answer_id(id: &str) -> String {
-    format!("chatcmpl-{id}")
+    format!("chatcmpl-{}", id.strip_prefix("chatcmpl-").unwrap_or(id))
 }
 
 /// The `finish_reason`. A paused turn is `length`: the answer is well formed, but not complete.

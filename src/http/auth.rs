@@ -1,5 +1,7 @@
 //! Where a key stands in a request: every form that clients of the four dialects use.
 
+use std::borrow::Cow;
+
 use actix_web::{HttpRequest, http::header::AUTHORIZATION};
 
 use super::route::percent_decode;
@@ -12,7 +14,7 @@ const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
 ///
 /// # Errors
 /// 401 where there is none, or where it cannot be read.
-pub(super) fn secret(request: &HttpRequest) -> Result<String, Failure> {
+pub(super) fn secret(request: &HttpRequest) -> Result<Cow<'_, str>, Failure> {
     let malformed = || admit::unauthorized("The API key is malformed.");
     let headers = request.headers();
     let mut authorization = headers.get_all(AUTHORIZATION);
@@ -30,20 +32,20 @@ pub(super) fn secret(request: &HttpRequest) -> Result<String, Failure> {
             }
         };
         if !key.is_empty() && !key.eq_ignore_ascii_case("bearer") {
-            return Ok(key.to_owned());
+            return Ok(key.into());
         }
     }
     for name in KEY_HEADERS {
         if let Some(value) = headers.get(name) {
             let key = value.to_str().map_err(|_| malformed())?.trim();
             if !key.is_empty() {
-                return Ok(key.to_owned());
+                return Ok(key.into());
             }
         }
     }
     let in_query = request.query_string().split('&').find_map(|pair| pair.strip_prefix("key="));
     match in_query {
-        Some(key) if !key.is_empty() => Ok(percent_decode(key)),
+        Some(key) if !key.is_empty() => Ok(percent_decode(key).into()),
         _ => Err(admit::unauthorized(
             "There is no API key: send it as 'Authorization: Bearer', 'x-api-key', 'api-key' or 'x-goog-api-key'.",
         )),
@@ -61,7 +63,7 @@ mod tests {
         for (name, value) in headers {
             request = request.append_header((*name, *value));
         }
-        secret(&request.to_http_request()).ok()
+        secret(&request.to_http_request()).ok().map(Cow::into_owned)
     }
 
     #[test]

@@ -37,7 +37,7 @@ const AHEAD: usize = 64 << 10;
 pub(super) struct Connection {
     handlers: Cell<u32>,
     calls: Cell<u32>,
-    /// When the last handler or call ended.
+    /// When the last of them ended.
     idle_since: Cell<Instant>,
     /// Wakes the connection when it may be read again, where something was kept from it.
     reader: RefCell<Option<Waker>>,
@@ -61,6 +61,13 @@ impl Connection {
         }
     }
 
+    /// Notes that someone has left; only when nobody is at work any more does the time matter.
+    fn left(&self) {
+        if self.handlers.get() + self.calls.get() == 0 {
+            self.idle_since.set(Instant::now());
+        }
+    }
+
     /// Notes that a handler is at work, until what is given back is dropped.
     pub(super) fn handle(self: &Rc<Self>) -> Handling {
         self.handlers.set(self.handlers.get() + 1);
@@ -81,7 +88,7 @@ pub(super) struct Handling(Rc<Connection>);
 impl Drop for Handling {
     fn drop(&mut self) {
         self.0.handlers.set(self.0.handlers.get() - 1);
-        self.0.idle_since.set(Instant::now());
+        self.0.left();
     }
 }
 
@@ -92,7 +99,7 @@ pub(super) struct Running(Rc<Connection>);
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.calls.set(self.0.calls.get() - 1);
-        self.0.idle_since.set(Instant::now());
+        self.0.left();
         if let Some(reader) = self.0.reader.take() {
             reader.wake();
         }

@@ -25,9 +25,9 @@ use crate::{
     relay::{Answer, Refused, Tried},
 };
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ONEAPI_REQUEST_ID: HeaderName = HeaderName::from_static("x-oneapi-request-id");
-const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
+pub(super) const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const CHANNEL: HeaderName = HeaderName::from_static("x-penstock-channel");
@@ -106,6 +106,15 @@ pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpRe
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
     }
     response.body(face.error_body(failure, call_id))
+}
+
+/// Puts the call's id where the client's dialect looks for it.
+pub(super) fn name_call(headers: &mut HeaderMap, face: Dialect, call_id: &str) {
+    if face == Dialect::AnthropicMessages
+        && let Ok(id) = HeaderValue::from_str(call_id)
+    {
+        headers.insert(HeaderName::from_static("request-id"), id);
+    }
 }
 
 /// An answer that has begun.

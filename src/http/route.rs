@@ -1,14 +1,21 @@
 //! The paths that are served, as data, and their matching. Clients write base URLs in many ways.
 
-use actix_web::http::Method;
+use actix_web::http::{Method, header::HeaderMap};
 
-use crate::provider::Endpoint;
+use penstock_actors::domain::Delivery;
+
+use crate::{
+    dialect::{Dialect, StreamForm, Told},
+    provider::Endpoint,
+};
 
 /// What a path and method mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Matched {
-    /// A call that is relayed.
-    Call(Endpoint),
+    /// A call that is relayed: what is called, by clients of which dialect, and what the path tells of it.
+    Call(Endpoint, Dialect, Told),
+    /// A response that was stored: it, or the items that it answered.
+    Stored(String, Shown),
     /// The list of models.
     Models,
     /// One model.
@@ -31,10 +38,21 @@ pub(super) enum Matched {
     Unknown,
 }
 
+/// What of a stored response is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Itself.
+    Response,
+    /// Nothing: it is to be deleted.
+    Deleted,
+    /// Its input.
+    Items,
+}
+
 /// What a known path is for.
 #[derive(Clone, Copy)]
 enum Target {
-    Call(Endpoint),
+    Call(Endpoint, Dialect),
     Models,
     Live,
     Ready,
@@ -43,10 +61,13 @@ enum Target {
 
 /// Every path of ours, without `/v1`.
 const ROUTES: &[(&str, Target)] = &[
-    ("/chat/completions", Target::Call(Endpoint::ChatCompletions)),
-    ("/completions", Target::Call(Endpoint::Completions)),
-    ("/embeddings", Target::Call(Endpoint::Embeddings)),
-    ("/moderations", Target::Call(Endpoint::Moderations)),
+    ("/chat/completions", Target::Call(Endpoint::ChatCompletions, Dialect::OpenAi)),
+    ("/completions", Target::Call(Endpoint::Completions, Dialect::OpenAi)),
+    ("/embeddings", Target::Call(Endpoint::Embeddings, Dialect::OpenAi)),
+    ("/moderations", Target::Call(Endpoint::Moderations, Dialect::OpenAi)),
+    ("/messages", Target::Call(Endpoint::Messages, Dialect::AnthropicMessages)),
+    ("/messages/count_tokens", Target::Call(Endpoint::CountTokens, Dialect::AnthropicMessages)),
+    ("/responses", Target::Call(Endpoint::Responses, Dialect::OpenAiResponses)),
     ("/models", Target::Models),
     ("/health", Target::Live),
     ("/health/live", Target::Live),
@@ -75,8 +96,8 @@ const NOT_IMPLEMENTED: &[&str] = &[
     "/videos",
 ];
 
-/// Matches a request's path, which is still percent-encoded.
-pub(super) fn matched(method: &Method, path: &str) -> Matched {
+/// Matches a request's path, which is still percent-encoded, and its query.
+pub(super) fn matched(method: &Method, path: &str, query: &str) -> Matched {
     let squeezed;
     let mut path = path;
     if path.contains("//") {
@@ -93,6 +114,12 @@ pub(super) fn matched(method: &Method, path: &str) -> Matched {
     if method == Method::OPTIONS {
         return Matched::Preflight;
     }
+    // Gemini's clients put a version of their own in front.
+    for version in ["/v1beta", "/v1alpha"] {
+        if let Some(rest) = path.strip_prefix(version).filter(|rest| rest.starts_with('/')) {
+            path = rest;
+        }
+    }
     // With, without or with doubled /v1.
     while let Some(rest) = path.strip_prefix("/v1")
         && (rest.is_empty() || rest.starts_with('/'))
@@ -101,6 +128,23 @@ pub(super) fn matched(method: &Method, path: &str) -> Matched {
     }
     if let Some((_, target)) = ROUTES.iter().find(|(known, _)| *known == path) {
         return on_target(method, *target);
+    }
+    if *method == Method::POST
+        && let Some(call) = gemini_call(path, query)
+    {
+        return call;
+    }
+    if let Some(rest) = path.strip_prefix("/responses/") {
+        let (id, shown) = match rest.strip_suffix("/input_items") {
+            Some(id) => (id, Shown::Items),
+            None => (rest, if *method == Method::DELETE { Shown::Deleted } else { Shown::Response }),
+        };
+        return match *method {
+            _ if id.contains('/') => Matched::NotImplemented,
+            Method::GET | Method::HEAD => Matched::Stored(percent_decode(id), shown),
+            Method::DELETE if shown == Shown::Deleted => Matched::Stored(percent_decode(id), shown),
+            _ => Matched::MethodNotAllowed("GET, HEAD, DELETE"),
+        };
     }
     if let Some(name) = path.strip_prefix("/models/") {
         return match *method {
@@ -116,14 +160,47 @@ pub(super) fn matched(method: &Method, path: &str) -> Matched {
 fn on_target(method: &Method, target: Target) -> Matched {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match target {
-        Target::Call(endpoint) if *method == Method::POST => Matched::Call(endpoint),
-        Target::Call(_) => Matched::MethodNotAllowed("POST"),
+        Target::Call(endpoint, face) if *method == Method::POST => {
+            Matched::Call(endpoint, face, Told::default())
+        }
+        Target::Call(..) => Matched::MethodNotAllowed("POST"),
         _ if !reads => Matched::MethodNotAllowed("GET, HEAD"),
         Target::Models => Matched::Models,
         Target::Live => Matched::Live,
         Target::Ready => Matched::Ready,
         Target::Metrics => Matched::Metrics,
     }
+}
+
+/// A call as Gemini's clients write it: `/models/NAME:METHOD`.
+fn gemini_call(path: &str, query: &str) -> Option<Matched> {
+    let path = percent_decode(path);
+    let name = path.strip_prefix('/')?;
+    let (name, method) = name.strip_prefix("models/").unwrap_or(name).rsplit_once(':')?;
+    let mut told = Told { model: Some(name.to_owned()), delivery: Some(Delivery::Whole), ..Told::default() };
+    let endpoint = match method {
+        "generateContent" => Endpoint::GenerateContent,
+        "streamGenerateContent" => {
+            told.delivery = Some(Delivery::Stream);
+            if !query.split('&').any(|pair| pair == "alt=sse") {
+                told.form = StreamForm::Array;
+            }
+            Endpoint::GenerateContent
+        }
+        "countTokens" => Endpoint::CountTokens,
+        "embedContent" | "batchEmbedContents" => Endpoint::Embeddings,
+        _ => return None,
+    };
+    Some(Matched::Call(endpoint, Dialect::Gemini, told))
+}
+
+/// The dialect of a request that is no call: refusals and lists of models are written in it.
+pub(super) fn face(path: &str, headers: &HeaderMap) -> Dialect {
+    if path.contains("/messages") || headers.contains_key("anthropic-version") {
+        return Dialect::AnthropicMessages;
+    }
+    let is_gemini = path.starts_with("/v1beta") || path.starts_with("/v1alpha");
+    if is_gemini || headers.contains_key("x-goog-api-key") { Dialect::Gemini } else { Dialect::OpenAi }
 }
 
 fn squeeze(path: &str) -> String {
@@ -164,8 +241,38 @@ mod tests {
             "//v1//chat/completions/",
             "/v1/chat/completions/",
         ] {
-            assert_eq!(matched(&Method::POST, path), Matched::Call(Endpoint::ChatCompletions), "{path}");
+            let wanted = Matched::Call(Endpoint::ChatCompletions, Dialect::OpenAi, Told::default());
+            assert_eq!(matched(&Method::POST, path, ""), wanted, "{path}");
         }
+    }
+
+    #[test]
+    fn geminis_paths_name_model_and_method() {
+        for (path, query, model, delivery, form) in [
+            (
+                "/v1beta/models/gemini-3:generateContent",
+                "key=x",
+                "gemini-3",
+                Delivery::Whole,
+                StreamForm::Events,
+            ),
+            (
+                "/v1/models/a%2Fb%3A1:streamGenerateContent",
+                "alt=sse&key=x",
+                "a/b:1",
+                Delivery::Stream,
+                StreamForm::Events,
+            ),
+            ("/v1beta/models/m:streamGenerateContent", "", "m", Delivery::Stream, StreamForm::Array),
+        ] {
+            let told = Told { model: Some(model.into()), delivery: Some(delivery), form };
+            let wanted = Matched::Call(Endpoint::GenerateContent, Dialect::Gemini, told);
+            assert_eq!(matched(&Method::POST, path, query), wanted, "{path}");
+        }
+        assert_eq!(
+            matched(&Method::POST, "/v1beta/models/m:sing", ""),
+            Matched::MethodNotAllowed("GET, HEAD")
+        );
     }
 
     #[test]
@@ -192,7 +299,7 @@ mod tests {
             (Method::GET, "/v1", Matched::Unknown),
             (Method::GET, "/imagesx", Matched::Unknown),
         ] {
-            assert_eq!(matched(&method, path), wanted, "{method} {path}");
+            assert_eq!(matched(&method, path, ""), wanted, "{method} {path}");
         }
     }
 }

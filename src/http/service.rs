@@ -1,9 +1,6 @@
 //! The handler behind every path, and what each connection is given.
 
-use std::{
-    rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{rc::Rc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
@@ -21,14 +18,15 @@ use socket2::SockRef;
 use super::{
     auth, body,
     connection::{ClientIo, Connection},
-    cors, models,
+    cors, count, keeping, models,
     reply::{self, Asker},
-    route::{Matched, matched},
+    route::{self, Matched, matched},
     state::{HttpShared, Worker},
 };
 use crate::{
     api::{self, Asked},
-    dialect::{Dialect, openai},
+    clock::{Moment, now_ms},
+    dialect::{Dialect, Told},
     provider::{Endpoint, Failure},
     relay::{
         Call, Refused,
@@ -38,7 +36,7 @@ use crate::{
 };
 
 /// Client headers that every provider gets. `OpenAI-Organization` and `-Project` belong to the channel.
-const PASSED: [&str; 3] = ["openai-beta", "traceparent", "tracestate"];
+const PASSED: [&str; 5] = ["anthropic-beta", "anthropic-version", "openai-beta", "traceparent", "tracestate"];
 const MOCK_PREFIX: &str = "x-penstock-mock-";
 
 /// Adds the one service that matches every path.
@@ -65,6 +63,22 @@ impl Drop for CountedConnection {
     }
 }
 
+/// When a request came, and what it is called from then on.
+struct Arrival {
+    id: Rc<str>,
+    /// The same, as a number.
+    number: CallId,
+    at: Moment,
+}
+
+impl Arrival {
+    fn now() -> Self {
+        let (id, mut text) = (uuid::Uuid::now_v7(), uuid::Uuid::encode_buffer());
+        let number = CallId(id.as_u128());
+        Self { id: Rc::from(&*id.hyphenated().encode_lower(&mut text)), number, at: Moment::now() }
+    }
+}
+
 /// Boxes the call once, here: the layers above would each move the whole of a bare future.
 fn handle(
     request: HttpRequest,
@@ -76,11 +90,14 @@ fn handle(
 
 async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::Data<Worker>) -> HttpResponse {
     let _handling = request.conn_data::<Rc<Connection>>().map(Connection::handle);
-    let mut buffer = uuid::Uuid::encode_buffer();
-    let id: Rc<str> = Rc::from(&*uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer));
-    let face = Dialect::OpenAi;
-    let target = matched(request.method(), request.path());
-    let is_call = matches!(target, Matched::Call(_));
+    let arrival = &Arrival::now();
+    let Arrival { id, at, .. } = arrival;
+    let target = matched(request.method(), request.path(), request.query_string());
+    let face = match &target {
+        Matched::Call(_, face, _) => *face,
+        _ => route::face(request.path(), request.headers()),
+    };
+    let is_call = matches!(target, Matched::Call(..));
     let allowed = if let Matched::MethodNotAllowed(allowed) = target { Some(allowed) } else { None };
     let mut asker = Asker::of(request.headers());
     if matches!(target, Matched::Metrics | Matched::Api) {
@@ -88,18 +105,21 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     }
     let known = || worker.shared.models.load();
     let replied: Result<HttpResponse, Box<Refused>> = match target {
-        Matched::Call(endpoint) => call(&request, &mut payload, &worker, endpoint, &id).await,
-        Matched::Models => authorize(&request, &worker)
-            .map(|a| HttpResponse::Ok().json(models::list(&worker.relay.table(), &known(), &a.caller)))
+        Matched::Call(endpoint, face, told) => {
+            call(&request, &mut payload, &worker, &Called { endpoint, face, told }, arrival).await
+        }
+        Matched::Stored(id, shown) => authorize(&request, &worker, at)
+            .and_then(|a| keeping::show(&*worker.shared.responses, &a.caller.key, &id, shown))
             .map_err(Into::into),
-        Matched::Model(name) => authorize(&request, &worker)
-            .and_then(|a| {
-                Ok(HttpResponse::Ok().json(models::get(&worker.relay.table(), &known(), &a.caller, &name)?))
-            })
+        Matched::Models => authorize(&request, &worker, at)
+            .map(|a| models::list(&worker.relay.table(), &known(), &a.caller, face))
+            .map_err(Into::into),
+        Matched::Model(name) => authorize(&request, &worker, at)
+            .and_then(|a| models::get(&worker.relay.table(), &known(), &a.caller, &name, face))
             .map_err(Into::into),
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
-        Matched::Metrics => metrics(&request, &worker).map_err(Into::into),
+        Matched::Metrics => metrics(&request, &worker, at).map_err(Into::into),
         Matched::Api => Ok(api_answer(&request, &worker).await),
         Matched::Preflight => Ok(cors::preflight(&request)),
         Matched::NotImplemented => Err(not_implemented(&request).into()),
@@ -112,9 +132,9 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         if !is_call {
             let Failure { status, code, .. } = &refused.failure;
             let (method, path) = (request.method().as_str(), shown(&request));
-            tracing::info!(call = &*id, method, path, status, code, "request refused");
+            tracing::info!(call = &**id, method, path, status, code, "request refused");
         }
-        reply::refusal(face, &refused, &id)
+        reply::refusal(face, &refused, id)
     });
     if let Some(allowed) = allowed {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
@@ -122,7 +142,8 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     if worker.shared.drain.is_started() {
         response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
     }
-    asker.identify(response.headers_mut(), &id);
+    asker.identify(response.headers_mut(), id);
+    reply::name_call(response.headers_mut(), face, id);
     if is_relayed { response } else { reply::with_unread(response, payload) }
 }
 
@@ -130,14 +151,22 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
 async fn api_answer(request: &HttpRequest, worker: &Worker) -> HttpResponse {
     let path = request.path().split('/').filter(|part| !part.is_empty());
     let path = path.fold(String::new(), |path, part| path + "/" + part);
-    let (secret, keys) = (auth::secret(request), worker.shared.keys.load());
+    let secret = auth::secret(request).map(|secret| secret.into_owned());
+    let keys = worker.shared.keys.load();
     let asked = Asked { method: request.method(), path: &path, secret, keys: &keys, now_ms: now_ms() };
     api::respond(&worker.shared.api, asked).await
 }
 
-fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure> {
+fn authorize(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<Admitted, Failure> {
     let secret = auth::secret(request)?;
-    admit::caller(&worker.shared.keys.load(), &secret, now_ms())
+    admit::caller(&worker.shared.keys.load(), &secret, at.wall_ms)
+}
+
+/// What a path asks for.
+struct Called {
+    endpoint: Endpoint,
+    face: Dialect,
+    told: Told,
 }
 
 /// Admits a call and has it relayed.
@@ -145,22 +174,33 @@ async fn call(
     request: &HttpRequest,
     payload: &mut web::Payload,
     worker: &Worker,
-    endpoint: Endpoint,
-    id: &Rc<str>,
+    called: &Called,
+    arrival: &Arrival,
 ) -> Result<HttpResponse, Box<Refused>> {
     let shared = &worker.shared;
-    let mut record = CallRecord::new(Rc::clone(id), endpoint, shared.metrics.clone());
-    let call = match admitted(request, payload, worker, endpoint, id).await {
+    let mut record =
+        CallRecord::new(Rc::clone(&arrival.id), called.endpoint, shared.metrics.clone(), arrival.at);
+    let call = match admitted(request, payload, worker, called, arrival).await {
         Ok(call) => call,
         Err(failure) => {
             record.refused(&failure);
             return Err(failure.into());
         }
     };
+    if call.endpoint == Endpoint::CountTokens && !worker.relay.has_native(&call) {
+        return count::locally(worker, &call, record).await;
+    }
+    let keeper = keeping::Keeper::of(&call, &shared.responses).await;
     let running = request.conn_data::<Rc<Connection>>().map(Connection::run);
     let may_see_routing = call.caller.may_see_routing;
     match worker.relay.call(&call, record).await {
-        Ok(answer) => Ok(reply::answer(answer, running, may_see_routing)),
+        Ok(answer) => {
+            let answered = reply::answer(answer, running, may_see_routing);
+            Ok(match keeper {
+                Some(keeper) => keeper.watch(answered),
+                None => answered,
+            })
+        }
         Err(mut refused) => {
             refused.tried = refused.tried.filter(|_| may_see_routing);
             Err(refused)
@@ -172,9 +212,10 @@ async fn admitted(
     request: &HttpRequest,
     payload: &mut web::Payload,
     worker: &Worker,
-    endpoint: Endpoint,
-    id: &Rc<str>,
+    called: &Called,
+    arrival: &Arrival,
 ) -> Result<Call, Failure> {
+    let &Called { endpoint, face, ref told } = called;
     let shared = &worker.shared;
     if shared.drain.is_started() {
         return Err(admit::shutting_down());
@@ -182,36 +223,42 @@ async fn admitted(
     if shared.metrics.calls_in_flight.get() > shared.max_calls {
         return Err(overloaded());
     }
-    let Admitted { caller, pin } = authorize(request, worker)?;
+    let Admitted { caller, pin } = authorize(request, worker, &arrival.at)?;
     let held = shared.relay.bytes.hold();
     let body::Received { spool, top } =
-        body::receive(request, payload, shared.max_body, held, openai::REQUEST).await?;
-    let facts = openai::request_facts(endpoint, &top)?;
+        body::receive(request, payload, shared.max_body, held, face.watches()).await?;
+    let (spool, top) = match endpoint {
+        Endpoint::Responses => {
+            keeping::continued(&*shared.responses, &caller.key, spool, top, &shared.relay).await?
+        }
+        _ => (spool, top),
+    };
+    let facts = face.facts(endpoint, told, &top)?;
     let table = shared.relay.table.load();
     admit::may_use(&caller, &facts.model, table.resolve(&facts.model))?;
     let (headers, mock_headers) = passed_headers(request);
     Ok(Call {
-        id: Rc::clone(id),
+        id: Rc::clone(&arrival.id),
         endpoint,
-        face: Dialect::OpenAi,
+        face,
         caller,
         pin,
         facts,
-        number: CallId(uuid::Uuid::parse_str(id).map_or(0, |id| id.as_u128())),
+        number: arrival.number,
         client_request_id: client_request_id(request),
-        foreseen: openai::foreseen(&top),
+        foreseen: face.foreseen(&top),
         top,
         body: spool,
         headers,
         mock_headers,
-        created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        created: arrival.at.wall_seconds(),
     })
 }
 
 /// The id that the client gave the call, if it can be shown.
 fn client_request_id(request: &HttpRequest) -> String {
     let headers = request.headers();
-    let given = headers.get("x-client-request-id").or_else(|| headers.get("x-request-id"));
+    let given = headers.get(reply::CLIENT_REQUEST_ID).or_else(|| headers.get(reply::REQUEST_ID));
     given.and_then(|id| id.to_str().ok()).unwrap_or_default().chars().take(128).collect()
 }
 
@@ -248,20 +295,15 @@ fn ready(worker: &Worker) -> HttpResponse {
         .json(serde_json::json!({ "status": "ready", "revision": table.revision, "keys": keys }))
 }
 
-/// The wall clock, in milliseconds since 1970.
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
-}
-
 /// What a proxy adds to the requests it passes on.
 const FORWARDED: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
 
 /// Metrics are for who sits on the machine, or has a key that may see routing.
-fn metrics(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failure> {
+fn metrics(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<HttpResponse, Failure> {
     let local = request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
     // Behind a proxy on this machine everyone comes from here.
     let proxied = FORWARDED.iter().any(|name| request.headers().contains_key(*name));
-    if (!local || proxied) && !authorize(request, worker)?.caller.may_see_routing {
+    if (!local || proxied) && !authorize(request, worker, at)?.caller.may_see_routing {
         return Err(admit::forbidden("metrics_not_allowed", "This API key may not read the metrics."));
     }
     worker.shared.metrics.body_bytes.set(worker.shared.relay.bytes.used() as i64);

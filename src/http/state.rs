@@ -36,6 +36,8 @@ pub struct HttpShared {
     pub max_calls: i64,
     /// A client that takes none of its answer for this long is cut off by the kernel.
     pub client_stall: std::time::Duration,
+    /// Where responses are kept.
+    pub responses: Arc<dyn super::stored::ResponseStore>,
     /// The state of shutting down.
     pub drain: Arc<Drain>,
 }

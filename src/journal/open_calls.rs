@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use penstock_actors::domain::CallId;
 
 use super::{
@@ -14,7 +15,8 @@ const FREE: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct OpenCalls {
-    calls: HashMap<CallId, Open>,
+    /// The ids are our own, so that a quick hash will do.
+    calls: HashMap<CallId, Open, RandomState>,
     /// Buffers of settled calls: in steady state nothing is allocated.
     free: Vec<Open>,
 }

@@ -137,9 +137,10 @@ pub fn recover(
 /// was held; between them, what its progress tells.
 pub fn abandon(open: &OpenCall, now_ms: i64) -> Settlement {
     let OpenCall { dispatch, progress, .. } = open;
-    let ceiling = dispatch.reserved.max(Money::ZERO);
     let seen = progress.map_or(Money::ZERO, |progress| progress.charge);
-    let charge = seen.max(dispatch.least).clamp(Money::ZERO, ceiling);
+    // A stream that outgrew what was held for it held more before it noted its progress.
+    let reserved = dispatch.reserved.max(seen).max(Money::ZERO);
+    let charge = seen.max(dispatch.least).clamp(Money::ZERO, reserved);
     let last_ms = progress.map_or(dispatch.at_ms, |progress| progress.at_ms).min(now_ms);
     let took_ms = u32::try_from(last_ms.saturating_sub(dispatch.at_ms)).unwrap_or(0);
     let usage = progress.map(|progress| progress.usage).unwrap_or_default();
@@ -152,7 +153,7 @@ pub fn abandon(open: &OpenCall, now_ms: i64) -> Settlement {
         took_ms,
         key: dispatch.key,
         accounts: dispatch.accounts.clone(),
-        reserved: dispatch.reserved,
+        reserved,
         charge,
         cost: Money::ZERO,
         price: dispatch.price,

@@ -119,6 +119,18 @@ impl StreamState {
     /// # Errors
     /// [`InDoubt`] where its sync fails.
     pub async fn wait_durable(&self, end: u64) -> Result<(), InDoubt> {
+        self.known(end, || self.kick.kick()).await
+    }
+
+    /// Waits for the same without waking the syncing thread before its time.
+    ///
+    /// # Errors
+    /// [`InDoubt`] where its sync fails.
+    pub async fn synced(&self, end: u64) -> Result<(), InDoubt> {
+        self.known(end, || {}).await
+    }
+
+    async fn known(&self, end: u64, hurry: impl Fn()) -> Result<(), InDoubt> {
         loop {
             let notified = self.durable_notify.notified();
             tokio::pin!(notified);
@@ -127,7 +139,7 @@ impl StreamState {
             if let Some(known) = known {
                 return known;
             }
-            self.kick.kick();
+            hurry();
             notified.await;
         }
     }

@@ -44,6 +44,12 @@ impl<'a> Fields<'a> {
         self.get(name).map(elements).unwrap_or_default()
     }
 
+    /// The first name that no parameter has.
+    pub fn unknown(&self, params: &[Param]) -> Option<&str> {
+        let (name, _) = self.0.iter().find(|(name, _)| params.iter().all(|p| p.name != name))?;
+        Some(name)
+    }
+
     /// The object under a name, if it is one.
     pub fn object(&self, name: &str) -> Option<Fields<'a>> {
         self.get(name).and_then(object)

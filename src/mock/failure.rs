@@ -68,6 +68,11 @@ impl Refusal {
     pub fn body(&self, dialect: Dialect, request_id: &str) -> Bytes {
         let mut out = BytesMut::with_capacity(192 + self.message.len());
         match dialect {
+            Dialect::Gemini => {
+                let _ = write!(out, "{{\"error\":{{\"code\":{},\"message\":\"", self.status);
+                escape(&self.message, &mut out);
+                let _ = write!(out, "\",\"status\":\"{}\"}}}}", gemini_status(self.status));
+            }
             Dialect::AnthropicMessages => {
                 let _ =
                     write!(out, "{{\"type\":\"error\",\"error\":{{\"type\":\"{}\",\"message\":\"", self.kind);
@@ -90,7 +95,7 @@ impl Refusal {
     /// The body as an event of a stream.
     pub fn event(&self, dialect: Dialect, request_id: &str) -> Bytes {
         let head: &[u8] = match dialect {
-            Dialect::AnthropicMessages => b"event: error\ndata: ",
+            Dialect::AnthropicMessages | Dialect::OpenAiResponses => b"event: error\ndata: ",
             _ => b"data: ",
         };
         [head, &self.body(dialect, request_id), b"\n\n"].concat().into()
@@ -131,6 +136,19 @@ fn openai_status(status: u16) -> (&'static str, Option<&'static str>, &'static s
         _ => {
             ("server_error", None, "The server had an error while processing your request. Sorry about that!")
         }
+    }
+}
+
+fn gemini_status(status: u16) -> &'static str {
+    match status {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        400..=499 => "INVALID_ARGUMENT",
+        503 => "UNAVAILABLE",
+        504 => "DEADLINE_EXCEEDED",
+        _ => "INTERNAL",
     }
 }
 

@@ -7,7 +7,6 @@
 mod bedrock;
 mod cohere;
 mod ollama;
-mod vertex;
 
 use std::time::SystemTime;
 
@@ -81,7 +80,6 @@ pub fn of(path: &str) -> Option<&'static dyn Foreign> {
         "/api/chat" => Some(&ollama::Ollama),
         "/v2/chat" => Some(&cohere::Cohere),
         path if path.starts_with("/model/") => Some(&bedrock::Bedrock),
-        path if path.contains("/publishers/anthropic/models/") => Some(&vertex::Claude),
         _ => None,
     }
 }
@@ -190,9 +188,4 @@ pub fn text_of(content: &Value) -> String {
         }
         _ => String::new(),
     }
-}
-
-/// An event of a stream of server-sent events.
-pub fn event(data: &Value) -> Bytes {
-    format!("data: {data}\n\n").into()
 }

@@ -6,13 +6,18 @@
 
 mod reader;
 
-use penstock_actors::domain::{Delivery, Fault};
+use bytes::Bytes;
+use penstock_actors::domain::{Delivery, Endpoint, Fault};
 
 use super::{
     Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Failure, Next, UpstreamBody, UpstreamRequest,
     quirk,
 };
-use crate::dialect::{AnswerHeader, Dialect, Face, Upstream, Wanted, Written, fields::ParamError};
+use crate::dialect::{
+    AnswerHeader, Dialect, Face, Upstream, Wanted, Written,
+    fields::ParamError,
+    gemini::embed::{self, Texts},
+};
 
 /// The adapter of a provider that speaks `dialect` to clients that speak another.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +31,26 @@ impl Converting {
         Self { dialect }
     }
 
-    fn upstream(&self, ask: &Ask<'_>) -> Result<&'static dyn Upstream, Failure> {
-        self.dialect.upstream().filter(|_| ask.endpoint.is_chat()).ok_or_else(|| not_supported(ask))
+    /// Whether Gemini's client asks OpenAI's provider for embeddings.
+    fn embeds(&self, ask: &Ask<'_>) -> bool {
+        ask.endpoint == Endpoint::Embeddings && (self.dialect, ask.face) == (Dialect::OpenAi, Dialect::Gemini)
     }
+
+    fn upstream(&self, ask: &Ask<'_>) -> Result<&'static dyn Upstream, Failure> {
+        match ask.endpoint.is_chat() {
+            true => Ok(self.dialect.upstream()),
+            false => Err(not_supported(ask)),
+        }
+    }
+}
+
+/// What is remembered of a request for several embeddings.
+const SEVERAL: &[u8] = b"several";
+
+fn embeddings(ask: &Ask<'_>, body: &[u8]) -> Result<UpstreamRequest, Failure> {
+    let (written, texts) = embed::openai_request(body, ask.upstream_model).map_err(of_param)?;
+    let echo = (texts == Texts::Several).then_some(Bytes::from_static(SEVERAL));
+    Ok(UpstreamRequest { headers: Vec::new(), body: UpstreamBody::Whole(written), echo })
 }
 
 /// How the client of a call is spoken to.
@@ -42,8 +64,11 @@ impl Adapter for Converting {
     }
 
     fn request(&self, ask: &Ask<'_>, body: AskBody<'_>) -> Result<UpstreamRequest, Failure> {
-        let (face, upstream) = (face(ask)?, self.upstream(ask)?);
         let AskBody::Whole(body) = body else { return Err(body_not_whole()) };
+        if self.embeds(ask) {
+            return embeddings(ask, body);
+        }
+        let (face, upstream) = (face(ask)?, self.upstream(ask)?);
         let wanted = Wanted { model: ask.upstream_model, delivery: ask.delivery };
         let write = || upstream.write(&face.parse(body)?, &wanted);
         let Written { headers, body: written } = write().map_err(of_param)?;
@@ -55,6 +80,11 @@ impl Adapter for Converting {
     }
 
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
+        if self.embeds(ask) {
+            let several = ask.echo == Some(SEVERAL);
+            let texts = if several { Texts::Several } else { Texts::One };
+            return Ok(Box::new(reader::Embeddings::new(texts, ask.max_event)));
+        }
         let (face, upstream) = (face(ask)?, self.upstream(ask)?);
         let header = AnswerHeader {
             model: ask.model,
@@ -84,10 +114,7 @@ impl Adapter for Converting {
     }
 
     fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {
-        match self.dialect.upstream() {
-            Some(upstream) => upstream.failure(head, body),
-            None => crate::dialect::openai::failure(head.status, body),
-        }
+        self.dialect.upstream().failure(head, body)
     }
 }
 
@@ -141,5 +168,7 @@ fn body_not_whole() -> Failure {
     }
 }
 
+#[cfg(test)]
+mod pairs;
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,14 @@
 //! OpenAI and everyone who speaks as it does: bodies pass through, edited in place.
 
-use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use super::{
-    Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Edit, Failure, Next, Quirk, UpstreamBody,
-    UpstreamRequest, quirk,
+    Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Failure, Next, Quirk, UpstreamBody,
+    UpstreamRequest, model_edit, quirk,
 };
-use crate::{
-    dialect::openai::{self, ErrorReader, StreamReader, WholeReader},
-    wire::json::TopLevel,
+use crate::dialect::{
+    openai::{self, StreamReader},
+    passing::{ErrorReader, WholeReader},
 };
 
 /// The adapter of OpenAI's own dialect.
@@ -46,11 +45,13 @@ impl Adapter for OpenAi {
                 let hide = !ask.usage_wanted && ask.quirks.contains(&Quirk::RequestStreamUsage);
                 Ok(Box::new(StreamReader::new(ask.model, ask.max_event, !hide)))
             }
-            (Delivery::Whole, false) => Ok(Box::new(WholeReader::new(ask.model, head.framing))),
+            (Delivery::Whole, false) => {
+                Ok(Box::new(WholeReader::new(&openai::WHOLE, ask.model, head.framing)))
+            }
             (Delivery::Stream, false) => {
                 let failure = unexpected("a stream was asked for, and something else came");
                 match content_type.starts_with("application/json") {
-                    true => Ok(Box::new(ErrorReader::new(failure))),
+                    true => Ok(Box::new(ErrorReader::new(&openai::WHOLE, failure))),
                     false => Err(failure),
                 }
             }
@@ -68,20 +69,6 @@ impl Adapter for OpenAi {
 fn unexpected(what: &str) -> Failure {
     let message = format!("The provider's answer cannot be used: {what}.");
     Failure::upstream(502, "unexpected_response_format", Next::FailoverUncertain, message)
-}
-
-/// Puts the provider's name for the model where the client's stands.
-fn model_edit(ask: &Ask<'_>, top: &TopLevel) -> Option<Edit> {
-    let with: Bytes = serde_json::to_vec(ask.upstream_model).unwrap_or_default().into();
-    match top.field("model") {
-        Some(field) if field.raw == with => None,
-        Some(field) => Some(Edit { start: field.start, end: field.end, with }),
-        None => {
-            let comma = if top.has_members { "," } else { "" };
-            let member = [b"\"model\":".as_slice(), &with, comma.as_bytes()].concat();
-            Some(Edit { start: top.first_member, end: top.first_member, with: member.into() })
-        }
-    }
 }
 
 #[cfg(test)]

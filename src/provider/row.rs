@@ -6,12 +6,12 @@ mod written;
 
 use std::sync::Arc;
 
-pub use auth::{Auth, Grant};
+pub use auth::Auth;
 pub use template::Template;
 pub(super) use written::read;
 pub use written::{PARAM_VALUE, RowError, Written, is_param_value};
 
-use super::{Adapter, Endpoint, Quirk, convert::Converting, openai::OpenAi};
+use super::{Adapter, Endpoint, Quirk, convert::Converting, openai::OpenAi, passing::Passing};
 use crate::dialect::Dialect;
 
 /// The row of our own mock: it is told the call's id and the client's `x-penstock-mock-*` headers.
@@ -106,12 +106,16 @@ pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
     match dialect {
         Dialect::OpenAi if face == dialect => &OpenAi,
         Dialect::OpenAi => const { &Converting::new(Dialect::OpenAi) },
+        Dialect::AnthropicMessages if face == dialect => const { &Passing::new(Dialect::AnthropicMessages) },
         Dialect::AnthropicMessages => const { &Converting::new(Dialect::AnthropicMessages) },
+        Dialect::Gemini if face == dialect => const { &Passing::new(Dialect::Gemini) },
+        Dialect::Gemini => const { &Converting::new(Dialect::Gemini) },
+        Dialect::OpenAiResponses if face == dialect => const { &Passing::new(Dialect::OpenAiResponses) },
+        Dialect::OpenAiResponses => const { &Converting::new(Dialect::OpenAiResponses) },
         Dialect::BedrockClaude => const { &Converting::new(Dialect::BedrockClaude) },
         Dialect::BedrockConverse => const { &Converting::new(Dialect::BedrockConverse) },
         Dialect::Cohere => const { &Converting::new(Dialect::Cohere) },
         Dialect::Ollama => const { &Converting::new(Dialect::Ollama) },
-        Dialect::VertexClaude => const { &Converting::new(Dialect::VertexClaude) },
     }
 }
 
@@ -128,7 +132,19 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
             (Endpoint::Embeddings, "/embeddings", None),
             (Endpoint::Moderations, "/moderations", None),
         ],
-        Dialect::AnthropicMessages => &[(Endpoint::ChatCompletions, "/messages", None)],
+        Dialect::AnthropicMessages => &[
+            (Endpoint::ChatCompletions, "/messages", None),
+            (Endpoint::CountTokens, "/messages/count_tokens", None),
+        ],
+        Dialect::Gemini => &[
+            (
+                Endpoint::ChatCompletions,
+                "/models/{model}:generateContent",
+                Some("/models/{model}:streamGenerateContent?alt=sse"),
+            ),
+            (Endpoint::CountTokens, "/models/{model}:countTokens", None),
+        ],
+        Dialect::OpenAiResponses => &[(Endpoint::ChatCompletions, "/responses", None)],
         Dialect::BedrockClaude => &[(
             Endpoint::ChatCompletions,
             "/model/{model}/invoke",
@@ -139,11 +155,6 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
         }
         Dialect::Cohere => &[(Endpoint::ChatCompletions, "/v2/chat", None)],
         Dialect::Ollama => &[(Endpoint::ChatCompletions, "/api/chat", None)],
-        Dialect::VertexClaude => &[(
-            Endpoint::ChatCompletions,
-            "/publishers/anthropic/models/{model}:rawPredict",
-            Some("/publishers/anthropic/models/{model}:streamRawPredict"),
-        )],
     }
 }
 
@@ -155,7 +166,14 @@ fn usual_paths(dialect: Dialect, endpoint: Endpoint) -> Option<(&'static str, Op
 
 /// The dialect that an endpoint is spoken in where the row's own does not know it by this name.
 fn natural(endpoint: Endpoint) -> Option<Dialect> {
-    matches!(endpoint, Endpoint::Messages | Endpoint::CountTokens).then_some(Dialect::AnthropicMessages)
+    match endpoint {
+        Endpoint::Messages | Endpoint::CountTokens => Some(Dialect::AnthropicMessages),
+        Endpoint::Responses => Some(Dialect::OpenAiResponses),
+        Endpoint::GenerateContent => Some(Dialect::Gemini),
+        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings | Endpoint::Moderations => {
+            None
+        }
+    }
 }
 
 /// Whether a part of an address' path is a version: `v3`, `v1beta`.

@@ -3,16 +3,11 @@
 //! Pure: whoever sends tells the time. HMAC and SHA-256 are ring's.
 
 mod sigv4;
-mod spark;
-mod tc3;
-mod zhipu;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::Uri;
 use ring::{digest, hmac};
-
-pub use spark::{SparkKeys, signed_url};
 
 /// How requests of a provider are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +15,6 @@ pub enum Scheme {
     /// AWS' Signature Version 4; the credential is `ACCESS_KEY|SECRET_KEY`, `...|REGION` or
     /// `...|REGION|SESSION_TOKEN`. One without a bar is a Bedrock API key, shown as a bearer.
     SigV4,
-    /// Tencent Cloud's TC3-HMAC-SHA256; the credential is `SECRET_ID|SECRET_KEY` or `APP_ID|SECRET_ID|SECRET_KEY`.
-    Tc3,
-    /// Zhipu's token, made of the credential `ID.SECRET`.
-    ZhipuJwt,
 }
 
 /// A request that wants to be signed.
@@ -56,14 +47,12 @@ pub type Headers = Vec<(&'static str, String)>;
 
 impl Scheme {
     /// Every scheme.
-    pub const ALL: [Self; 3] = [Self::SigV4, Self::Tc3, Self::ZhipuJwt];
+    pub const ALL: [Self; 1] = [Self::SigV4];
 
     /// The name in rows.
     pub fn name(self) -> &'static str {
         match self {
             Self::SigV4 => "aws-sigv4",
-            Self::Tc3 => "tencent-tc3",
-            Self::ZhipuJwt => "zhipu-jwt",
         }
     }
 
@@ -74,8 +63,6 @@ impl Scheme {
     pub fn check(self, credential: &str) -> Result<(), SigningError> {
         match self {
             Self::SigV4 => sigv4::Keys::parse(credential).map(|_| ()),
-            Self::Tc3 => tc3::keys(credential).map(|_| ()),
-            Self::ZhipuJwt => zhipu::keys(credential).map(|_| ()),
         }
     }
 
@@ -89,18 +76,15 @@ impl Scheme {
         request: &Unsigned<'_>,
         now: SystemTime,
     ) -> Result<Headers, SigningError> {
-        let since = now.duration_since(UNIX_EPOCH).map_err(|_| SigningError::Clock)?;
+        now.duration_since(UNIX_EPOCH).map_err(|_| SigningError::Clock)?;
         match self {
             Self::SigV4 => sigv4::sign(credential, request, now),
-            Self::Tc3 => tc3::sign(credential, request, since, now),
-            Self::ZhipuJwt => zhipu::sign(credential, since),
         }
     }
 
     /// What of a credential must never be told: its parts, for each is quoted on its own.
     pub fn secrets(self, credential: &str) -> impl Iterator<Item = &str> + Clone {
-        let border = if self == Self::ZhipuJwt { '.' } else { '|' };
-        credential.split(border).filter(|part| part.len() >= 8)
+        credential.split('|').filter(|part| part.len() >= 8)
     }
 }
 
@@ -140,15 +124,11 @@ mod tests {
 
     #[test]
     fn credentials_of_another_form_are_refused_with_the_form_that_is_wanted() {
-        for (scheme, good, bad) in [
-            (
-                Scheme::SigV4,
-                &["AK|SK", "AK|SK|us-east-1", "AK|SK|us-east-1|T", "bedrock-api-key"][..],
-                &["", "AK|", "|SK", "a|b|c|d|e"][..],
-            ),
-            (Scheme::Tc3, &["ID|KEY", "1|ID|KEY"], &["", "ID", "ID|", "a|b|c|d"]),
-            (Scheme::ZhipuJwt, &["id.secret"], &["", "id", "id.", ".x", "a.b.c"]),
-        ] {
+        for (scheme, good, bad) in [(
+            Scheme::SigV4,
+            ["AK|SK", "AK|SK|us-east-1", "AK|SK|us-east-1|T", "bedrock-api-key"],
+            ["", "AK|", "|SK", "a|b|c|d|e"],
+        )] {
             for credential in good {
                 assert_eq!(scheme.check(credential), Ok(()), "{}: {credential}", scheme.name());
             }
@@ -162,6 +142,5 @@ mod tests {
     fn each_part_of_a_credential_is_a_secret() {
         let secrets: Vec<_> = Scheme::SigV4.secrets("AKIDEXAMPLE|wJalrXUtnFEMI|eu").collect();
         assert_eq!(secrets, ["AKIDEXAMPLE", "wJalrXUtnFEMI"]);
-        assert_eq!(Scheme::ZhipuJwt.secrets("identity.secretsecret").count(), 2);
     }
 }

@@ -23,7 +23,7 @@ use super::{
     link::{EndpointLink, Link, misconfigured},
 };
 use crate::{
-    dialect::StreamForm,
+    dialect::{Dialect, StreamForm},
     provider::{
         Adapter, AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest,
         row,
@@ -114,20 +114,21 @@ impl Relay {
             max_event: self.shared.max_event,
             created: call.created,
             call_id: &call.id,
-            form: StreamForm::Events,
+            form: call.facts.form,
             echo: None,
         };
         let adapter = at.adapter(call.face);
-        let request = self.request(call, &ask, adapter).await?;
+        let mut request = self.request(call, &ask, adapter).await?;
         let target = link.target(at, &route.upstream_model, ask.delivery).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
-        let signature = link.sign(&target, &request.body, SystemTime::now()).map_err(|problem| {
+        let signed = link.sign(&target, &request.body, SystemTime::now()).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "a request cannot be signed");
             misconfigured()
         })?;
-        let mut incoming = self.send(call, route, link, target, &request, &signature).await?;
+        request.headers.extend(signed);
+        let mut incoming = self.send(call, route, link, at, target, &request).await?;
         let ask = Ask { echo: request.echo.as_deref(), ..ask };
         let content_type = std::mem::take(&mut incoming.content_type);
         let head = AnswerHead {
@@ -137,7 +138,7 @@ impl Relay {
             retry_after: fault::retry_after(
                 incoming.retry_after_ms.as_deref(),
                 incoming.retry_after.as_deref(),
-                SystemTime::now(),
+                SystemTime::now,
             ),
         };
         if !(200..300).contains(&head.status) {
@@ -161,6 +162,7 @@ impl Relay {
             }
         }
         let content_type = match ask.delivery {
+            Delivery::Stream if ask.form == StreamForm::Array => HeaderValue::from_static("application/json"),
             Delivery::Stream => HeaderValue::from_static("text/event-stream; charset=utf-8"),
             Delivery::Whole => HeaderValue::from_static("application/json"),
         };
@@ -205,12 +207,12 @@ impl Relay {
         call: &Call,
         route: &Route,
         link: &Link,
+        at: &EndpointLink,
         target: Rc<Target>,
         request: &UpstreamRequest,
-        signature: &[(HeaderName, HeaderValue)],
     ) -> Result<Incoming, Failure> {
         let outgoing = || Outgoing {
-            headers: [headers(call, link, &target, request), signature.to_vec()].concat(),
+            headers: headers(call, link, at, &target, request),
             target: Rc::clone(&target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),
@@ -235,13 +237,17 @@ impl Relay {
 fn headers(
     call: &Call,
     link: &Link,
+    at: &EndpointLink,
     target: &Target,
     request: &UpstreamRequest,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = call.headers.clone();
+    // What belongs to a dialect is for providers that speak it.
+    let fits = |name: &HeaderName| Dialect::of_header(name.as_str()).is_none_or(|dialect| at.speaks(dialect));
+    let mut headers: Vec<_> = call.headers.iter().filter(|(name, _)| fits(name)).cloned().collect();
     for (name, value) in &request.headers {
-        // The operator's word stands.
-        if target.headers().iter().any(|(known, _)| known.as_str() == *name) {
+        // The operator's word stands, then the client's.
+        let said = headers.iter().map(|(known, _)| known);
+        if target.headers().iter().map(|(known, _)| known).chain(said).any(|known| known.as_str() == *name) {
             continue;
         }
         if let Ok(value) = HeaderValue::from_str(value) {

@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -180,11 +179,6 @@ impl Books {
     pub(super) fn learn(&self, key: KeyId, model: &str, tokens: u64) {
         self.lengths.borrow_mut().learn(key, model, tokens);
     }
-}
-
-/// The wall clock, in milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 /// 429 in OpenAI's words for an account that cannot pay.

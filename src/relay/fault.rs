@@ -114,7 +114,11 @@ fn sentence(error: &TransportError) -> String {
 const LONGEST_HINT: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads `retry-after-ms` (milliseconds) and `retry-after` (seconds, or a date: RFC 9110, section 10.2.3).
-pub(super) fn retry_after(ms: Option<&str>, after: Option<&str>, now: SystemTime) -> Option<Duration> {
+pub(super) fn retry_after(
+    ms: Option<&str>,
+    after: Option<&str>,
+    now: impl FnOnce() -> SystemTime,
+) -> Option<Duration> {
     let positive = |x: f64| (x.is_finite() && x >= 0.0).then_some(x);
     let from_ms = ms.and_then(|m| m.trim().parse().ok()).and_then(positive).map(|m| m / 1000.0);
     let seconds = from_ms.or_else(|| after.and_then(|s| s.trim().parse().ok()).and_then(positive));
@@ -122,7 +126,7 @@ pub(super) fn retry_after(ms: Option<&str>, after: Option<&str>, now: SystemTime
         Some(s) => Duration::try_from_secs_f64(s).unwrap_or(LONGEST_HINT),
         None => {
             let date = httpdate::parse_http_date(after?.trim()).ok()?;
-            date.duration_since(now).unwrap_or_default()
+            date.duration_since(now()).unwrap_or_default()
         }
     };
     Some(hint.min(LONGEST_HINT))
@@ -148,7 +152,7 @@ mod tests {
             (Some("x"), Some("1"), Some(1000)),
             (None, None, None),
         ] {
-            let got = retry_after(ms, after, now).map(|d| d.as_millis());
+            let got = retry_after(ms, after, || now).map(|d| d.as_millis());
             assert_eq!(got, wanted, "{ms:?} {after:?}");
         }
     }

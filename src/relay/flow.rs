@@ -7,7 +7,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use memchr::memmem;
 use penstock_actors::domain::{Delivery, Usage};
 
 use super::fault;
@@ -164,7 +163,6 @@ impl Flow {
                 AnswerEvent::Bytes(bytes) => {
                     self.content = true;
                     self.delivered.bytes += bytes.len() as u64;
-                    self.delivered.events += memmem::find_iter(&bytes, b"data:").count() as u64;
                     self.ready_bytes += bytes.len();
                     self.ready.push_back(bytes);
                 }
@@ -177,6 +175,7 @@ impl Flow {
                 AnswerEvent::Done => self.ended = true,
             }
         }
+        self.delivered.events = self.reader.events();
         if self.failed.is_some() {
             self.source = None;
         } else if self.ended

@@ -203,7 +203,9 @@ impl AnswerBody {
                 }
                 if self.flow.is_ended() && self.flow.ready_bytes() == 0 {
                     self.complete();
-                } else if let Err(failure) = self.record.progress(self.flow.usage, self.flow.delivered) {
+                } else if let Err(failure) =
+                    self.record.progress(self.flow.usage, self.flow.delivered, self.patience.last_read)
+                {
                     return Poll::Ready(self.break_off(failure));
                 }
                 return Poll::Ready(Some(Ok(bytes)));

@@ -17,7 +17,7 @@ use crate::{
     provider::{
         Adapter, Endpoint, Failure, Next, Quirk, UpstreamBody,
         row::{self, Auth, Row, Template},
-        signing::Unsigned,
+        signing::{self, Unsigned},
     },
     transport::Target,
 };
@@ -41,6 +41,11 @@ pub(super) struct EndpointLink {
 }
 
 impl EndpointLink {
+    /// Whether it is called in this dialect.
+    pub(super) fn speaks(&self, dialect: Dialect) -> bool {
+        self.dialect == dialect
+    }
+
     /// What must be said of the provider, for a client of this dialect.
     pub(super) fn adapter(&self, face: Dialect) -> &'static dyn Adapter {
         row::adapter(self.dialect, face)
@@ -139,7 +144,7 @@ impl Link {
         target: &Target,
         body: &UpstreamBody,
         now: SystemTime,
-    ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    ) -> Result<signing::Headers, String> {
         let (Auth::Signed(scheme), Some(credential)) = (&self.row.auth, &self.spec.credential) else {
             return Ok(Vec::new());
         };
@@ -148,13 +153,7 @@ impl Link {
         };
         let region = self.spec.params.iter().find(|(name, _)| **name == *"region").map(|(_, value)| &**value);
         let unsigned = Unsigned { uri: target.uri(), body, region };
-        let signed = scheme.sign(credential.expose(), &unsigned, now).map_err(|e| e.to_string())?;
-        let headers = signed.into_iter().map(|(name, value)| {
-            let mut value = HeaderValue::try_from(value).map_err(|_| "the credential fits no header")?;
-            value.set_sensitive(true);
-            Ok((HeaderName::from_static(name), value))
-        });
-        headers.collect::<Result<_, &str>>().map_err(str::to_owned)
+        scheme.sign(credential.expose(), &unsigned, now).map_err(|error| error.to_string())
     }
 
     /// Makes a failure fit to leave the building.

@@ -1,6 +1,10 @@
 //! A call's page in the books: what is held for it, what was sent, and what it came to in the end.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use penstock_actors::{
     billing::{Foreseen, Reservation, charge, estimate, worst},
@@ -18,6 +22,7 @@ use super::{
 };
 use crate::{
     api_key::Caller,
+    clock::Moment,
     journal::{Fact, JournalError},
     provider::Failure,
 };
@@ -37,8 +42,7 @@ pub(super) struct Opening {
 pub(super) struct Page {
     books: Rc<Books>,
     opening: Opening,
-    arrived: Instant,
-    arrived_ms: i64,
+    arrived: Moment,
     terms: Option<Terms>,
     dispatched: Option<Dispatched>,
     attempts: Vec<AttemptFact>,
@@ -59,10 +63,9 @@ struct Terms {
     held: Money,
 }
 
-/// The attempt that was sent last.
+/// The attempt that was sent last, as the journal has it.
 struct Dispatched {
-    upstream_model: ModelName,
-    channel: ChannelName,
+    fact: Dispatch,
     began: Instant,
 }
 
@@ -75,6 +78,8 @@ struct Noted {
 /// How a call ended, as its page must know.
 pub(super) struct End<'a> {
     pub(super) outcome: Outcome,
+    /// From its arrival on.
+    pub(super) took: Duration,
     pub(super) failure: Option<&'a Failure>,
     pub(super) usage: Option<Usage>,
     pub(super) delivered: Delivered,
@@ -85,23 +90,21 @@ const PROGRESS_SECS: u64 = 5;
 /// or so many tokens.
 const PROGRESS_TOKENS: u64 = 500;
 
-fn millis(since: Instant) -> u32 {
-    u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX)
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 impl Page {
-    pub(super) fn new(books: Rc<Books>, opening: Opening, arrived: Instant) -> Self {
-        let arrived_ms = books::now_ms() - i64::from(millis(arrived));
+    pub(super) fn new(books: Rc<Books>, opening: Opening, arrived: Moment) -> Self {
         Self {
             books,
             opening,
             arrived,
-            arrived_ms,
             terms: None,
             dispatched: None,
             attempts: Vec::new(),
             first_byte_ms: 0,
-            noted: Noted { at: arrived, completion: 0 },
+            noted: Noted { at: arrived.at, completion: 0 },
             limits: Held::default(),
             of_channel: Held::default(),
             refused: None,
@@ -209,10 +212,11 @@ impl Page {
             Priced::At(price) => worst(price, self.opening.foreseen.prompt(), 0, terms.ratio).min(terms.held),
             Priced::Free => Money::ZERO,
         };
-        let dispatch = Dispatch {
+        let began = Instant::now();
+        let fact = Dispatch {
             call: self.opening.call,
             attempt: self.attempts.len() as u32 + 1,
-            at_ms: books::now_ms(),
+            at_ms: self.arrived.wall_ms_at(began),
             key: self.opening.caller.id,
             accounts: self.opening.caller.accounts.clone(),
             reserved: terms.held,
@@ -223,28 +227,23 @@ impl Page {
             channel: channel.to_string(),
             price: terms.priced.version(),
         };
-        self.books.append(Fact::Dispatch(&dispatch))?;
-        self.dispatched = Some(Dispatched {
-            upstream_model: Arc::clone(upstream_model),
-            channel: channel.clone(),
-            began: Instant::now(),
-        });
+        self.books.append(Fact::Dispatch(&fact))?;
+        self.dispatched = Some(Dispatched { fact, began });
         Ok(())
     }
 
     /// Notes how the attempt that was sent last came out: an answer, or a failure.
     pub(super) fn tried(&mut self, failure: Option<&Failure>) {
-        let Some(Dispatched { channel, began, .. }) = &self.dispatched else { return };
+        let Some(Dispatched { fact, began }) = &self.dispatched else { return };
         if failure.is_some() {
             // It was sent, and counts as that.
             let sent = Amounts { requests: 1, ..Amounts::default() };
             std::mem::take(&mut self.of_channel).settle(sent);
         }
-        let took_ms = millis(*began);
         self.attempts.push(AttemptFact {
-            channel: channel.to_string(),
-            after_ms: millis(self.arrived).saturating_sub(took_ms),
-            took_ms,
+            channel: fact.channel.clone(),
+            after_ms: millis(self.arrived.until(*began)),
+            took_ms: millis(began.elapsed()),
             status: failure.map_or(200, |f| f.status),
             code: failure.map_or_else(String::new, |f| f.code.clone()),
             fault: failure.map(|f| f.fault),
@@ -252,22 +251,23 @@ impl Page {
     }
 
     /// Notes that the first byte goes out.
-    pub(super) fn first_byte(&mut self) {
-        self.first_byte_ms = millis(self.arrived).max(1);
+    pub(super) fn first_byte(&mut self, after: Duration) {
+        self.first_byte_ms = millis(after).max(1);
     }
 
     /// Writes a stream's progress now and then, and holds more money where what is held is used up.
     ///
     /// # Errors
     /// Where an account cannot cover what the stream goes on to cost: it must end.
-    pub(super) fn progress(&mut self, delivered: Delivered) -> Result<(), Failure> {
+    pub(super) fn progress(&mut self, delivered: Delivered, now: Instant) -> Result<(), Failure> {
         let completion = delivered.tokens(self.opening.delivery);
         let is_due = completion >= self.noted.completion + PROGRESS_TOKENS
-            || self.noted.at.elapsed().as_secs() >= PROGRESS_SECS && completion > self.noted.completion;
+            || completion > self.noted.completion
+                && now.saturating_duration_since(self.noted.at).as_secs() >= PROGRESS_SECS;
         if !is_due {
             return Ok(());
         }
-        self.noted = Noted { at: Instant::now(), completion };
+        self.noted = Noted { at: now, completion };
         let usage = self.estimated(delivered);
         let Some(Terms { priced: Priced::At(price), ratio, reservation: Some(reservation), held, .. }) =
             &mut self.terms
@@ -281,7 +281,8 @@ impl Page {
             reservation.extend(more).map_err(|short| books::insufficient(&short))?;
             *held = reservation.held();
         }
-        let fact = Progress { call: self.opening.call, at_ms: books::now_ms(), usage, charge: so_far };
+        let at_ms = self.arrived.wall_ms_at(now);
+        let fact = Progress { call: self.opening.call, at_ms, usage, charge: so_far };
         if let Err(error) = self.books.append(Fact::Progress(&fact)) {
             tracing::warn!(%error, "a stream's progress was not journalled");
         }
@@ -298,7 +299,7 @@ impl Page {
     }
 
     /// Draws what the call came to and writes its settlement. It never waits, and never fails the call.
-    pub(super) fn settle(mut self, end: &End<'_>) {
+    pub(super) fn settle(mut self: Box<Self>, end: &End<'_>) {
         let (usage, usage_source) = self.consumed(end);
         let (mut paid, mut cost, mut reserved, mut version) =
             (Money::ZERO, Money::ZERO, Money::ZERO, Default::default());
@@ -326,6 +327,10 @@ impl Page {
             self.of_channel.settle(Amounts { spend: Amounts::of_money(cost), ..actual });
         }
         let Opening { call, caller, endpoint, delivery, model, client_request_id, .. } = self.opening;
+        let (accounts, upstream_model, channel) = match self.dispatched {
+            Some(Dispatched { fact, .. }) => (fact.accounts, fact.upstream_model, fact.channel),
+            None => (caller.accounts.clone(), String::new(), String::new()),
+        };
         let status = match end {
             End { outcome: Outcome::Abandoned, .. } if self.first_byte_ms == 0 => 499,
             End { failure: Some(failure), .. } if self.first_byte_ms == 0 => failure.status,
@@ -334,11 +339,11 @@ impl Page {
         let settlement = Settlement {
             call,
             settled: Settled::Settled,
-            arrived_ms: self.arrived_ms,
+            arrived_ms: self.arrived.wall_ms,
             first_byte_ms: self.first_byte_ms,
-            took_ms: millis(self.arrived),
+            took_ms: millis(end.took),
             key: caller.id,
-            accounts: caller.accounts.clone(),
+            accounts,
             reserved,
             charge: paid,
             cost,
@@ -349,15 +354,12 @@ impl Page {
             status,
             code: end.failure.map_or_else(String::new, |f| f.code.clone()),
             model,
-            upstream_model: self
-                .dispatched
-                .as_ref()
-                .map_or_else(String::new, |d| d.upstream_model.to_string()),
-            channel: self.dispatched.as_ref().map_or_else(String::new, |d| d.channel.to_string()),
+            upstream_model,
+            channel,
             client_request_id,
             usage,
             usage_source,
-            attempts: std::mem::take(&mut self.attempts),
+            attempts: self.attempts,
         };
         if let Err(error) = self.books.append(Fact::Settlement(&settlement)) {
             tracing::error!(%error, call = %uuid::Uuid::from_u128(call.0), "a settlement was not journalled");

@@ -10,6 +10,7 @@ use super::{
 };
 
 use crate::{
+    clock::Moment,
     provider::{Endpoint, Failure},
     relay::Tried,
     telemetry::Metrics,
@@ -20,25 +21,25 @@ pub struct CallRecord {
     id: Rc<str>,
     endpoint: Endpoint,
     metrics: Arc<Metrics>,
-    started: Instant,
+    arrived: Moment,
     channel: Option<ChannelName>,
     attempts: u32,
     usage: Option<Usage>,
     delivered: Delivered,
-    /// The call's page in the books, from its admission on.
-    page: Option<Page>,
+    /// The call's page in the books, from its admission on. Apart, for the record is moved with the answer.
+    page: Option<Box<Page>>,
     settled: bool,
 }
 
 impl CallRecord {
-    /// Starts the record at admission.
-    pub fn new(id: Rc<str>, endpoint: Endpoint, metrics: Arc<Metrics>) -> Self {
+    /// Starts the record of a call that has arrived.
+    pub fn new(id: Rc<str>, endpoint: Endpoint, metrics: Arc<Metrics>, arrived: Moment) -> Self {
         metrics.calls_in_flight.inc();
         Self {
             id,
             endpoint,
             metrics,
-            started: Instant::now(),
+            arrived,
             channel: None,
             attempts: 0,
             usage: None,
@@ -49,13 +50,13 @@ impl CallRecord {
     }
 
     /// Begins the call's page in the books.
-    pub(super) fn admit(&mut self, page: impl FnOnce(Instant) -> Page) {
-        self.page = Some(page(self.started));
+    pub(super) fn admit(&mut self, page: impl FnOnce(Moment) -> Page) {
+        self.page = Some(Box::new(page(self.arrived)));
     }
 
     /// The call's page, once it was admitted.
     pub(super) fn page(&mut self) -> Option<&mut Page> {
-        self.page.as_mut()
+        self.page.as_deref_mut()
     }
 
     /// Notes that a channel is tried.
@@ -80,10 +81,11 @@ impl CallRecord {
 
     /// Notes that the first byte goes out.
     pub fn first_byte(&mut self) {
+        let after = self.arrived.at.elapsed();
         if let Some(page) = &mut self.page {
-            page.first_byte();
+            page.first_byte(after);
         }
-        self.metrics.first_byte(self.endpoint, self.started.elapsed());
+        self.metrics.first_byte(self.endpoint, after);
     }
 
     /// Notes what the answer consumed.
@@ -95,9 +97,14 @@ impl CallRecord {
     ///
     /// # Errors
     /// Where it must end, since nobody pays for what follows.
-    pub(super) fn progress(&mut self, usage: Option<Usage>, delivered: Delivered) -> Result<(), Failure> {
+    pub(super) fn progress(
+        &mut self,
+        usage: Option<Usage>,
+        delivered: Delivered,
+        now: Instant,
+    ) -> Result<(), Failure> {
         self.consumed(usage, delivered);
-        self.page.as_mut().map_or(Ok(()), |page| page.progress(delivered))
+        self.page.as_mut().map_or(Ok(()), |page| page.progress(delivered, now))
     }
 
     /// Settles a call that ended without an answer.
@@ -118,7 +125,7 @@ impl CallRecord {
     /// Settles a call whose whole answer was passed on.
     pub fn completed(&mut self) {
         tracing::debug!(call = %self.id, endpoint = self.endpoint.as_str(), channel = self.channel(),
-            attempts = self.attempts, took = ?self.started.elapsed(), "call completed");
+            attempts = self.attempts, took = ?self.arrived.at.elapsed(), "call completed");
         self.settle(Outcome::Completed, None);
     }
 
@@ -130,13 +137,14 @@ impl CallRecord {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
+        let took = self.arrived.at.elapsed();
         self.metrics.calls_in_flight.dec();
-        self.metrics.call_ended(self.endpoint, outcome, self.started.elapsed());
+        self.metrics.call_ended(self.endpoint, outcome, took);
         if let Some(usage) = &self.usage {
             self.metrics.consumed(usage);
         }
         if let Some(page) = self.page.take() {
-            page.settle(&End { outcome, failure, usage: self.usage, delivered: self.delivered });
+            page.settle(&End { outcome, took, failure, usage: self.usage, delivered: self.delivered });
         }
     }
 }
@@ -151,7 +159,7 @@ impl Drop for CallRecord {
             return;
         }
         tracing::info!(call = %self.id, endpoint = self.endpoint.as_str(), channel = self.channel(),
-            after = ?self.started.elapsed(), "client left");
+            after = ?self.arrived.at.elapsed(), "client left");
         self.settle(Outcome::Abandoned, None);
     }
 }

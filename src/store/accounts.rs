@@ -1,7 +1,7 @@
 //! Accounts: what may be spent, what was put in. A balance changes by its entries only.
 
 use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
-use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
+use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use penstock_actors::domain::{AccountId, Money};
 
 use super::{

@@ -1,7 +1,7 @@
 //! Keys: made, listed, revoked, rotated. Only hashes are kept.
 
 use diesel::{ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _, Queryable};
-use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
+use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use penstock_actors::domain::{AccountId, KeyId, Money};
 
 use super::{

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use diesel::{
     ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _, Queryable, upsert::excluded,
 };
-use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
+use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use penstock_actors::{
     domain::{CallId, Settled, Settlement, StreamId, UsageSource},
     usage_log::Range,

@@ -124,6 +124,12 @@ fn failed(step: &Step, problem: StoreError) -> StoreError {
 }
 
 async fn lite(connection: &mut pool::Lite, dsn: &Dsn) -> Stored<()> {
+    // Where nothing is missing nobody waits for a writer who holds the file.
+    if let Ok(found) = number!(&mut *connection, FOUND)
+        && missing(found, dsn)?.next().is_none()
+    {
+        return Ok(());
+    }
     let work = async |c: &mut pool::Lite| {
         c.batch_execute(
             "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL PRIMARY KEY, \

@@ -2,7 +2,7 @@
 //! calls were priced by.
 
 use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
-use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
+use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use penstock_actors::domain::PriceVersion;
 
 use super::{

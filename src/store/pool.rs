@@ -54,23 +54,39 @@ pub(super) enum Db {
 
 /// Counts the statements that reach a database; the rows of one batch count as one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Statements(Arc<AtomicU64>);
+pub(super) struct Statements(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: AtomicU64,
+    of_http_workers: AtomicU64,
+}
+
+/// How the threads of HTTP workers are called.
+const HTTP_WORKER: &str = "actix-server worker";
 
 impl Statements {
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.all.load(Ordering::Relaxed)
+    }
+
+    /// Those that an HTTP worker's thread sent by itself; SQLite's are sent by threads of their own.
+    pub(super) fn of_http_workers(&self) -> u64 {
+        self.0.of_http_workers.load(Ordering::Relaxed)
     }
 
     /// Takes rows back that one prepared statement wrote as one batch.
     pub(super) fn one_batch(&self, rows: usize) {
-        self.0.fetch_sub((rows as u64).saturating_sub(1), Ordering::Relaxed);
+        self.0.all.fetch_sub((rows as u64).saturating_sub(1), Ordering::Relaxed);
     }
 }
 
 impl Instrumentation for Statements {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         if matches!(event, InstrumentationEvent::StartQuery { .. }) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.0.all.fetch_add(1, Ordering::Relaxed);
+            let of_worker = std::thread::current().name().is_some_and(|name| name.starts_with(HTTP_WORKER));
+            self.0.of_http_workers.fetch_add(of_worker.into(), Ordering::Relaxed);
         }
     }
 }
@@ -114,7 +130,12 @@ macro_rules! transaction {
                 match $db {
                     $crate::store::pool::Db::Lite { writer, .. } => {
                         let mut held = writer.get().await?;
-                        held.immediate_transaction(async |$c: &mut $crate::store::pool::Lite| $body).await
+                        // What someone has asked for survives a power cut; the journal vouches for the batches.
+                        held.batch_execute("PRAGMA synchronous = FULL").await?;
+                        let done =
+                            held.immediate_transaction(async |$c: &mut $crate::store::pool::Lite| $body).await;
+                        held.batch_execute("PRAGMA synchronous = NORMAL").await?;
+                        done
                     }
                     $crate::store::pool::Db::Pg(pool) => {
                         let mut held = pool.get().await?;

@@ -34,7 +34,7 @@ async fn what_is_not_here_says_so() {
         ("GET", "/favicon.ico", 404, "unknown_url"),
         ("POST", "/v1/images/generations", 501, "api_not_implemented"),
         ("POST", "/v1/audio/speech", 501, "api_not_implemented"),
-        ("POST", "/v1/responses", 501, "api_not_implemented"),
+        ("POST", "/v1/realtime", 501, "api_not_implemented"),
         ("DELETE", "/v1/models/m", 501, "api_not_implemented"),
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
         ("post", "/v1/chat/completions", 405, "method_not_allowed"),

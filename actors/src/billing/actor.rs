@@ -23,6 +23,9 @@ pub struct Books {
     store: Arc<dyn BooksStore>,
     ledger: Arc<Ledger>,
     own: OwnStreams,
+    /// Streams of older starts that the ledger holds up to here, though the database may not: until it does,
+    /// a balance there tells nothing of what others wrote.
+    ahead: Positions,
     /// Commits that have not answered. Which of them took place is told by the positions.
     in_doubt: VecDeque<Flush>,
     /// Accounts that others may have written.
@@ -44,9 +47,18 @@ impl Books {
     /// Accounts asked for at a time.
     const ASKED: usize = 500;
 
-    /// Brings settlements from the usage log into `store`, and what others wrote there into `ledger`.
-    pub fn new(store: Arc<dyn BooksStore>, ledger: Arc<Ledger>, own: OwnStreams) -> Self {
-        Self { store, ledger, own, in_doubt: VecDeque::new(), wanted: BTreeSet::new(), asked: Vec::new() }
+    /// Brings settlements from the usage log into `store`, and what others wrote there into `ledger`, which
+    /// holds the streams of older starts up to `ahead` already.
+    pub fn new(store: Arc<dyn BooksStore>, ledger: Arc<Ledger>, own: OwnStreams, ahead: Positions) -> Self {
+        let (in_doubt, wanted, asked) = (VecDeque::new(), BTreeSet::new(), Vec::new());
+        Self { store, ledger, own, ahead, in_doubt, wanted, asked }
+    }
+
+    /// The database has come up to here.
+    fn reached(&mut self, stream: StreamId, to: u64) {
+        if self.ahead.get(&stream).is_some_and(|ahead| *ahead <= to) {
+            self.ahead.remove(&stream);
+        }
     }
 
     fn flushed(&self, flush: &Flush) {
@@ -58,6 +70,10 @@ impl Books {
     }
 
     fn observe(&mut self, balances: BalanceRows) {
+        if !self.ahead.is_empty() {
+            self.wanted.extend(balances.into_iter().map(|(account, _)| account));
+            return;
+        }
         for (account, balance) in balances {
             if let Some(cell) = self.ledger.cell(account) {
                 let foreign = cell.observe(balance);
@@ -85,6 +101,9 @@ impl Sink for Books {
             self.flushed(&flush);
             self.in_doubt.clear();
         }
+        for (stream, to) in durable {
+            self.reached(*stream, *to);
+        }
     }
 
     fn commit(&mut self, batch: Batch) -> Pending<Result<Self::Done, StoreError>> {
@@ -104,12 +123,16 @@ impl Sink for Books {
     fn committed(&mut self, balances: Self::Done) {
         if let Some(flush) = self.in_doubt.pop_back() {
             self.flushed(&flush);
+            flush.ranges.iter().for_each(|part| self.reached(part.stream, part.to));
         }
         self.in_doubt.clear();
         self.observe(balances);
     }
 
     fn chore(&mut self) -> Option<Pending<Result<Self::Done, StoreError>>> {
+        if !self.ahead.is_empty() {
+            return None;
+        }
         let asked: Vec<_> = self.wanted.iter().take(Self::ASKED).copied().collect();
         // If the store fails they are asked for again: a failed chore leads back to the positions, and here.
         self.asked.clone_from(&asked);

@@ -3,15 +3,11 @@
 //! A balance is one atomic that only ever receives deltas. Looking an account up takes no lock: the
 //! registry is a set of snapshots that refer to live cells and never copy them.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, hash::BuildHasher as _, sync::Arc};
 
 use arc_swap::ArcSwap;
 use crossbeam::utils::CachePadded;
+use foldhash::fast::{FixedState, RandomState};
 
 use crate::domain::{AccountChain, AccountId, Money, Payer};
 
@@ -73,6 +69,13 @@ impl AccountCell {
     /// Notes that the database has taken a delta that was drawn here before.
     pub fn flushed(&self, delta: Money) {
         self.expected.fetch_add(delta.nanos(), Ordering::Relaxed);
+    }
+
+    /// Draws what an older start settled and the balance here does not hold. The database is expected to hold
+    /// it once the Biller has come that far.
+    pub fn settled_before(&self, charge: Money) {
+        self.apply(-charge);
+        self.flushed(-charge);
     }
 
     /// Takes over what others have written: the database's balance now, less what it was expected to be.
@@ -232,13 +235,13 @@ impl fmt::Display for UnknownAccount {
 
 impl std::error::Error for UnknownAccount {}
 
-type Shard = HashMap<AccountId, Arc<AccountCell>>;
+/// Accounts are numbered by us, so that a quick hash will do.
+type Shard = HashMap<AccountId, Arc<AccountCell>, RandomState>;
 
 /// Every account's cell, by id, in shards: adding one copies a shard's references, not the registry's.
 #[derive(Debug)]
 pub struct Ledger {
     shards: Box<[ArcSwap<Shard>]>,
-    hash: RandomState,
 }
 
 impl Ledger {
@@ -247,7 +250,7 @@ impl Ledger {
     /// A ledger without accounts.
     pub fn new() -> Arc<Self> {
         let shards = (0..Self::SHARDS).map(|_| ArcSwap::default()).collect();
-        Arc::new(Self { shards, hash: RandomState::new() })
+        Arc::new(Self { shards })
     }
 
     /// The cell of an account.
@@ -260,8 +263,13 @@ impl Ledger {
     /// # Errors
     /// [`UnknownAccount`] where one has no cell.
     pub fn chain(&self, accounts: &AccountChain) -> Result<Chain, UnknownAccount> {
-        let cells = accounts.0.iter().map(|id| self.cell(*id).ok_or(UnknownAccount(*id)));
-        Ok(Chain::new(cells.collect::<Result<Vec<_>, _>>()?))
+        let mut chain: Vec<Arc<AccountCell>> = Vec::with_capacity(accounts.0.len());
+        for id in &accounts.0 {
+            if !chain.iter().any(|c| c.id == *id) {
+                chain.push(self.cell(*id).ok_or(UnknownAccount(*id))?);
+            }
+        }
+        Ok(Chain(chain.into()))
     }
 
     /// The cell of an account: its own if it has one, which keeps its balance, or else a new one.
@@ -302,7 +310,7 @@ impl Ledger {
     }
 
     fn shard(&self, id: AccountId) -> &ArcSwap<Shard> {
-        &self.shards[self.hash.hash_one(id) as usize % Self::SHARDS]
+        &self.shards[FixedState::default().hash_one(id) as usize % Self::SHARDS]
     }
 }
 

@@ -1,10 +1,9 @@
 //! How long answers tend to be, learned for each key and model, so that little more is held than will be
 //! drawn. Pure; one a worker, bounded in memory.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::{collections::HashMap, hash::BuildHasher as _};
+
+use foldhash::fast::{FixedState, RandomState};
 
 use crate::domain::KeyId;
 
@@ -73,15 +72,15 @@ fn bin(tokens: u64) -> usize {
 /// generation is forgotten. Two models whose hashes collide share an estimate, nothing more.
 #[derive(Debug)]
 pub struct OutputLengths {
-    young: HashMap<(KeyId, u64), Histogram>,
-    old: HashMap<(KeyId, u64), Histogram>,
+    young: HashMap<(KeyId, u64), Histogram, RandomState>,
+    old: HashMap<(KeyId, u64), Histogram, RandomState>,
     generation: usize,
 }
 
 impl OutputLengths {
     /// Remembers at most `pairs` pairs of key and model, at some 100 bytes each.
     pub fn new(pairs: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), generation: (pairs / 2).max(1) }
+        Self { young: HashMap::default(), old: HashMap::default(), generation: (pairs / 2).max(1) }
     }
 
     /// Notes the length of an answer that came to its own end.
@@ -115,9 +114,7 @@ impl OutputLengths {
 }
 
 fn hash(model: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    model.hash(&mut hasher);
-    hasher.finish()
+    FixedState::default().hash_one(model)
 }
 
 #[cfg(test)]

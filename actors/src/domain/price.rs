@@ -4,6 +4,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
+
 use super::{ModelName, Money, PicosPerUnit, PriceVersion, Ratio};
 
 /// Pico-dollars for a unit of each bucket of [`super::Usage`]. A bucket without a rate of its own takes
@@ -179,15 +181,16 @@ pub enum Payer {
     Unlimited,
 }
 
-/// Every price in force, with the groups' ratios: one immutable value.
+/// Every price in force, with the groups' ratios: one immutable value. The names are the operator's, so that
+/// a quick hash will do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PriceList {
     /// By model.
-    pub prices: HashMap<ModelName, Arc<Price>>,
+    pub prices: HashMap<ModelName, Arc<Price>, RandomState>,
     /// What is done with the others.
     pub unpriced: Unpriced,
     /// By group; a group that is missing pays the price as it stands.
-    pub groups: HashMap<Arc<str>, Ratio>,
+    pub groups: HashMap<Arc<str>, Ratio, RandomState>,
 }
 
 impl PriceList {
@@ -241,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_model_without_a_price_follows_the_policy() {
-        let mut list = PriceList { prices: [("m".into(), price(5, "m"))].into(), ..PriceList::default() };
+        let mut list =
+            PriceList { prices: [("m".into(), price(5, "m"))].into_iter().collect(), ..PriceList::default() };
         let both = |list: &PriceList, model: &str| {
             [Payer::Quota, Payer::Unlimited].map(|payer| list.price(model, payer).map(|p| p.version().0))
         };
@@ -257,7 +261,10 @@ mod tests {
 
     #[test]
     fn a_group_that_is_not_listed_pays_the_price_as_it_stands() {
-        let list = PriceList { groups: [("vip".into(), Ratio(800_000))].into(), ..PriceList::default() };
+        let list = PriceList {
+            groups: [("vip".into(), Ratio(800_000))].into_iter().collect(),
+            ..PriceList::default()
+        };
         assert_eq!((list.group("vip"), list.group("default")), (Ratio(800_000), Ratio::ONE));
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 
 use crate::{
     channel::ChannelCell,
@@ -42,7 +43,7 @@ pub struct Tier {
 pub struct RouteTable {
     /// The catalog's revision.
     pub revision: u64,
-    models: HashMap<ModelName, ModelRoutes>,
+    models: HashMap<ModelName, ModelRoutes, RandomState>,
     aliases: BTreeMap<ModelName, ModelName>,
     cells: Vec<Arc<ChannelCell>>,
     /// Channels with a number to pin.
@@ -51,7 +52,7 @@ pub struct RouteTable {
 
 #[derive(Debug, Default)]
 struct ModelRoutes {
-    by_group: HashMap<Arc<str>, Vec<Tier>>,
+    by_group: HashMap<Arc<str>, Vec<Tier>, RandomState>,
 }
 
 impl RouteTable {

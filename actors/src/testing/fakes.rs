@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     domain::{
         AccountChain, AccountId, CallId, Endpoint, KeyId, Money, Outcome, PriceVersion, Settled, Settlement,
@@ -80,12 +82,18 @@ pub struct FakeJournal {
     records: Mutex<Records>,
     pub ring: Arc<UsageRing>,
     calls: AtomicU64,
+    is_synced: watch::Sender<bool>,
 }
 
 impl FakeJournal {
     pub fn new(ring_slots: usize, consumers: usize) -> Arc<Self> {
         let ring = UsageRing::new(ring_slots, consumers);
-        Arc::new(Self { records: Mutex::default(), ring, calls: AtomicU64::new(1) })
+        Arc::new(Self {
+            records: Mutex::default(),
+            ring,
+            calls: AtomicU64::new(1),
+            is_synced: watch::Sender::new(true),
+        })
     }
 
     /// Settles a call: into the journal, then into its ring.
@@ -130,6 +138,11 @@ impl FakeJournal {
         self.records().is_failing = is_failing;
     }
 
+    /// Whether what is written is durable at once, or waits for the disk.
+    pub fn sync(&self, is_synced: bool) {
+        self.is_synced.send_replace(is_synced);
+    }
+
     /// Every call that was settled and can be read, in the order of its stream.
     pub fn calls(&self) -> BTreeMap<StreamId, Vec<CallId>> {
         let call = |found: &Found| match found {
@@ -160,6 +173,11 @@ impl JournalSource for FakeJournal {
         let seen = &all[..all.len().saturating_sub(records.hidden)];
         let wanted = seen.iter().filter(|(to, _)| part.from < *to && *to <= part.to);
         Ok(wanted.take(max).cloned().collect())
+    }
+
+    fn synced(&self, _parts: &[Range]) -> Pending<()> {
+        let mut is_synced = self.is_synced.subscribe();
+        Box::pin(async move { is_synced.wait_for(|synced| *synced).await.map_or((), drop) })
     }
 
     fn decode(&self, bytes: &[u8]) -> Option<Settlement> {

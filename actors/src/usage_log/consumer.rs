@@ -7,7 +7,7 @@ use std::{io, sync::Arc};
 use super::{Batch, Continuity, Positions, Range, Read, Reader, UsageEvent, Verdict, gauges::ConsumerGauges};
 use crate::{
     domain::Settlement,
-    ports::{Found, JournalSource},
+    ports::{Found, JournalSource, Pending},
 };
 
 /// When to ask again.
@@ -60,6 +60,11 @@ impl Intake {
     /// Has the next [`Intake::gather`] read the journal up to its heads.
     pub fn distrust_ring(&mut self) {
         self.is_behind = true;
+    }
+
+    /// Waits until the journal has made parts durable.
+    pub fn synced(&self, parts: &[Range]) -> Pending<()> {
+        self.journal.synced(parts)
     }
 
     /// Whether something is known to stand in the journal that was not given out.

@@ -1,5 +1,5 @@
-//! The actor of a durable consumer: gathers a batch, has its sink commit it, and goes on. Where something
-//! fails it asks the store how far it came and starts again from there.
+//! The actor of a durable consumer: gathers a batch, waits until the journal has made it durable, has its sink
+//! commit it, and goes on. Where something fails it asks the store how far it came and starts again from there.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -136,17 +136,27 @@ impl<S: Sink> Follower<S> {
             }
             Ok((batch, Next::Now)) if batch.is_empty() => self.again(ctx, Duration::ZERO),
             Ok((batch, next)) => {
-                let mut durable = Positions::clone(&self.gauges.durable());
-                durable.extend(batch.ranges.iter().map(|r| (r.stream, r.to)));
-                let commit = self.sink.commit(batch);
-                self.wait(ctx, commit, move |me, ctx, done| {
-                    me.gauges.commits.add(1);
-                    me.gauges.publish_durable(durable);
-                    me.sink.committed(done);
-                    me.again(ctx, if next == Next::Now { Duration::ZERO } else { me.pace.linger });
-                });
+                let synced = self.intake.synced(&batch.ranges);
+                let synced = async {
+                    synced.await;
+                    Ok(())
+                };
+                self.wait(ctx, synced, move |me, ctx, ()| me.commit(ctx, batch, next));
             }
         }
+    }
+
+    /// Commits a batch that the journal has made durable.
+    fn commit(&mut self, ctx: &mut Context<Self>, batch: Batch, next: Next) {
+        let mut durable = Positions::clone(&self.gauges.durable());
+        durable.extend(batch.ranges.iter().map(|r| (r.stream, r.to)));
+        let commit = self.sink.commit(batch);
+        self.wait(ctx, commit, move |me, ctx, done| {
+            me.gauges.commits.add(1);
+            me.gauges.publish_durable(durable);
+            me.sink.committed(done);
+            me.again(ctx, if next == Next::Now { Duration::ZERO } else { me.pace.linger });
+        });
     }
 
     fn located(&mut self, ctx: &mut Context<Self>, durable: Positions) {

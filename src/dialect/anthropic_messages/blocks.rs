@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     conversation::{CacheHint, Part, Source, ToolCall},
-    dialect::fields::ParamError,
+    dialect::{fields::ParamError, proof},
 };
 
 /// A content block of a request.
@@ -101,6 +101,8 @@ pub(super) fn block<'a>(part: &'a Part, path: &str) -> Result<Option<Block<'a>>,
             ));
         }
         Part::Thinking { signature: None, .. } => return Ok(None),
+        // Another provider's proof is refused here.
+        Part::Thinking { signature: Some(signature), .. } if proof::is_marked(signature) => return Ok(None),
         Part::Thinking { text, signature: Some(signature) } => Block::Thinking { thinking: text, signature },
         Part::RedactedThinking { data } => Block::RedactedThinking { data },
         Part::ToolCall(call) => {

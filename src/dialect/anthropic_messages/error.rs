@@ -1,6 +1,9 @@
 //! Error bodies: `{"type":"error","error":{"type":..,"message":..},"request_id":..}`.
 
-use serde::Deserialize;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::dialect::Failure;
 
 /// What an error body, or an `error` event of a stream, says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,51 @@ impl ErrorBody {
             "overloaded_error" => 529,
             _ => 500,
         }
+    }
+}
+
+/// Writes a failure; the message ends with the call's id.
+pub fn error_body(failure: &Failure, call_id: &str) -> Bytes {
+    #[derive(Serialize)]
+    struct Outer<'a> {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        error: Inner<'a>,
+        request_id: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Inner<'a> {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        message: String,
+        code: &'a str,
+        param: Option<&'a str>,
+        fault: &'static str,
+    }
+    let error = Inner {
+        kind: kind_of(failure.status),
+        message: format!("{} (request id: {call_id})", failure.message),
+        code: &failure.code,
+        param: failure.param.as_deref(),
+        fault: failure.fault.as_str(),
+    };
+    let outer = Outer { kind: "error", error, request_id: call_id };
+    serde_json::to_vec(&outer).expect("plain structs of text").into()
+}
+
+/// The kind of error that the API gives a status.
+fn kind_of(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        504 => "timeout_error",
+        503 | 529 => "overloaded_error",
+        _ => "api_error",
     }
 }
 

@@ -6,35 +6,25 @@ use serde::Serialize;
 
 use crate::{
     conversation::{Conversation, Verbatim},
-    dialect::fields::ParamError,
+    dialect::{fields::ParamError, foreign},
 };
 
-/// OpenAI's hints and bookkeeping. Without them the answer means the same.
-const DROPPED: [&str; 8] = [
-    "store",
-    "prediction",
-    "prompt_cache_key",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    // Translated below.
-    "metadata",
-    "thinking",
-    "output_config",
+/// Fields that this dialect has, or that are translated below.
+const OWN: [&str; 10] = [
+    "cache_control",
+    "container",
+    "context_management",
+    "diagnostics",
+    "inference_geo",
+    "mcp_servers",
+    "speed",
+    "user_profile_id",
+    "workspace_id",
+    "output_format",
 ];
 
-/// Without these the answer means something else, unless their value says nothing.
-const REFUSED: [&str; 7] = [
-    "functions",
-    "function_call",
-    "logit_bias",
-    "audio",
-    "web_search_options",
-    "moderation",
-    "stop_sequences",
-];
-
-/// Names the request gives itself. A client that means Anthropic's must say them in its own dialect.
-const OURS: [&str; 1] = ["system"];
+/// Fields that are translated where they are known, and never passed on.
+const TRANSLATED: [&str; 2] = ["thinking", "output_config"];
 
 /// The request's `metadata`.
 #[derive(Debug, PartialEq, Serialize)]
@@ -44,48 +34,17 @@ pub(super) struct Metadata {
 
 /// Checks the fields that nobody understood, and gives those to pass on.
 pub(super) fn passed_on(conversation: &Conversation) -> Result<BTreeMap<&str, &Verbatim>, ParamError> {
-    let mut passed = BTreeMap::new();
-    for (name, value) in &conversation.extra {
-        let name = name.as_str();
-        if REFUSED.contains(&name) && !says_nothing(value) {
-            let why = match name {
-                "functions" => "is deprecated and not supported by this model's provider; use 'tools'",
-                "function_call" => {
-                    "is deprecated and not supported by this model's provider; use 'tool_choice'"
-                }
-                "stop_sequences" => "is called 'stop' here",
-                _ => "is not supported by this model's provider",
-            };
+    for (name, why) in [
+        ("stop_sequences", "is called 'stop' here"),
+        ("system", "is not a parameter here; send a message of that role"),
+    ] {
+        if conversation.extra.contains_key(name) {
             return Err(ParamError::unsupported(name, why));
         }
-        if OURS.contains(&name) {
-            return Err(ParamError::unsupported(
-                name,
-                "is not a parameter here; send a message of that role",
-            ));
-        }
-        if name == "modalities" {
-            text_only(value)?;
-        } else if !REFUSED.contains(&name) && !DROPPED.contains(&name) {
-            passed.insert(name, value);
-        }
     }
+    let mut passed = foreign::passed_on(conversation, &OWN)?;
+    passed.retain(|name, _| !TRANSLATED.contains(name));
     Ok(passed)
-}
-
-fn says_nothing(value: &Verbatim) -> bool {
-    match serde_json::from_str(value.as_str()) {
-        Ok(serde_json::Value::Array(all)) => all.is_empty(),
-        Ok(serde_json::Value::Object(all)) => all.is_empty(),
-        _ => false,
-    }
-}
-
-fn text_only(modalities: &Verbatim) -> Result<(), ParamError> {
-    match serde_json::from_str::<Vec<String>>(modalities.as_str()) {
-        Ok(all) if all.iter().all(|one| one == "text") => Ok(()),
-        _ => Err(ParamError::unsupported("modalities", "may only ask for text from this model's provider")),
-    }
 }
 
 /// Who the end user is: `metadata.user_id` as the client wrote it, or else its user.

@@ -4,6 +4,7 @@ use crate::{
     conversation::{CacheHint, Part, Source, ToolCall},
     dialect::{
         fields::ParamError,
+        proof,
         tree::{Json, list, object, raw},
     },
 };
@@ -22,6 +23,10 @@ pub(super) fn push<'a>(part: &'a Part, path: &str, out: &mut Vec<Json<'a>>) -> R
         Part::Audio { format, data } => {
             let source = object([("bytes", data.into())]);
             (object([("audio", object([("format", format.into()), ("source", source)]))]), None)
+        }
+        // Another provider's proof is refused.
+        Part::Thinking { signature: Some(signature), .. } if proof::is_marked(signature) => {
+            (Json::Absent, None)
         }
         Part::Thinking { text, signature: Some(signature) } => {
             let said = object([("text", text.into()), ("signature", signature.into())]);

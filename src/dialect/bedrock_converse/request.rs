@@ -49,7 +49,7 @@ pub(super) fn write(conversation: &Conversation, model: &str) -> Result<Bytes, P
     ]);
     let mut more = model_fields(conversation, model);
     let mut unknown = Json::empty();
-    leftover::pass_on(conversation, &mut unknown)?;
+    leftover::pass_on(conversation, &OWN, &mut unknown)?;
     if let Json::Object(members) = unknown {
         for (name, value) in members {
             if OWN.contains(&name) { body.add(name, value) } else { more.add(name, value) }

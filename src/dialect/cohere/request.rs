@@ -46,7 +46,7 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
         ("logprobs", sampling.logprobs.map(|_| true).into()),
         ("thinking", thinking(conversation)),
     ]);
-    leftover::pass_on(conversation, &mut body)?;
+    leftover::pass_on(conversation, &[], &mut body)?;
     Ok(body.to_bytes())
 }
 

@@ -49,7 +49,7 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
         ("logprobs", sampling.logprobs.map(|_| true).into()),
         ("top_logprobs", sampling.logprobs.filter(|n| *n > 0).into()),
     ]);
-    leftover::pass_on(conversation, &mut body)?;
+    leftover::pass_on(conversation, &[], &mut body)?;
     Ok(body.to_bytes())
 }
 

@@ -8,9 +8,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use memchr::memmem::{self, Finder};
 
-use super::{failure_inside, usage, whole::json_string};
+use super::{failure_inside, usage};
 use crate::{
-    dialect::{AnswerEvent, AnswerReader, Garbage},
+    dialect::{AnswerEvent, AnswerReader, Garbage, passing::json_string},
     wire::{
         json::{Kind, Scanner, TopLevel, Watch},
         sse::{self, SseFramer},
@@ -39,6 +39,8 @@ pub struct StreamReader {
     /// The last event that held choices, to tell an end without `[DONE]` from a cut. A copy: a slice of the
     /// chunk would keep its buffer from being used again.
     last: Vec<u8>,
+    /// Events passed on that hold data of an answer.
+    events: u64,
     done: bool,
     finders: Finders,
 }
@@ -64,6 +66,7 @@ impl StreamReader {
             hide_usage: !usage_wanted,
             opening: None,
             last: Vec::new(),
+            events: 0,
             done: false,
             finders: Finders { error: Finder::new("\"error\""), usage: Finder::new("\"usage\"") },
         }
@@ -116,6 +119,7 @@ impl StreamReader {
         } else {
             self.remember(&data);
         }
+        self.events += 1;
         match self.renamed(&frame, &data) {
             None => out.pass(&frame),
             Some(renamed) => out.push(AnswerEvent::Bytes(renamed)),
@@ -260,6 +264,10 @@ impl AnswerReader for StreamReader {
             }
             false => Err(Garbage("The provider's stream ended before the answer did.".to_owned())),
         }
+    }
+
+    fn events(&self) -> u64 {
+        self.events
     }
 }
 

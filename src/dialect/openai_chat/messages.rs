@@ -164,7 +164,7 @@ fn part(mut fields: Fields<'_>, allowed: Allowed) -> Result<Part, ParamError> {
 }
 
 /// Reads a data URL (RFC 2397, base64 only) or an http address.
-fn source(url: String) -> Result<Source, &'static str> {
+pub(in crate::dialect) fn source(url: String) -> Result<Source, &'static str> {
     const WHY: &str = "must be an http(s) address or a data URL in base64";
     let is_scheme = |scheme: &str| url.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
     if is_scheme("https://") || is_scheme("http://") {

@@ -27,14 +27,15 @@ fn books(reader: &JournalReader) -> BTreeMap<u128, Vec<Settled>> {
 fn start(disk: &MemDisk, boot: u32, recovered: u32) -> (Journal, Recovered) {
     let journal = open_with(disk, boot, JournalSettings { segment_bytes: 300, ..settings() });
     let mut writer = journal.writer(StreamId::RECOVERY).unwrap();
+    journal.sync_older(recovered).unwrap();
     let done = recover(&journal.reader(), recovered, &mut writer, 1_790_000_010_000).unwrap();
     (journal, done)
 }
 
 #[test]
-fn an_open_call_is_abandoned_at_what_its_progress_says_within_its_reservation() {
+fn an_open_call_is_abandoned_at_what_its_progress_says_and_at_least_at_its_prompt() {
     // least 1,000, reserved 9,000
-    for (seen, charge) in [(None, 1_000), (Some(10), 1_000), (Some(2_000), 2_000), (Some(10_000), 9_000)] {
+    for (seen, charge) in [(None, 1_000), (Some(10), 1_000), (Some(2_000), 2_000), (Some(10_000), 10_000)] {
         let disk = MemDisk::new();
         let journal = open(&disk, 1);
         let mut writer = journal.writer(0).unwrap();
@@ -113,7 +114,7 @@ fn a_call_found_open_beside_a_gap_is_counted_as_doubtful() {
 
 proptest! {
     #[test]
-    fn an_abandoned_call_is_charged_between_nothing_and_its_reservation(
+    fn an_abandoned_call_is_charged_between_its_progress_and_its_reservation(
         dispatch in any_dispatch(),
         progress in proptest::option::of(any_progress()),
         now_ms in any::<i64>(),
@@ -121,7 +122,9 @@ proptest! {
         let open = OpenCall { dispatch, progress, stream: stream(1, 0) };
         let settlement = abandon(&open, now_ms);
         prop_assert!(settlement.charge >= Money::ZERO);
-        prop_assert!(settlement.charge <= open.dispatch.reserved.max(Money::ZERO));
+        let progress = open.progress.map_or(Money::ZERO, |progress| progress.charge);
+        prop_assert!(progress <= settlement.charge && settlement.charge <= settlement.reserved);
+        prop_assert_eq!(settlement.reserved, open.dispatch.reserved.max(progress).max(Money::ZERO));
         prop_assert_eq!(settlement.accounts, open.dispatch.accounts);
     }
 }
@@ -264,4 +267,21 @@ proptest! {
         }
         prop_assert!(books.keys().all(|call| simulation.calls.contains_key(call)), "a call was invented");
     }
+}
+
+#[test]
+fn what_a_killed_process_left_unsynced_survives_a_power_cut_after_the_next_start_has_synced_it() {
+    let disk = MemDisk::new();
+    let journal = open(&disk, 1);
+    let mut writer = journal.writer(0).unwrap();
+    journal.sync();
+    writer.append(Fact::Settlement(&settlement(1))).unwrap();
+    let left = |disk: &MemDisk| books(&open(&disk.after_power_cut(|_| 0), 3).reader()).len();
+    let next = disk.after_kill();
+    let started = open(&next, 2);
+    assert_eq!(left(&next), 0, "the kernel alone had it");
+    started.sync_older(1).unwrap();
+    assert_eq!(left(&next), 0, "it was recovered before, and is not looked at again");
+    started.sync_older(0).unwrap();
+    assert_eq!(left(&next), 1);
 }

@@ -110,7 +110,12 @@ impl MemDisk {
     /// What a dead process leaves: every byte that was written.
     pub fn after_kill(&self) -> Self {
         let files = self.shared.files.lock().unwrap();
-        Self::with(files.iter().map(|(path, data)| (path.clone(), copy(data, |c| c.bytes.len()))).collect())
+        let left = |(path, data): (&PathBuf, &Arc<Data>)| {
+            (path.clone(), Arc::new(Data { content: Mutex::new(data.content.lock().unwrap().clone()) }))
+        };
+        let next = Self::with(files.iter().map(left).collect());
+        next.shared.durable.lock().unwrap().clone_from(&self.shared.durable.lock().unwrap());
+        next
     }
 
     /// What a dead machine leaves: files whose names were synced, with a part of what was not.

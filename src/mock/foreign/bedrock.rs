@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Foreign, Prompt, Refusal, SECRET, Seen, Speech, vertex::as_anthropic, wrong};
+use super::{Foreign, Prompt, Refusal, SECRET, Seen, Speech, wrong};
 use crate::{
     mock::{
         answer::{Answer, Ask, Said},
@@ -374,4 +374,17 @@ fn invoke(ask: &Ask<'_>, model: &str, streams: bool) -> Result<Answer, Refusal> 
 fn chunk(frame: &[u8], tokens: u32) -> Part {
     let data = sse::parse(frame).data.unwrap_or_default();
     event("chunk", &json!({"bytes": STANDARD.encode(data), "p": "abc"}), tokens)
+}
+
+/// The body as Anthropic itself wants it, where it is as a cloud wants it.
+fn as_anthropic(body: &[u8], model: &str, version: &str) -> Result<Value, Refusal> {
+    let mut body: Value = serde_json::from_slice(body).map_err(|_| wrong("Malformed input request"))?;
+    let Some(members) = body.as_object_mut() else { return Err(wrong("Malformed input request")) };
+    if members.remove("anthropic_version") != Some(version.into()) {
+        return Err(wrong(format!("anthropic_version: must be {version}")));
+    }
+    if members.insert("model".to_owned(), model.into()).is_some() {
+        return Err(wrong("model: Extra inputs are not permitted"));
+    }
+    Ok(body)
 }

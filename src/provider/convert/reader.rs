@@ -4,7 +4,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     conversation::Delta,
-    dialect::{AnswerHeader, DeltaReader, DeltaWriter, Face, ReadError, StreamForm, Upstream},
+    dialect::{
+        AnswerHeader, DeltaReader, DeltaWriter, Face, ReadError, StreamForm, Upstream,
+        gemini::embed::{Texts, gemini_answer},
+    },
     provider::{AnswerEvent, AnswerReader, Failure, Garbage, Next},
 };
 
@@ -24,13 +27,16 @@ pub(super) struct Streamed {
     reader: Box<dyn DeltaReader>,
     writer: Box<dyn DeltaWriter>,
     deltas: Vec<Delta>,
+    /// Deltas of which something was written: about one event each.
+    events: u64,
     state: State,
     call_id: String,
 }
 
 impl Streamed {
     pub(super) fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn DeltaWriter>, call_id: &str) -> Self {
-        Self { reader, writer, deltas: Vec::new(), state: State::Waiting, call_id: call_id.to_owned() }
+        let call_id = call_id.to_owned();
+        Self { reader, writer, deltas: Vec::new(), events: 0, state: State::Waiting, call_id }
     }
 
     /// Writes the deltas that were read, then says what ended the reading, if anything did.
@@ -49,7 +55,9 @@ impl Streamed {
             if let Delta::Usage(usage) = &delta {
                 out.push(AnswerEvent::Usage(*usage));
             }
+            let before = written.len();
             self.writer.write(&delta, &mut written);
+            self.events += u64::from(written.len() > before);
             if matches!(delta, Delta::Stop(_)) {
                 self.state = State::Over;
             }
@@ -100,6 +108,10 @@ impl AnswerReader for Streamed {
         }
     }
 
+    fn events(&self) -> u64 {
+        self.events
+    }
+
     fn last_words(&mut self, failure: &Failure, call_id: &str) -> Option<Bytes> {
         let mut words = BytesMut::new();
         self.writer.break_off(failure, call_id, &mut words);
@@ -130,6 +142,10 @@ impl AnswerReader for Late {
 
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
         self.0.finish(out)
+    }
+
+    fn events(&self) -> u64 {
+        self.0.events()
     }
 
     fn last_words(&mut self, failure: &Failure, call_id: &str) -> Option<Bytes> {
@@ -226,5 +242,35 @@ impl AnswerReader for Whole {
             }
             Err(ReadError::Garbage(why)) => Err(Garbage(why)),
         }
+    }
+}
+
+/// Reads OpenAI's embeddings for a client of Gemini's.
+pub(super) struct Embeddings {
+    texts: Texts,
+    body: BytesMut,
+    cap: usize,
+}
+
+impl Embeddings {
+    pub(super) fn new(texts: Texts, cap: usize) -> Self {
+        Self { texts, body: BytesMut::new(), cap }
+    }
+}
+
+impl AnswerReader for Embeddings {
+    fn push(&mut self, chunk: Bytes, _out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
+        if self.body.len() + chunk.len() > self.cap {
+            return Err(Garbage(format!("the answer is longer than {} bytes", self.cap)));
+        }
+        self.body.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
+        let (written, usage) =
+            gemini_answer(&self.body, self.texts).map_err(|error| Garbage(error.to_string()))?;
+        out.extend([AnswerEvent::Usage(usage), AnswerEvent::Bytes(written), AnswerEvent::Done]);
+        Ok(())
     }
 }

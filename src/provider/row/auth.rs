@@ -17,35 +17,8 @@ pub enum Auth {
     Header(Arc<str>),
     /// Not itself: each request is signed with it.
     Signed(Scheme),
-    /// Not itself: a token is got for it, again and again.
-    Token(Grant),
     /// It takes none.
     None,
-}
-
-/// Where tokens are got for a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Grant {
-    /// Google's, for a service account's key file; shown as a bearer.
-    Google,
-    /// Microsoft Entra's, for `TENANT|CLIENT_ID|CLIENT_SECRET`; shown as a bearer.
-    Azure,
-    /// Baidu's, for `API_KEY|SECRET_KEY`; shown in the query, as `access_token`.
-    Baidu,
-}
-
-impl Grant {
-    /// Every grant.
-    pub const ALL: [Self; 3] = [Self::Google, Self::Azure, Self::Baidu];
-
-    /// The name in rows.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Google => "google-oauth",
-            Self::Azure => "azure-ad",
-            Self::Baidu => "baidu-oauth",
-        }
-    }
 }
 
 impl Auth {
@@ -57,7 +30,7 @@ impl Auth {
             Self::Header(name) => {
                 Some((HeaderName::from_bytes(name.as_bytes()).ok()?, credential.to_owned()))
             }
-            Self::Signed(_) | Self::Token(_) | Self::None => None,
+            Self::Signed(_) | Self::None => None,
         }
     }
 
@@ -82,23 +55,16 @@ impl Auth {
         if let Some(scheme) = Scheme::ALL.into_iter().find(|scheme| scheme.name() == text) {
             return Ok(Self::Signed(scheme));
         }
-        if let Some(grant) = Grant::ALL.into_iter().find(|grant| grant.name() == text) {
-            return Ok(Self::Token(grant));
-        }
         let is_word =
             |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if let Some(word) = text.strip_prefix("word:").filter(|word| is_word(word)) {
             return Ok(Self::Word(word.into()));
         }
-        if let Some(name) = text.strip_prefix("header:").filter(|name| !name.is_empty()) {
+        if let Some(name) = text.strip_prefix("header:") {
             return Ok(Self::Header(name.into()));
         }
-        let names = Scheme::ALL.map(Scheme::name).into_iter().chain(Grant::ALL.map(Grant::name));
-        let names: Vec<_> = names.map(|name| format!("\"{name}\"")).collect();
-        Err(format!(
-            "\"{text}\" must be \"bearer\", \"none\", \"header:NAME\", \"word:WORD\", {}",
-            names.join(", ")
-        ))
+        let names = Scheme::ALL.map(|scheme| format!("\"{}\"", scheme.name())).join(", ");
+        Err(format!("\"{text}\" must be \"bearer\", \"none\", \"header:NAME\", \"word:WORD\", {names}"))
     }
 }
 
@@ -110,7 +76,6 @@ impl std::fmt::Display for Auth {
             Self::Word(word) => write!(f, "word:{word}"),
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Signed(scheme) => f.write_str(scheme.name()),
-            Self::Token(grant) => f.write_str(grant.name()),
             Self::None => f.write_str("none"),
         }
     }
@@ -122,19 +87,10 @@ mod tests {
 
     #[test]
     fn every_way_is_read_as_it_is_written() {
-        for text in [
-            "bearer",
-            "none",
-            "header:x-api-key",
-            "word:DeepL-Auth-Key",
-            "aws-sigv4",
-            "tencent-tc3",
-            "google-oauth",
-            "baidu-oauth",
-        ] {
+        for text in ["bearer", "none", "header:x-api-key", "word:DeepL-Auth-Key", "aws-sigv4"] {
             assert_eq!(Auth::parse(text).expect(text).to_string(), text);
         }
-        for text in ["", "basic", "header:", "word:", "word:two words", "Bearer"] {
+        for text in ["", "basic", "word:", "word:two words", "Bearer"] {
             assert!(Auth::parse(text).is_err(), "{text}");
         }
         let shown = Auth::parse("word:Key").expect("a word").header("k");

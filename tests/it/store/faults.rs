@@ -135,3 +135,15 @@ async fn what_was_committed_survives_a_killed_postgres() {
 async fn what_was_committed_survives_a_killed_mysql() {
     what_was_committed_survives_a_killed_server("mysql").await;
 }
+
+#[tokio::test]
+async fn a_locked_sqlite_file_is_opened_where_nothing_has_to_be_written() {
+    let database = Database::sqlite().await;
+    database.open().await.create_key(&NewKey::named("k"), &secret(1)).await.unwrap();
+    let path = database.url.strip_prefix("sqlite:").unwrap().to_owned();
+    let mut holder = diesel::SqliteConnection::establish(&path).unwrap();
+    holder.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let opened =
+        tokio::time::timeout(SOON, Store::open(&database.dsn(), None)).await.expect("in time").unwrap();
+    assert_eq!(opened.published().await.unwrap().keys.len(), 1);
+}

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     billing::ledger::{AccountCell, Funds},
     domain::AccountChain,
+    ports::JournalSource as _,
     testing::{
         PanicDrill,
         fakes::{Copy, FakeBooks, FakeJournal, Fault, stream},
@@ -29,6 +30,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::ahead(Positions::new())
+    }
+
+    /// A start that went by a snapshot, and holds more than the database may.
+    fn ahead(ahead: Positions) -> Self {
         let journal = FakeJournal::new(64, 1);
         let books = Arc::new(FakeBooks::default());
         let ledger = Ledger::new();
@@ -41,6 +47,7 @@ impl World {
             Arc::clone(&books) as _,
             Arc::clone(&ledger),
             OwnStreams { node: stream(0).node, boot: stream(0).boot },
+            ahead,
         );
         let intake = Intake::new(journal.ring.reader(0), Arc::clone(&journal) as _, Arc::clone(&gauges));
         let biller = Supervisor::start({
@@ -266,6 +273,79 @@ fn what_an_older_start_or_the_recovery_settled_is_drawn_from_the_ledger_once_it_
         world.journal.settle(older, &[2, 3], 5, Copy::Dropped);
         pass(3_000).await;
         assert_eq!(ACCOUNTS.map(|id| OPENING - world.cell(id).available().nanos()), [7, 5, 12]);
+        world.balances_agree().await;
+    });
+}
+
+#[test]
+fn nothing_is_committed_before_the_journal_has_made_it_durable() {
+    run(|world| async move {
+        pass(100).await;
+        world.journal.sync(false);
+        world.calls(9);
+        pass(60_000).await;
+        assert_eq!((world.books.rows().positions.len(), world.gauges.durable().len()), (0, 0));
+        world.journal.sync(true);
+        pass(1_000).await;
+        assert_eq!(world.books.rows().positions.len(), 3);
+        world.balances_agree().await;
+    });
+}
+
+#[test]
+fn a_biller_that_panics_while_the_disk_syncs_commits_nothing_twice() {
+    run(|world| async move {
+        pass(100).await;
+        world.journal.sync(false);
+        world.calls(9);
+        pass(1_000).await;
+        world.biller.send(PanicDrill).await.expect("answered");
+        pass(1_000).await;
+        world.journal.sync(true);
+        pass(1_000).await;
+        world.balances_agree().await;
+    });
+}
+
+/// A start without the database: the ledger has what the journal settled since the snapshot, the database
+/// has a part of it, and others have written too.
+#[test]
+fn what_a_start_without_the_database_took_from_the_journal_is_not_drawn_again() {
+    let older = StreamId { boot: 1, ..stream(0) };
+    let settled = [7, 5, 11];
+    actix::System::new().block_on(async {
+        tokio::time::pause();
+        let journal_end = settled.len() as u64 * 10 + 1 + 2 + 3;
+        let world = World::ahead([(older, journal_end)].into());
+        world.books.fault(Fault::Down);
+        settled.iter().for_each(|charge| world.journal.settle(older, &[1, 3], *charge, Copy::Dropped));
+        assert_eq!(world.journal.heads()[&older], journal_end);
+        // The database had entered the first of them before it went away.
+        let first = Range { stream: older, from: 0, to: 11 };
+        let spend = |account| Spend {
+            account: AccountId(account),
+            part: first,
+            calls: 1,
+            amount: Money::from_nanos(7),
+        };
+        world.books.rows().positions.insert(older, first.to);
+        world.books.rows().spends.extend([spend(1), spend(3)]);
+        for account in [1, 3] {
+            *world.books.rows().balances.entry(AccountId(account)).or_default() -= Money::from_nanos(7);
+            settled.iter().for_each(|c| world.cell(account).settled_before(Money::from_nanos(*c)));
+        }
+        let topped_up = Money::from_nanos(100);
+        *world.books.rows().balances.entry(AccountId(1)).or_default() += topped_up;
+        world.biller.send(Refresh(vec![AccountId(1)])).await.expect("runs");
+        world.calls(10);
+        let drawn = |world: &World| OPENING - world.cell(1).available().nanos();
+        let before = drawn(&world);
+        pass(20_000).await;
+        assert_eq!(drawn(&world), before, "nothing moves while the database is away");
+        world.books.fault(Fault::None);
+        pass(10_000).await;
+        assert_eq!(drawn(&world), before - topped_up.nanos());
+        *world.books.rows().balances.entry(AccountId(1)).or_default() -= topped_up;
         world.balances_agree().await;
     });
 }

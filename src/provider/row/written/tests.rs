@@ -42,7 +42,7 @@ fn mistakes_are_refused_with_the_key() {
         ("id = \"a b\"", "id: must be"),
         (
             "id = \"a\"\ndialect = \"klingon\"",
-            "dialect: there is no dialect \"klingon\"; known are openai, anthropic",
+            "dialect: there is no dialect \"klingon\"; known are openai, anthropic, gemini, openai-responses",
         ),
         ("id = \"a\"\nquirks = [\"sing\"]", "quirks: there is no quirk \"sing\""),
         ("id = \"a\"\nquirks = [\"request-stream-usage\", \"drop-stream-options\"]", "contradict"),
@@ -88,6 +88,7 @@ fn mistakes_are_refused_with_the_key() {
         ("id = \"a\"\nbase_url = \"https://h/{account}\"", "which is no parameter"),
         ("id = \"a\"\nauth = \"basic\"", "auth: \"basic\" must be"),
         ("id = \"a\"\nauth = \"header:\"", "is no header name"),
+        ("id = \"a\"\nauth = \"word:a b\"", "auth: \"word:a b\" must be"),
         ("id = \"a\"\nauth = \"header:Host\"", "set by the gateway itself"),
         ("id = \"a\"\nauth = \"none\"\nneeds_credential = true", "contradicts auth"),
         ("id = \"a\"\norganisation_header = \"a b\"", "organisation_header: \"a b\" is no header name"),

@@ -1,30 +1,43 @@
-//! Reads an OpenAI answer that is one JSON body and passes it through, its model name replaced.
+//! Reads an answer that is one JSON body and passes it through, its model name replaced.
 
-use std::{ops::Range, sync::LazyLock};
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem::FinderRev;
+use memchr::memmem;
 use penstock_actors::domain::Usage;
 
-use super::{failure_inside, usage};
 use crate::{
     dialect::{AnswerEvent, AnswerReader, Failure, Framing, Garbage},
     wire::json::{JsonError, Kind, Scanner, Skim, Watch},
 };
 
-static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new("\"usage\""));
-
-const ANSWER: &[Watch] = &[Watch::kept("model", 1024), Watch::kept("error", 16384)];
+/// Where a dialect's whole answers say what must be known.
+#[derive(Debug)]
+pub struct Shape {
+    /// Its fields `model` and `error`.
+    pub watches: &'static [Watch],
+    /// The field with the model's name.
+    pub model: &'static str,
+    /// What stands before the name: Gemini's `models/`.
+    pub prefix: &'static str,
+    /// The key of the usage object, in quotes.
+    pub usage_key: &'static str,
+    /// Reads the usage object, which bytes may follow.
+    pub usage: fn(&[u8]) -> Option<Usage>,
+    /// Explains the value of `error`.
+    pub failure: fn(&[u8]) -> Failure,
+}
 
 /// The model name stands near an answer's start, but for embeddings; beyond this, bytes in front of it pass.
 const LONGEST_WAIT: usize = 64 << 10;
 /// Bytes scanned at a time until the model name is found.
 const PIECE: usize = 64;
 /// Usage stands near an answer's end; this many bytes are kept to find it.
-const TAIL: usize = 4 << 10;
+const TAIL: usize = 16 << 10;
 
 /// See the module's sentence.
 pub struct WholeReader {
+    shape: &'static Shape,
     /// The client's name for the model, as a JSON string.
     model: Bytes,
     framing: Framing,
@@ -52,10 +65,16 @@ enum Found {
 
 impl WholeReader {
     /// Makes a reader whose answers name `model`.
-    pub fn new(model: &str, framing: Framing) -> Self {
-        let scanner = Box::new(Scanner::new(ANSWER));
+    pub fn new(shape: &'static Shape, model: &str, framing: Framing) -> Self {
+        let scanner = Box::new(Scanner::new(shape.watches));
         let state = State::Looking { scanner, held: BytesMut::new(), from: 0 };
-        Self { model: json_string(model), framing, state, tail: Vec::new() }
+        Self {
+            shape,
+            model: json_string(&format!("{}{model}", shape.prefix)),
+            framing,
+            state,
+            tail: Vec::new(),
+        }
     }
 
     fn keep_tail(&mut self, chunk: &[u8]) {
@@ -65,15 +84,22 @@ impl WholeReader {
         self.tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
     }
 
-    /// The last `usage` object of the answer.
+    /// The last usage object of the answer.
     fn usage(&self) -> Option<Usage> {
-        let at = USAGE.rfind(&self.tail)?;
-        usage(self.tail[at + 7..].trim_ascii_start().strip_prefix(b":")?)
+        let key = self.shape.usage_key.as_bytes();
+        memmem::rfind_iter(&self.tail, key).find_map(|at| {
+            (self.shape.usage)(self.tail[at + key.len()..].trim_ascii_start().strip_prefix(b":")?)
+        })
     }
 }
 
 /// Scans until the model name is found, and no further.
-fn look(scanner: &mut Scanner, chunk: &[u8], wanted: &[u8]) -> Result<(Found, usize), JsonError> {
+fn look(
+    shape: &Shape,
+    scanner: &mut Scanner,
+    chunk: &[u8],
+    wanted: &[u8],
+) -> Result<(Found, usize), JsonError> {
     let mut read = 0;
     for piece in chunk.chunks(PIECE) {
         scanner.push(piece)?;
@@ -81,9 +107,9 @@ fn look(scanner: &mut Scanner, chunk: &[u8], wanted: &[u8]) -> Result<(Found, us
         if let Some(error) = scanner.field("error")
             && error.kind != Kind::Null
         {
-            return Ok((Found::Error(failure_inside(&error.raw)), read));
+            return Ok((Found::Error((shape.failure)(&error.raw)), read));
         }
-        if let Some(field) = scanner.field("model") {
+        if let Some(field) = scanner.field(shape.model) {
             let other = field.kind == Kind::String && field.raw != wanted;
             return Ok((Found::Model(other.then_some(field.start..field.end)), read));
         }
@@ -92,7 +118,7 @@ fn look(scanner: &mut Scanner, chunk: &[u8], wanted: &[u8]) -> Result<(Found, us
 }
 
 /// A text as a JSON string.
-pub(super) fn json_string(text: &str) -> Bytes {
+pub(in crate::dialect) fn json_string(text: &str) -> Bytes {
     serde_json::to_vec(text).unwrap_or_default().into()
 }
 
@@ -110,7 +136,7 @@ impl AnswerReader for WholeReader {
             }
             State::Looking { scanner, held, from } => (scanner, held, from),
         };
-        let (found, read) = look(scanner, &chunk, &self.model)
+        let (found, read) = look(self.shape, scanner, &chunk, &self.model)
             .map_err(|error| Garbage(format!("The provider's answer is not JSON: {error}.")))?;
         let skim = (self.framing == Framing::UntilClose).then(|| {
             let mut skim = scanner.skim();
@@ -169,6 +195,7 @@ impl AnswerReader for WholeReader {
 
 /// Reads JSON that came instead of a stream: only an error in it is of use.
 pub struct ErrorReader {
+    shape: &'static Shape,
     scanner: Scanner,
     read: usize,
     /// What is wrong with anything else.
@@ -180,8 +207,8 @@ const LONGEST_ERROR: usize = 64 << 10;
 
 impl ErrorReader {
     /// Makes a reader that always fails: with the error that it finds, or with `otherwise`.
-    pub fn new(otherwise: Failure) -> Self {
-        Self { scanner: Scanner::new(ANSWER), read: 0, otherwise }
+    pub fn new(shape: &'static Shape, otherwise: Failure) -> Self {
+        Self { shape, scanner: Scanner::new(shape.watches), read: 0, otherwise }
     }
 }
 
@@ -198,7 +225,7 @@ impl AnswerReader for ErrorReader {
         let error =
             self.scanner.field("error").filter(|e| e.kind != Kind::Null && self.scanner.is_complete());
         out.push(AnswerEvent::Failed(match error {
-            Some(error) => failure_inside(&error.raw),
+            Some(error) => (self.shape.failure)(&error.raw),
             None => self.otherwise.clone(),
         }));
         Ok(())
@@ -210,11 +237,12 @@ mod tests {
     use penstock_actors::domain::Usage;
 
     use super::*;
+    use crate::dialect::openai::WHOLE;
 
     const ANSWER: &str = "{\"id\":\"x\",\"model\":\"up-2024\",\"choices\":[{\"message\":{\"model\":\"no\"}}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2},\"extra\":[1]}";
 
     fn read(parts: &[&[u8]], model: &str) -> Result<(String, Vec<AnswerEvent>), Garbage> {
-        let mut reader = WholeReader::new(model, Framing::UntilClose);
+        let mut reader = WholeReader::new(&WHOLE, model, Framing::UntilClose);
         let mut out = Vec::new();
         for part in parts {
             reader.push(Bytes::copy_from_slice(part), &mut out)?;
@@ -249,7 +277,7 @@ mod tests {
     #[test]
     fn an_error_inside_a_good_status_is_a_failure() {
         let mut out = Vec::new();
-        let mut reader = WholeReader::new("m", Framing::Framed);
+        let mut reader = WholeReader::new(&WHOLE, "m", Framing::Framed);
         reader
             .push(Bytes::from_static(b"{\"error\":{\"message\":\"no\",\"code\":429}}"), &mut out)
             .expect("json");

@@ -1,0 +1,438 @@
+//! Reads a provider's answers: `GenerateContentResponse`, whole or as the chunks of a stream.
+
+use bytes::Bytes;
+use penstock_actors::domain::Usage;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{NAME, error, stop_reason};
+use crate::{
+    conversation::{Alternative, Citation, Delta, Logprob, Part, Reply, Source, StopReason, ToolCall},
+    dialect::{ReadError, proof, upstream::FrameReader},
+    wire::sse,
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    response_id: Option<String>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    candidates: Option<Vec<Candidate<'a>>>,
+    prompt_feedback: Option<PromptFeedback>,
+    usage_metadata: Option<WireUsage>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PromptFeedback {
+    block_reason: Option<String>,
+    block_reason_message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate<'a> {
+    index: Option<u64>,
+    #[serde(borrow)]
+    content: Option<Content<'a>>,
+    finish_reason: Option<String>,
+    finish_message: Option<String>,
+    grounding_metadata: Option<Grounding>,
+    logprobs_result: Option<Logprobs>,
+}
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow)]
+    parts: Option<Vec<WirePart<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WirePart<'a> {
+    text: Option<String>,
+    thought: Option<bool>,
+    thought_signature: Option<String>,
+    inline_data: Option<Inline>,
+    #[serde(borrow)]
+    function_call: Option<Call<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Inline {
+    mime_type: String,
+    data: String,
+}
+
+#[derive(Deserialize)]
+struct Call<'a> {
+    id: Option<String>,
+    name: String,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Grounding {
+    #[serde(default)]
+    grounding_chunks: Vec<GroundingChunk>,
+    #[serde(default)]
+    grounding_supports: Vec<Support>,
+}
+
+#[derive(Deserialize)]
+struct GroundingChunk {
+    web: Option<Web>,
+}
+
+#[derive(Deserialize)]
+struct Web {
+    uri: Option<String>,
+    title: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Support {
+    segment: Option<Segment>,
+    #[serde(default)]
+    grounding_chunk_indices: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Segment {
+    start_index: Option<u64>,
+    end_index: Option<u64>,
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Logprobs {
+    #[serde(default)]
+    chosen_candidates: Vec<Token>,
+    #[serde(default)]
+    top_candidates: Vec<Top>,
+}
+
+#[derive(Deserialize)]
+struct Top {
+    #[serde(default)]
+    candidates: Vec<Token>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Token {
+    token: Option<String>,
+    log_probability: Option<f64>,
+}
+
+/// `UsageMetadata`. Anything may be absent.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireUsage {
+    prompt_token_count: Option<u64>,
+    tool_use_prompt_token_count: Option<u64>,
+    cached_content_token_count: Option<u64>,
+    candidates_token_count: Option<u64>,
+    thoughts_token_count: Option<u64>,
+}
+
+/// More tokens than any answer has; a larger count is a lie.
+const MOST: u64 = 1 << 40;
+
+impl From<WireUsage> for Usage {
+    /// Cached tokens are part of the prompt's; thoughts are not part of the candidates'.
+    fn from(wire: WireUsage) -> Self {
+        let count = |said: Option<u64>| said.unwrap_or(0).min(MOST);
+        let prompt = count(wire.prompt_token_count) + count(wire.tool_use_prompt_token_count);
+        let cached = count(wire.cached_content_token_count).min(prompt);
+        Self {
+            input: prompt - cached,
+            cached_read: cached,
+            output: count(wire.candidates_token_count),
+            reasoning: count(wire.thoughts_token_count),
+            ..Self::default()
+        }
+    }
+}
+
+/// Turns the chunks of one answer into deltas. The first candidate counts; the finish reason waits for the end
+/// of the body, which is all that tells the end.
+#[derive(Debug, Default)]
+pub(super) struct ChunkReader {
+    id: Option<String>,
+    calls: u32,
+    finish: Option<String>,
+}
+
+impl ChunkReader {
+    fn data(&mut self, data: &[u8], out: &mut Vec<Delta>) -> Result<(), ReadError> {
+        let response: Response<'_> = serde_json::from_slice(data)
+            .map_err(|error| ReadError::garbage(format!("a chunk is not a response: {error}")))?;
+        if let Some(error) = response.error {
+            return Err(ReadError::Failed(error::inside(error.get().as_bytes())));
+        }
+        if self.id.is_none() {
+            let id = response.response_id.unwrap_or_default();
+            out.push(Delta::Start { id: id.clone() });
+            self.id = Some(id);
+        }
+        out.extend(response.usage_metadata.map(|usage| Delta::Usage(usage.into())));
+        let mut candidates = response.candidates.unwrap_or_default();
+        candidates.retain(|candidate| candidate.index.unwrap_or(0) == 0);
+        for candidate in candidates {
+            for part in candidate.content.and_then(|content| content.parts).into_iter().flatten() {
+                self.part(part, out);
+            }
+            out.extend(candidate.grounding_metadata.iter().flat_map(citations).map(Delta::Citation));
+            let likely = candidate.logprobs_result.map(logprobs).unwrap_or_default();
+            out.extend((!likely.is_empty()).then_some(Delta::Logprobs(likely)));
+            if let Some(word) = candidate.finish_reason {
+                let refused = stop_reason(&word, false) == StopReason::Refused;
+                out.extend(candidate.finish_message.filter(|_| refused).map(Delta::Refusal));
+                self.finish = Some(word);
+            }
+        }
+        if let Some(PromptFeedback { block_reason: Some(reason), block_reason_message }) =
+            response.prompt_feedback
+        {
+            let message = block_reason_message
+                .unwrap_or_else(|| format!("The model's provider blocked the prompt: {reason}."));
+            out.push(Delta::Refusal(message));
+            self.finish = Some("SAFETY".to_owned());
+        }
+        Ok(())
+    }
+
+    fn part(&mut self, part: WirePart<'_>, out: &mut Vec<Delta>) {
+        let signature =
+            part.thought_signature.map(|proof| Delta::ThinkingSignature(proof::mark(NAME, &proof)));
+        let text = part.text.filter(|text| !text.is_empty());
+        if part.thought == Some(true) {
+            out.extend(text.map(Delta::Thinking));
+            out.extend(signature);
+            return;
+        }
+        out.extend(signature);
+        out.extend(text.map(Delta::Text));
+        if let Some(Inline { mime_type, data }) = part.inline_data {
+            out.push(Delta::Media { media_type: mime_type, data });
+        }
+        if let Some(call) = part.function_call {
+            let index = self.calls;
+            self.calls += 1;
+            let id = call.id.unwrap_or_else(|| {
+                // Unlike any other answer's, since a conversation holds several.
+                format!("call_{}_{index}", self.id.as_deref().unwrap_or_default())
+            });
+            out.push(Delta::ToolCallStart { index, id, name: call.name });
+            let fragment = call.args.map_or("{}", RawValue::get).to_owned();
+            out.push(Delta::ToolCallArguments { index, fragment });
+        }
+    }
+
+    fn stop(&self) -> Option<StopReason> {
+        self.finish.as_deref().map(|word| stop_reason(word, self.calls > 0))
+    }
+}
+
+impl FrameReader for ChunkReader {
+    fn frame(&mut self, frame: &Bytes, out: &mut Vec<Delta>) -> Result<(), ReadError> {
+        match sse::parse(frame).data {
+            Some(data) if !data.is_empty() => self.data(&data, out),
+            _ => Ok(()),
+        }
+    }
+
+    fn end(&mut self, _tail: &Bytes, out: &mut Vec<Delta>) -> Result<(), ReadError> {
+        match self.stop() {
+            Some(stop) => {
+                out.push(Delta::Stop(stop));
+                Ok(())
+            }
+            None => Err(ReadError::garbage("the stream ended without a finish reason")),
+        }
+    }
+}
+
+fn citations(grounding: &Grounding) -> Vec<Citation> {
+    let mut all = Vec::new();
+    for support in &grounding.grounding_supports {
+        for web in support
+            .grounding_chunk_indices
+            .iter()
+            .filter_map(|at| grounding.grounding_chunks.get(*at)?.web.as_ref())
+        {
+            let segment = support.segment.as_ref();
+            all.extend(web.uri.clone().map(|url| Citation {
+                url,
+                title: web.title.clone(),
+                quote: segment.and_then(|segment| segment.text.clone()),
+                place:
+                    segment.and_then(|segment| Some((segment.start_index.unwrap_or(0), segment.end_index?))),
+            }));
+        }
+    }
+    all
+}
+
+fn logprobs(result: Logprobs) -> Vec<Logprob> {
+    let alternative = |token: Token| {
+        Some(Alternative { token: token.token.unwrap_or_default(), logprob: token.log_probability? })
+    };
+    let mut tops = result.top_candidates.into_iter();
+    result
+        .chosen_candidates
+        .into_iter()
+        .filter_map(|chosen| {
+            let top = tops.next().map(|top| top.candidates.into_iter().filter_map(alternative).collect());
+            Some(Logprob { chosen: alternative(chosen)?, top: top.unwrap_or_default() })
+        })
+        .collect()
+}
+
+/// Reads a whole answer.
+///
+/// # Errors
+/// [`ReadError`] when the body is an error or no response.
+pub(super) fn read_reply(body: &[u8]) -> Result<Reply, ReadError> {
+    let mut reader = ChunkReader::default();
+    let mut deltas = Vec::new();
+    reader.data(body, &mut deltas)?;
+    let stop = reader.stop().ok_or_else(|| ReadError::garbage("the answer has no finish reason"))?;
+    let mut reply =
+        Reply { id: String::new(), parts: Vec::new(), logprobs: Vec::new(), stop, usage: Usage::default() };
+    for delta in deltas {
+        gather(delta, &mut reply);
+    }
+    Ok(reply)
+}
+
+/// Adds a delta to a whole answer. Every call's arguments come at once in this dialect.
+fn gather(delta: Delta, reply: &mut Reply) {
+    let parts = &mut reply.parts;
+    match delta {
+        Delta::Start { id } => reply.id = id,
+        Delta::Text(more) => match parts.last_mut() {
+            Some(Part::Text { text, .. }) => text.push_str(&more),
+            _ => parts.push(Part::text(more)),
+        },
+        Delta::Thinking(more) => match parts.last_mut() {
+            Some(Part::Thinking { text, signature: None }) => text.push_str(&more),
+            _ => parts.push(Part::Thinking { text: more, signature: None }),
+        },
+        Delta::ThinkingSignature(proof) => match parts.last_mut() {
+            Some(Part::Thinking { signature: none @ None, .. }) => *none = Some(proof),
+            _ => parts.push(Part::Thinking { text: String::new(), signature: Some(proof) }),
+        },
+        Delta::Citation(citation) => {
+            if let Some(Part::Text { citations, .. }) =
+                parts.iter_mut().rev().find(|part| matches!(part, Part::Text { .. }))
+            {
+                citations.push(citation);
+            }
+        }
+        Delta::Logprobs(likely) => reply.logprobs.extend(likely),
+        Delta::Media { media_type, data } => {
+            let source = Source::Base64 { media_type, data };
+            parts.push(Part::Image { source, detail: None, cache: None });
+        }
+        Delta::RedactedThinking(data) => parts.push(Part::RedactedThinking { data }),
+        Delta::Refusal(text) => parts.push(Part::Refusal(text)),
+        Delta::ToolCallStart { id, name, .. } => {
+            parts.push(Part::ToolCall(ToolCall { id, name, arguments: String::new() }));
+        }
+        Delta::ToolCallArguments { fragment, .. } => {
+            if let Some(Part::ToolCall(call)) = parts.last_mut() {
+                call.arguments.push_str(&fragment);
+            }
+        }
+        Delta::Usage(usage) => reply.usage = usage,
+        Delta::Stop(stop) => reply.stop = stop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::upstream::{DeltaReader, SseReader};
+
+    const STREAM: &str = concat!(
+        "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"hm\",\"thought\":true}],\"role\":\"model\"},\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":10},\"modelVersion\":\"g\",\"responseId\":\"r1\"}\r\n\r\n",
+        "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]},\"groundingMetadata\":{\"groundingChunks\":[{\"web\":{\"uri\":\"https://x\",\"title\":\"t\"}}],\"groundingSupports\":[{\"segment\":{\"endIndex\":1,\"text\":\"a\"},\"groundingChunkIndices\":[0]}]}}]}\r\n\r\n",
+        "data: {\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"name\":\"f\",\"args\":{\"z\":1.50}},\"thoughtSignature\":\"U0lH\"}]},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":10,\"cachedContentTokenCount\":4,\"candidatesTokenCount\":5,\"thoughtsTokenCount\":7,\"toolUsePromptTokenCount\":2}}\r\n\r\n",
+    );
+
+    fn read<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Delta>, ReadError> {
+        let mut reader = SseReader::new(ChunkReader::default(), 1 << 20);
+        let mut out = Vec::new();
+        for part in parts {
+            reader.push(Bytes::copy_from_slice(part), &mut out)?;
+        }
+        reader.finish(&mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn a_stream_is_read_wherever_it_is_cut_and_complete_only_with_its_end() {
+        let whole = read([STREAM.as_bytes()]).expect("an answer");
+        let usage = Usage { input: 8, cached_read: 4, output: 5, reasoning: 7, ..Usage::default() };
+        let citation = Citation {
+            url: "https://x".into(),
+            title: Some("t".into()),
+            quote: Some("a".into()),
+            place: Some((0, 1)),
+        };
+        assert_eq!(
+            whole,
+            [
+                Delta::Start { id: "r1".into() },
+                Delta::Usage(Usage { input: 10, ..Usage::default() }),
+                Delta::Thinking("hm".into()),
+                Delta::Text("a".into()),
+                Delta::Citation(citation),
+                Delta::Usage(usage),
+                Delta::ThinkingSignature("gemini:U0lH".into()),
+                Delta::ToolCallStart { index: 0, id: "call_r1_0".into(), name: "f".into() },
+                Delta::ToolCallArguments { index: 0, fragment: "{\"z\":1.50}".into() },
+                Delta::Stop(StopReason::ToolCalls),
+            ]
+        );
+        for cut in 0..STREAM.len() {
+            let (left, right) = STREAM.as_bytes().split_at(cut);
+            assert_eq!(read([left, right]).as_ref(), Ok(&whole), "cut at {cut}");
+            // The last line's end may be missing in part: a line feed ends the event already.
+            if cut < STREAM.len() - 1 {
+                assert!(read([left]).is_err(), "ends at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocked_prompts_and_errors_inside_are_told() {
+        let blocked = read_reply(br#"{"promptFeedback":{"blockReason":"SAFETY"},"responseId":"r"}"#)
+            .expect("an answer");
+        assert_eq!(blocked.stop, StopReason::Refused);
+        let failed = read_reply(br#"{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}"#);
+        assert!(matches!(failed, Err(ReadError::Failed(f)) if f.status == 503 && f.message == "busy"));
+        assert!(matches!(read_reply(b"{}"), Err(ReadError::Garbage(_))));
+        assert!(matches!(read_reply(b"<html>"), Err(ReadError::Garbage(_))));
+    }
+
+    #[test]
+    fn usage_is_disjoint_whatever_is_claimed() {
+        let wire = WireUsage {
+            cached_content_token_count: Some(u64::MAX),
+            prompt_token_count: Some(3),
+            ..Default::default()
+        };
+        assert_eq!(Usage::from(wire), Usage { cached_read: 3, ..Usage::default() });
+    }
+}

@@ -1,0 +1,34 @@
+//! Drills: kills, power cuts and databases that stop, under load; then clients, mock, journal and books are
+//! joined by call id. Everything runs in processes of its own, on a folder of its own. docs/drills.md tells more.
+
+mod client;
+mod crash;
+mod facts;
+mod gateway;
+mod join;
+mod load;
+mod options;
+mod outage;
+mod power;
+mod process;
+mod recorder;
+mod statements;
+mod world;
+
+use std::path::Path;
+
+pub use options::Drill;
+
+/// Runs a drill with this program, and prints what it found.
+///
+/// # Errors
+/// A sentence, where a drill could not be run or found a violation.
+pub fn run(drill: Drill, program: &Path) -> Result<(), String> {
+    match drill {
+        Drill::Crash(options) => crash::run(&options, program),
+        Drill::Power(options) => power::run(&options, program),
+        Drill::Outage(options) => outage::run(&options, program),
+        Drill::Statements(options) => statements::run(&options, program),
+        Drill::Gateway(options) => gateway::serve(&options),
+    }
+}

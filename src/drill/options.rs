@@ -1,0 +1,104 @@
+//! What each drill takes.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Subcommand};
+
+/// Drills of the books. Each starts a mock and a gateway of its own, on free ports and a folder of its own.
+#[derive(Debug, Subcommand)]
+pub enum Drill {
+    /// Kills the gateway at random moments and starts it again.
+    Crash(Crash),
+    /// Kills it, and takes away what its disk had not been asked to keep.
+    Power(Power),
+    /// Stops the database, also while the gateway starts.
+    Outage(Outage),
+    /// Counts SQL statements under load.
+    Statements(Statements),
+    /// The gateway of the other drills, which notes what is durable.
+    #[command(hide = true)]
+    Gateway(Gateway),
+}
+
+/// What all drills take.
+#[derive(Args, Clone, Debug)]
+pub struct World {
+    /// The database, as in store.url; SQLite in the drill's own folder where there is none. It should be empty.
+    #[arg(long, value_name = "URL", default_value = "")]
+    pub url: String,
+    /// Clients at a time.
+    #[arg(long, default_value_t = 12)]
+    pub clients: usize,
+    /// What chance goes by.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Keeps the drill's folder, and makes it here.
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+}
+
+/// Kills.
+#[derive(Args, Debug)]
+pub struct Crash {
+    #[command(flatten)]
+    pub world: World,
+    /// How often.
+    #[arg(long, default_value_t = 200)]
+    pub kills: u32,
+}
+
+/// Power cuts.
+#[derive(Args, Debug)]
+pub struct Power {
+    #[command(flatten)]
+    pub world: World,
+    /// How often.
+    #[arg(long, default_value_t = 20)]
+    pub cuts: u32,
+}
+
+/// A database that stops.
+#[derive(Args, Debug)]
+pub struct Outage {
+    #[command(flatten)]
+    pub world: World,
+    /// For how long.
+    #[arg(long, default_value_t = 300)]
+    pub seconds: u64,
+    /// A shell command that stops the database; SQLite is locked by another writer instead.
+    #[arg(long, value_name = "COMMAND", requires = "start")]
+    pub stop: Option<String>,
+    /// A shell command that has it go on.
+    #[arg(long, value_name = "COMMAND", requires = "stop")]
+    pub start: Option<String>,
+}
+
+/// Statements under load.
+#[derive(Args, Debug)]
+pub struct Statements {
+    #[command(flatten)]
+    pub world: World,
+    /// For how long the load lasts; at most 40.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// The most statements a call.
+    #[arg(long, default_value_t = 0.05)]
+    pub at_most: f64,
+}
+
+/// The gateway of a drill.
+#[derive(Args, Debug)]
+pub struct Gateway {
+    /// Its settings.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Where it listens.
+    #[arg(long)]
+    pub listen: SocketAddr,
+    /// Where it notes what is durable, and what it counted when it ends.
+    #[arg(long)]
+    pub notes: PathBuf,
+    /// The file of its database, where that is SQLite.
+    #[arg(long)]
+    pub sqlite: Option<PathBuf>,
+}

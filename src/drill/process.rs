@@ -1,0 +1,115 @@
+//! A process that a drill has started: its log, its end. Dropping it kills it.
+
+use std::{
+    fs::{File, OpenOptions},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a start may take, and an end that was asked for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running process.
+pub(super) struct Process {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `program` with arguments; what it says is added to a log in `folder`.
+    pub fn start(
+        name: &'static str,
+        program: &Path,
+        arguments: &[&str],
+        folder: &Path,
+    ) -> Result<Self, String> {
+        let log = folder.join(format!("{name}.log"));
+        let failed = |error: std::io::Error| format!("{name} cannot be started: {error}");
+        let open = || -> std::io::Result<(File, File)> {
+            let file = OpenOptions::new().create(true).append(true).open(&log)?;
+            Ok((file.try_clone()?, file))
+        };
+        let (out, err) = open().map_err(failed)?;
+        let mut command = Command::new(program);
+        // Settings of whoever runs the drill would change it.
+        command.current_dir(folder).env_clear().args(arguments).stdin(Stdio::null()).stdout(out).stderr(err);
+        let child = command.spawn().map_err(failed)?;
+        Ok(Self { name, child, log })
+    }
+
+    /// Waits until the process takes connections.
+    pub fn await_listening(&mut self, address: SocketAddr) -> Result<(), String> {
+        let give_up = Instant::now() + PATIENCE;
+        while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("{} ended with {status}:\n{}", self.name, self.last_words()));
+            }
+            if Instant::now() > give_up {
+                return Err(format!("{} takes no connections:\n{}", self.name, self.last_words()));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub fn kill(mut self) -> Result<(), String> {
+        let gone = self.child.kill().and_then(|()| self.child.wait());
+        gone.map(drop).map_err(|error| format!("{} cannot be killed: {error}", self.name))
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn end(self) -> Result<(), String> {
+        shell(&format!("kill -TERM {}", self.child.id()))?;
+        self.ended()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ended(mut self) -> Result<(), String> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(None) if Instant::now() < give_up => thread::sleep(Duration::from_millis(10)),
+                ended => {
+                    let words = self.last_words();
+                    return Err(format!("{} did not end in peace ({ended:?}):\n{words}", self.name));
+                }
+            }
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command of the shell.
+pub(super) fn shell(command: &str) -> Result<(), String> {
+    let status = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{command}` failed: {status}")),
+        Err(error) => Err(format!("`{command}` cannot be run: {error}")),
+    }
+}
+
+/// A loopback address that nobody listens on.
+pub(super) fn free_address() -> Result<SocketAddr, String> {
+    let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    bound.map_err(|error| format!("no port is free: {error}"))
+}
