@@ -1,6 +1,6 @@
 # Everything a newcomer needs: run, test, lint, bench. What a target needs beyond Rust it installs as
 # root on Debian, saying so, and names elsewhere.
-.PHONY: run test lint loom drill bench microbench
+.PHONY: run test lint loom drill bench microbench simulate
 
 # Builds and serves on port 3000, with a fresh key and the built-in mock channel.
 run: rust
@@ -26,6 +26,10 @@ loom: rust
 drill: rust
 	cargo build --release --bin penstock
 	tests/drills.sh target/release/penstock $(DRILLS)
+
+# Drives the queue's decisions with millions of calls on virtual time, and prints how fair and how right they are.
+simulate: rust
+	cargo test --release --package penstock-actors --test simulator -- --nocapture --test-threads 1
 
 lint: rust
 	cargo fmt --all --check

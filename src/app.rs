@@ -15,6 +15,8 @@ mod listener;
 mod log;
 mod providers;
 mod publisher;
+mod queue;
+mod status;
 mod watch;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -24,6 +26,7 @@ use actix_web::rt::signal::unix::{SignalKind, signal};
 pub use gateway::{Gateway, Options};
 pub use health::health;
 pub use keys::{Place, new_secret};
+pub use status::{StatusForm, status};
 
 use self::watch::{Verdict, Watch};
 use crate::config::{self, ConfigError, Settings};

@@ -46,6 +46,17 @@ enum Command {
     },
     /// Asks the running server whether it is alive; for health checks. With --listen or --port no settings are read.
     Health(Settings),
+    /// Asks the running server how its channels stand: limits, calls in flight and waiting, expected waits.
+    Status {
+        #[command(flatten)]
+        settings: Settings,
+        /// An API key that may see routing; needed where the server is not on this machine.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Prints a page of documentation that is made of the code.
     Docs {
         #[command(subcommand)]
@@ -212,6 +223,15 @@ impl Cli {
             Command::Drill { drill } => {
                 let program = std::env::current_exe().map_err(|e| e.to_string())?;
                 drill::run(drill, &program)
+            }
+            Command::Status { settings, key, json } => {
+                let listen = match settings.listen.or(settings.port.map(every)) {
+                    Some(listen) => listen,
+                    None => settings.load()?.server.listen,
+                };
+                let form = if json { app::StatusForm::Json } else { app::StatusForm::Text };
+                println!("{}", app::status(listen, key.as_deref(), form)?);
+                Ok(())
             }
             Command::Key { command } => command.run(),
         }

@@ -34,6 +34,7 @@ use std::{
 use penstock_actors::{
     domain::{Catalog, ChannelName, Credential, PriceList},
     limiter::Rules,
+    router::fairness::Band,
 };
 
 pub use difference::differences;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub mock: bool,
     /// Channels and aliases. Channels in `discover` serve more than is written here.
     pub catalog: Catalog,
+    /// How calls wait where every channel is full.
+    pub queue: Queue,
     /// Which channels' models the provider is asked for.
     pub discover: Discover,
     /// Keys declared in the file and in the environment.
@@ -89,6 +92,68 @@ pub struct Discover {
     pub channels: BTreeSet<ChannelName>,
     /// How often.
     pub refresh: Duration,
+}
+
+/// How calls wait where every channel is full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How long a call may wait where nothing else is said.
+    pub max_wait: Duration,
+    /// The longest that a client may ask for.
+    pub longest_wait: Duration,
+    /// How long a tier is waited for before the next one is, too.
+    pub overflow_after: Duration,
+    /// A stream that waits longer gets comments.
+    pub comments_after: Option<Duration>,
+    /// Calls that may wait.
+    pub max_calls: u64,
+    /// Calls of one key that may wait.
+    pub max_calls_of_key: u64,
+    /// Bytes of the bodies of calls that wait.
+    pub max_bytes: u64,
+    /// Standing delay above which calls of the lowest band give way.
+    pub shed_above: Duration,
+    /// What holds for models.
+    pub models: BTreeMap<String, QueueOfModel>,
+    /// What holds for groups.
+    pub groups: BTreeMap<String, QueueOfCaller>,
+    /// What holds for keys, by name.
+    pub keys: BTreeMap<String, QueueOfCaller>,
+}
+
+/// How calls for a model wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueOfModel {
+    /// How long they may.
+    pub max_wait: Option<Duration>,
+    /// How long a tier is waited for before the next one is, too.
+    pub overflow_after: Option<Duration>,
+}
+
+/// How the calls of a key or of a group wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueOfCaller {
+    /// How long they may.
+    pub max_wait: Option<Duration>,
+    /// Their priority class.
+    pub band: Option<Band>,
+    /// The key's share against other keys'.
+    pub weight: Option<u32>,
+    /// How many may be in flight at once.
+    pub concurrency: Option<u32>,
+    /// What becomes of more.
+    pub on_limit: OnLimit,
+}
+
+/// What becomes of calls beyond a key's or a group's concurrency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLimit {
+    /// They wait.
+    #[default]
+    Wait,
+    /// They are refused.
+    Refuse,
 }
 
 /// The listener and its caps.

@@ -10,6 +10,7 @@ mod models;
 mod rates;
 mod reply;
 mod route;
+mod runtime;
 mod service;
 mod socket;
 mod state;

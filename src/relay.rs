@@ -11,37 +11,54 @@ pub mod deadline;
 mod fault;
 mod flow;
 pub mod forward;
+mod held;
 mod limits;
 mod link;
 mod page;
+pub mod policy;
+pub mod queued;
+mod refuse;
 pub mod settle;
 pub mod spool;
+mod wait;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
 
 use http::{HeaderName, HeaderValue};
 use penstock_actors::{
     billing::Foreseen,
-    channel::SlotMap,
-    domain::{CallId, ChannelName, Fault},
+    channel::{Permit, SlotMap},
+    domain::{CallId, ChannelName, Delivery, Fault},
     limiter::Rates,
-    router::{Pinned, Plan, RouteTable, TableHandle, Unroutable},
+    router::{Pinned, Plan, Route, RouteTable, TableHandle, Unroutable, WaitingRoom, estimate::Estimate},
 };
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api_key::Caller,
-    dialect::{Dialect, RequestFacts},
+    dialect::{Dialect, RequestFacts, StreamForm},
     provider::{Endpoint, Failure, Next, row::MOCK},
     relay::{
         books::Books,
         budget::ByteBudget,
         forward::AnswerBody,
+        held::HeldPermit,
         link::Link,
         page::{Free, Opening, Page},
+        policy::WaitPolicy,
+        queued::{Body, QueuedBody},
+        refuse::SATURATED,
         settle::CallRecord,
         spool::Spool,
+        wait::{Blocked, Journey, Step},
     },
     telemetry::Metrics,
     transport::Transport,
@@ -62,6 +79,12 @@ pub struct RelayShared {
     pub max_whole_body: u64,
     /// Cancelled when answers must end because the gateway does.
     pub cut: CancellationToken,
+    /// Cancelled when calls that wait are refused because the gateway ends.
+    pub drained: CancellationToken,
+    /// Where calls wait.
+    pub room: Arc<WaitingRoom>,
+    /// How they may.
+    pub policy: ArcSwap<WaitPolicy>,
     /// What the books are kept with.
     pub books: Arc<books::BooksShared>,
 }
@@ -74,6 +97,7 @@ pub struct Relay {
     books: Rc<Books>,
     /// The shared one's child, so that workers do not contend for its lock.
     cut: CancellationToken,
+    drained: CancellationToken,
 }
 
 /// A call that was admitted.
@@ -90,6 +114,10 @@ pub struct Call {
     pub caller: Arc<Caller>,
     /// A channel the caller insists on.
     pub pin: Option<Pinned>,
+    /// How long the client would wait for an answer to begin, where it says so.
+    pub max_wait: Option<Duration>,
+    /// When it arrived.
+    pub arrived: Instant,
     /// What the request says at its top level.
     pub facts: RequestFacts,
     /// Where its fields stand.
@@ -108,14 +136,23 @@ pub struct Call {
     pub created: u64,
 }
 
+impl Call {
+    /// How much is left of the time that the client gave for an answer to begin.
+    fn left(&self) -> Option<Duration> {
+        Some(self.max_wait?.saturating_sub(self.arrived.elapsed()))
+    }
+}
+
 /// An answer that has begun.
 pub struct Answer {
     /// The `content-type` for the client.
     pub content_type: HeaderValue,
     /// The bytes; settles the call when it ends or is dropped.
-    pub body: AnswerBody,
-    /// Which channel answers, after how many attempts.
-    pub tried: Tried,
+    pub body: Body,
+    /// Which channel answers, after how many attempts; `None` while the call waits.
+    pub tried: Option<Tried>,
+    /// How long the call has waited in the queue; `None` where it did not, or still does.
+    pub waited: Option<Duration>,
     /// How the limits stand that the call is under.
     pub rates: Rates,
 }
@@ -136,6 +173,10 @@ pub struct Refused {
     pub failure: Failure,
     /// How far it came; `None` where no channel was tried.
     pub tried: Option<Tried>,
+    /// How long it has waited in the queue; `None` where it did not.
+    pub waited: Option<Duration>,
+    /// How it stood in the queue that refused it.
+    pub queue: Option<Estimate>,
     /// How the limits stand that the call is under.
     pub rates: Rates,
 }
@@ -143,16 +184,16 @@ pub struct Refused {
 impl From<Failure> for Box<Refused> {
     /// A refusal before any channel was tried.
     fn from(failure: Failure) -> Self {
-        Self::new(Refused { failure, tried: None, rates: Rates::default() })
+        Self::new(Refused { failure, tried: None, waited: None, queue: None, rates: Rates::default() })
     }
 }
 
 impl Relay {
     /// Makes the relay of a worker.
     pub fn new(shared: Arc<RelayShared>, transport: Rc<dyn Transport>) -> Self {
-        let cut = shared.cut.child_token();
+        let (cut, drained) = (shared.cut.child_token(), shared.drained.child_token());
         let books = Rc::new(Books::new(Arc::clone(&shared.books)));
-        Self { shared, transport, links: RefCell::default(), books, cut }
+        Self { shared, transport, links: RefCell::default(), books, cut, drained }
     }
 
     /// The route table in force.
@@ -160,35 +201,23 @@ impl Relay {
         self.shared.table.load_full()
     }
 
-    /// Finds a channel that answers, trying candidates in the plan's order until a byte is due to the client.
+    /// Finds a channel that answers, trying candidates in the plan's order until a byte is due to the client;
+    /// where all are full, the call waits.
     ///
     /// # Errors
     /// The refusal, or the last candidate's failure. The record says the outcome in every case.
-    pub async fn call(&self, call: &Call, mut record: CallRecord) -> Result<Answer, Box<Refused>> {
-        record.admit(|arrived| Page::new(Rc::clone(&self.books), opening(call), arrived));
-        let tried = tokio::select! {
+    pub async fn call(self: &Rc<Self>, call: Call, mut record: CallRecord) -> Result<Answer, Box<Refused>> {
+        record.admit(|arrived| Page::new(Rc::clone(&self.books), opening(&call), arrived));
+        let mut journey = Journey::default();
+        let step = tokio::select! {
             biased;
-            tried = self.try_candidates(call, &mut record) => tried,
-            () = self.cut.cancelled() => Err(admit::shutting_down()),
+            step = self.try_free(&call, &mut record, &mut journey) => step,
+            () = self.cut.cancelled() => Step::Failed(admit::shutting_down()),
         };
-        let rates = record.page().map(|page| page.rates()).unwrap_or_default();
-        match tried {
-            Ok((begun, channel)) => {
-                let tried = Tried { channel, attempts: record.attempts() };
-                Ok(Answer {
-                    content_type: begun.content_type.clone(),
-                    body: AnswerBody::new(begun, call, record, self.cut.clone()),
-                    tried,
-                    rates,
-                })
-            }
-            Err(failure) => {
-                if let Some(limit) = record.page().and_then(|page| page.limited_by()) {
-                    self.shared.metrics.limited(limit);
-                }
-                record.refused(&failure);
-                Err(Box::new(Refused { failure, tried: record.tried(), rates }))
-            }
+        match step {
+            Step::Begun(begun, _) => Ok(self.begun(*begun, &call, record)),
+            Step::Failed(failure) => Err(self.refused(failure, record)),
+            Step::Blocked(by) => self.wait_for(Rc::new(call), record, journey, by).await,
         }
     }
 
@@ -204,71 +233,178 @@ impl Relay {
         })
     }
 
-    async fn try_candidates(
-        &self,
-        call: &Call,
-        record: &mut CallRecord,
-    ) -> Result<(attempt::Begun, ChannelName), Failure> {
-        let table = self.table();
-        let model = table.resolve(&call.facts.model);
-        let mut plan = Plan::new(&table, model, &call.caller.group, call.pin)
-            .map_err(|reason| unroutable(reason, call))?;
-        if let Some(page) = record.page() {
-            page.admit(model)?;
+    /// Has a call wait; a stream that waits long gets its head, and comments.
+    async fn wait_for(
+        self: &Rc<Self>,
+        call: Rc<Call>,
+        record: CallRecord,
+        journey: Journey,
+        by: Blocked,
+    ) -> Result<Answer, Box<Refused>> {
+        let news = journey.news.clone();
+        let mut queued = Box::pin(Rc::clone(self).queued(Rc::clone(&call), record, journey, by));
+        let comments_after = self.shared.policy.load().comments_after;
+        let ended = match comments_after.filter(|_| can_carry_comments(&call.facts)) {
+            None => queued.await,
+            Some(after) => tokio::select! {
+                biased;
+                ended = &mut queued => ended,
+                () = tokio::time::sleep(after) => {
+                    let (relay, id, face) = (Rc::clone(self), Rc::clone(&call.id), call.face);
+                    let coming = Box::pin(async move {
+                        match queued.await {
+                            (Ok((begun, _)), record) => Ok(relay.body(*begun, &call, record)),
+                            (Err(failure), record) => Err(relay.refused(failure, record).failure),
+                        }
+                    });
+                    let content_type = HeaderValue::from_static(attempt::EVENT_STREAM);
+                    let body = QueuedBody::new(coming, news, id, face, after);
+                    let (body, rates) = (Body::Queued(Box::new(body)), Rates::default());
+                    return Ok(Answer { content_type, body, tried: None, waited: None, rates });
+                }
+            },
+        };
+        match ended {
+            (Ok((begun, _)), record) => Ok(self.begun(*begun, &call, record)),
+            (Err(failure), record) => Err(self.refused(failure, record)),
         }
-        let mut telling = Telling::default();
-        let mut roll = rand::random::<u64>;
-        while let Some(route) = plan.next(&mut roll) {
-            let link = match self.link(route) {
-                Ok(link) => link,
-                Err(failure) => {
-                    telling.add(failure);
-                    continue;
-                }
-            };
-            let Some(at) = link.endpoint(call.endpoint, call.face) else {
-                telling.add(not_spoken(call, &link));
-                continue;
-            };
-            if let Some(Err(failure)) = record.page().map(|page| page.admit_on(&route.spec.name)) {
-                telling.add(failure);
-                continue;
-            }
-            let Some(permit) = route.cell.gate.try_enter() else {
-                telling.add(saturated(call));
-                continue;
-            };
-            if let Some(page) = record.page() {
-                // Money is held once the first candidate is known, and stays held for the others.
-                let free = if *link.row.id == *MOCK { Free::Yes } else { Free::No };
-                page.reserve(model, &route.upstream_model, free)?;
-                if let Err(error) = page.dispatch(&route.spec.name, &route.upstream_model) {
-                    return Err(books::not_journalled(&error));
-                }
-            }
-            record.attempt(&route.spec.name);
-            let attempted = self.attempt(call, route, &link, at, permit).await;
-            if let Some(page) = record.page() {
-                page.tried(attempted.as_ref().err());
-            }
-            match attempted {
-                Ok(begun) => return Ok((begun, route.spec.name.clone())),
-                Err(failure) => {
-                    // The provider's own words may quote the request, so they stay out of the log.
-                    tracing::debug!(call = %call.id, channel = %route.spec.name, code = failure.code,
-                        status = failure.status, "attempt failed");
-                    if failure.next == Next::Tell {
-                        return Err(failure);
-                    }
-                    telling.add(failure);
-                }
-            }
+    }
+
+    fn begun(&self, begun: attempt::Begun, call: &Call, mut record: CallRecord) -> Answer {
+        Answer {
+            content_type: begun.content_type.clone(),
+            tried: record.tried(),
+            waited: record.has_waited(),
+            rates: record.page().map(|page| page.rates()).unwrap_or_default(),
+            body: Body::Answer(self.body(begun, call, record)),
         }
-        let failure = telling.0.unwrap_or_else(|| saturated(call));
+    }
+
+    fn body(&self, begun: attempt::Begun, call: &Call, record: CallRecord) -> AnswerBody {
+        AnswerBody::new(begun, call, record, self.cut.clone())
+    }
+
+    fn refused(&self, failure: Failure, mut record: CallRecord) -> Box<Refused> {
         if failure.code == SATURATED {
             self.shared.metrics.saturated.inc();
         }
-        Err(failure)
+        let rates = record.page().map(|page| page.rates()).unwrap_or_default();
+        if let Some(limit) = record.page().and_then(|page| page.limited_by()) {
+            self.shared.metrics.limited(limit);
+        }
+        record.refused(&failure);
+        let (tried, waited, queue) = (record.tried(), record.has_waited(), record.has_stood());
+        Box::new(Refused { failure, tried, waited, queue, rates })
+    }
+
+    /// Tries every channel that has room now, in the plan's order.
+    async fn try_free(&self, call: &Call, record: &mut CallRecord, journey: &mut Journey) -> Step {
+        let table = self.table();
+        let model = table.resolve(&call.facts.model);
+        let plan = match Plan::new(&table, model, &call.caller.group, call.pin) {
+            Ok(plan) => plan,
+            Err(reason) => {
+                return Step::Failed(journey.telling.take().unwrap_or_else(|| unroutable(reason, call)));
+            }
+        };
+        if let (false, Some(page)) = (journey.is_admitted, record.page()) {
+            if let Err(failure) = page.admit(model) {
+                return Step::Failed(failure);
+            }
+            journey.is_admitted = true;
+        }
+        if let Some(step) = self.enter_caller(call, journey) {
+            return step;
+        }
+        let mut plan = plan.without(&journey.excluded);
+        let mut full: Option<&Route> = None;
+        let mut roll = rand::random::<u64>;
+        while let Some(route) = plan.next(&mut roll) {
+            if full.is_some_and(|full| self.holds_back(route, full, model)) {
+                break;
+            }
+            let Some(link) = self.usable(call, route, journey) else { continue };
+            let Some(permit) = route.cell.gate.try_enter() else {
+                full.get_or_insert(route);
+                continue;
+            };
+            if let Some(step) = self.try_route(call, record, journey, route, &link, permit).await {
+                return step;
+            }
+        }
+        match full {
+            Some(route) => Step::Blocked(Blocked::Channel(route.clone())),
+            None => Step::Failed(journey.telling.take().unwrap_or_else(|| refuse::full(call, None))),
+        }
+    }
+
+    /// Whether a tier is to be waited for before this route of a lower one is tried.
+    fn holds_back(&self, route: &Route, full: &Route, model: &str) -> bool {
+        route.spec.priority < full.spec.priority && !self.shared.policy.load().overflow_after(model).is_zero()
+    }
+
+    /// The link of a route that can serve the call; one that cannot is not tried again.
+    fn usable(&self, call: &Call, route: &Route, journey: &mut Journey) -> Option<Rc<Link>> {
+        let failure = match self.link(route) {
+            Ok(link) if link.endpoint(call.endpoint, call.face).is_some() => return Some(link),
+            Ok(link) => not_spoken(call, &link),
+            Err(failure) => failure,
+        };
+        journey.excluded.push(route.cell.slot);
+        journey.telling.add(failure);
+        None
+    }
+
+    /// Tries a route; `None` where another one may be tried.
+    async fn try_route(
+        &self,
+        call: &Call,
+        record: &mut CallRecord,
+        journey: &mut Journey,
+        route: &Route,
+        link: &Rc<Link>,
+        permit: Permit,
+    ) -> Option<Step> {
+        let at = link.endpoint(call.endpoint, call.face)?;
+        let held = HeldPermit::new(permit, &route.cell);
+        journey.excluded.push(route.cell.slot);
+        if let Some(page) = record.page() {
+            if let Err(failure) = page.admit_on(&route.spec.name) {
+                journey.telling.add(failure);
+                return None;
+            }
+            // Money is held once the first candidate is known, and stays held for the others.
+            let free = if *link.row.id == *MOCK { Free::Yes } else { Free::No };
+            let table = self.shared.table.load();
+            if let Err(failure) = page.reserve(table.resolve(&call.facts.model), &route.upstream_model, free)
+            {
+                return Some(Step::Failed(failure));
+            }
+            if let Err(error) = page.dispatch(&route.spec.name, &route.upstream_model) {
+                return Some(Step::Failed(books::not_journalled(&error)));
+            }
+        }
+        record.attempt(&route.spec.name);
+        let attempted = self.attempt(call, route, link, at, held).await;
+        if let Some(page) = record.page() {
+            page.tried(attempted.as_ref().err());
+        }
+        match attempted {
+            Ok(mut begun) => {
+                begun.permit.of_caller = journey.of_caller.take().unwrap_or_default();
+                Some(Step::Begun(Box::new(begun), route.spec.name.clone()))
+            }
+            Err(failure) => {
+                // The provider's own words may quote the request, so they stay out of the log.
+                tracing::debug!(call = %call.id, channel = %route.spec.name, code = failure.code,
+                    status = failure.status, "attempt failed");
+                if failure.next == Next::Tell {
+                    return Some(Step::Failed(failure));
+                }
+                journey.telling.add(failure);
+                None
+            }
+        }
     }
 }
 
@@ -290,6 +426,10 @@ fn opening(call: &Call) -> Opening {
 struct Telling(Option<Failure>);
 
 impl Telling {
+    fn take(&mut self) -> Option<Failure> {
+        self.0.take()
+    }
+
     fn add(&mut self, failure: Failure) {
         let weight = |f: &Failure| match f.fault {
             Fault::Upstream => 2,
@@ -302,13 +442,15 @@ impl Telling {
     }
 }
 
+/// Comments are for streams of events; Gemini's array of objects has no room for any.
+fn can_carry_comments(facts: &RequestFacts) -> bool {
+    facts.delivery == Delivery::Stream && facts.form == StreamForm::Events
+}
+
 fn not_spoken(call: &Call, link: &Link) -> Failure {
     let message = format!("The provider {} has no endpoint {}.", link.row.id, call.endpoint.as_str());
     Failure { next: Next::Failover, ..Failure::invalid_request("endpoint_not_supported", None, message) }
 }
-
-/// The code of a call that found every gate full.
-const SATURATED: &str = "channels_saturated";
 
 fn unroutable(reason: Unroutable, call: &Call) -> Failure {
     let model = &call.facts.model;
@@ -331,12 +473,4 @@ fn unroutable(reason: Unroutable, call: &Call) -> Failure {
             admit::forbidden("channel_does_not_serve", &message)
         }
     }
-}
-
-fn saturated(call: &Call) -> Failure {
-    let message = format!("Every channel for the model '{}' is full at the moment.", call.facts.model);
-    let mut failure = Failure::gateway(429, SATURATED, message);
-    failure.kind = "rate_limit_error".to_owned();
-    failure.retry_after = Some(std::time::Duration::from_secs(1));
-    failure
 }

@@ -1,10 +1,13 @@
-//! One channel: its gate, its connections, what is measured of it, and the actor that owns them.
+//! One channel: its gate, its queue, its connections, what is measured of it, and the actor that owns them.
 
 pub mod cell;
 pub mod connections;
 pub mod gate;
 pub mod health;
+pub mod pace;
+pub mod queue;
 pub mod roster;
+pub mod shedding;
 pub mod slot;
 pub mod supervisor;
 

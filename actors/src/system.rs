@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use crate::{
     channel::roster::{Desired, Roster},
     domain::Catalog,
-    router::{RouteTable, Router, TableHandle},
+    router::{RouteTable, Router, TableHandle, WaitingRoom},
 };
 
 /// The running actors.
@@ -20,6 +20,8 @@ pub struct Actors {
     pub router: Addr<Router>,
     /// The roster.
     pub roster: Addr<Roster>,
+    /// Where calls wait.
+    pub room: Arc<WaitingRoom>,
     arbiter: Arbiter,
 }
 
@@ -30,15 +32,17 @@ impl Actors {
         // The name that `top` and `perf` show; where it cannot be given, the old one stays.
         arbiter.spawn_fn(|| drop(std::fs::write("/proc/thread-self/comm", "control")));
         let table: TableHandle = Arc::new(ArcSwap::from_pointee(RouteTable::default()));
+        let room = WaitingRoom::new();
         let router = Supervisor::start_in_arbiter(&arbiter.handle(), {
-            let table = Arc::clone(&table);
-            move |_| Router::new(table)
+            let (table, room) = (Arc::clone(&table), Arc::clone(&room));
+            move |_| Router::new(table, room)
         });
+        room.open(router.clone());
         let roster = Supervisor::start_in_arbiter(&arbiter.handle(), {
-            let (router, handle) = (router.clone(), arbiter.handle());
-            move |_| Roster::new(router, handle)
+            let (router, handle, room) = (router.clone(), arbiter.handle(), Arc::clone(&room));
+            move |_| Roster::new(router, handle, room)
         });
-        Self { table, router, roster, arbiter }
+        Self { table, router, roster, room, arbiter }
     }
 
     /// Puts a catalog in force; returns once calls see it.

@@ -18,6 +18,7 @@ use super::{
     limits,
     listener::{Listener, listen, serve},
     publisher::Publisher,
+    queue,
 };
 use crate::{
     api::{ApiShared, Desk},
@@ -25,7 +26,7 @@ use crate::{
     http::{Drain, HttpShared, InMemory, KeysHealth},
     journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
-    relay::{RelayShared, budget::ByteBudget},
+    relay::{RelayShared, budget::ByteBudget, policy::WaitPolicy},
     store::LateStore,
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
@@ -76,6 +77,7 @@ impl Gateway {
         let server_settings = settings.server.clone();
         let metrics = Metrics::new().map_err(|e| e.to_string())?;
         let actors = Actors::start();
+        actors.room.set_bounds(queue::bounds(&settings.queue));
         let drain = Arc::new(Drain::default());
         let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
         let data_dir = &settings.server.data_dir;
@@ -109,6 +111,13 @@ impl Gateway {
                 max_event: server_settings.max_event,
                 max_whole_body: server_settings.max_whole_body,
                 cut: drain.cut.clone(),
+                drained: drain.begun.clone(),
+                policy: ArcSwap::from_pointee(queue::policy(
+                    &settings.queue,
+                    &WaitPolicy::default(),
+                    &actors.room,
+                )),
+                room: Arc::clone(&actors.room),
                 books: Arc::clone(books.shared()),
             }),
             api: ApiShared { root: settings.root_access, desk },
@@ -206,7 +215,11 @@ impl Gateway {
             self.publisher.with_settings(|old| config::differences(old, &settings, (server, log, store)));
         let models = KnownModels::with(settings.models.clone());
         let (prices, limits) = (Arc::clone(&settings.prices), settings.limits.clone());
+        let waits = settings.queue.clone();
         self.publisher.apply(settings).await?;
+        let (room, policy) = (&self.actors.room, &self.shared.relay.policy);
+        room.set_bounds(queue::bounds(&waits));
+        policy.store(Arc::new(queue::policy(&waits, &policy.load(), room)));
         self.shared.models.store(Arc::new(models));
         self.books.shared().prices.store(prices);
         self.books.shared().limits.set_rules(limits);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, s
 
 use penstock_actors::domain::{Catalog, ChannelSpec, Money, Served, TransportKind};
 
-use super::{Log, LogFormat, Rotation, Server, Settings, Store, Tls};
+use super::{Log, LogFormat, Queue, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
 
 /// A line for each thing that differs; empty where nothing does. `in_force` is what a reload cannot change.
@@ -14,6 +14,7 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &St
     if old.models != new.models {
         lines.push("models: changed".to_owned());
     }
+    lines.extend(queue(&old.queue, &new.queue));
     if old.limits != new.limits {
         lines.push("limits: changed".to_owned());
     }
@@ -125,6 +126,36 @@ fn models(old: &[Served], new: &[Served]) -> String {
         1..=SHOWN => all.join(" "),
         n => format!("{} and {} more", all[..SHOWN].join(" "), n - SHOWN),
     }
+}
+
+fn queue(old: &Queue, new: &Queue) -> Vec<String> {
+    let mut lines = Vec::new();
+    macro_rules! compare {
+        ($($field:ident),*) => { $(if old.$field != new.$field {
+            let (old, new) = (said(&old.$field), said(&new.$field));
+            lines.push(format!("queue.{}: {old} -> {new}", stringify!($field)));
+        })* };
+    }
+    compare!(
+        max_wait,
+        longest_wait,
+        overflow_after,
+        comments_after,
+        max_calls,
+        max_calls_of_key,
+        max_bytes,
+        shed_above
+    );
+    for (name, differs) in [
+        ("model", old.models != new.models),
+        ("group", old.groups != new.groups),
+        ("key", old.keys != new.keys),
+    ] {
+        if differs {
+            lines.push(format!("queue.{name}: changed"));
+        }
+    }
+    lines
 }
 
 fn keys(old: &[KeySpec], new: &[KeySpec]) -> Vec<String> {

@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::{
-    LogFormat, Rotation,
+    LogFormat, OnLimit, Rotation,
     units::{Dollars, Size, Span},
 };
 use crate::known_models::ModelFacts;
@@ -23,6 +23,7 @@ pub(super) struct File {
     pub(super) mock: Mock,
     pub(super) defaults: Defaults,
     pub(super) discover: Discover,
+    pub(super) queue: Queue,
     /// Read by whoever knows the providers.
     #[serde(rename = "provider")]
     pub(super) providers: Vec<IgnoredAny>,
@@ -117,6 +118,48 @@ pub(super) struct Defaults {
 pub(super) struct Discover {
     pub(super) local: Vec<String>,
     pub(super) refresh: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Queue {
+    pub(super) max_wait: Option<Span>,
+    pub(super) longest_wait: Option<Span>,
+    pub(super) overflow_after: Option<Span>,
+    pub(super) comments_after: Option<Span>,
+    pub(super) max_calls: Option<u64>,
+    pub(super) max_calls_of_key: Option<u64>,
+    pub(super) max_bytes: Option<Size>,
+    pub(super) shed_above: Option<Span>,
+    pub(super) model: BTreeMap<String, QueueOfModel>,
+    pub(super) group: BTreeMap<String, QueueOfCaller>,
+    pub(super) key: BTreeMap<String, QueueOfCaller>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueOfModel {
+    pub(super) max_wait: Option<Span>,
+    pub(super) overflow_after: Option<Span>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueOfCaller {
+    pub(super) max_wait: Option<Span>,
+    pub(super) band: Option<Band>,
+    pub(super) weight: Option<u32>,
+    pub(super) concurrency: Option<u32>,
+    #[serde(default)]
+    pub(super) on_limit: OnLimit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Band {
+    High,
+    Normal,
+    Low,
 }
 
 #[derive(Debug, Deserialize)]

@@ -120,13 +120,14 @@ pub(super) fn scalars() -> impl Iterator<Item = (String, Kind)> {
 /// The keys that may stand in a section, its own sections too; `None` where the operator makes them up.
 /// The name of the whole file is empty.
 pub(super) fn keys_of(section: &str) -> Option<Vec<&'static str>> {
-    let of_others = |form| matches!(form, Form::Names | Form::Foreign);
-    if SECTIONS.iter().any(|s| of_others(s.form) && s.name.split('.').next() == Some(section)) {
+    let of_others = |s: &&Section| matches!(s.form, Form::Names | Form::Foreign);
+    let is_free = |rest: &str| rest.is_empty() || rest.starts_with(".\"");
+    if SECTIONS.iter().filter(of_others).any(|s| s.name.strip_prefix(section).is_some_and(is_free)) {
         return None;
     }
     let below = SECTIONS.iter().filter_map(|s| match section {
         "" => s.name.split('.').next(),
-        above => s.name.strip_prefix(above)?.strip_prefix('.'),
+        above => s.name.strip_prefix(above)?.strip_prefix('.')?.split('.').next(),
     });
     let below: Vec<_> = below.collect();
     let own = SECTIONS.iter().find(|s| s.name == section);
@@ -151,6 +152,9 @@ mod tests {
         assert!(keys_of("channel").expect("keys").contains(&"timeouts"));
         assert!(keys_of("channel.timeouts").expect("keys").contains(&"idle"));
         assert!(keys_of("defaults").expect("sections").contains(&"timeouts"));
+        let queue = keys_of("queue").expect("keys");
+        assert!(["max_wait", "model", "group", "key"].iter().all(|key| queue.contains(key)), "{queue:?}");
+        assert_eq!((keys_of("queue.model"), keys_of("model")), (None, None));
         assert_eq!(keys_of("aliases"), None);
         assert_eq!(keys_of("channel.mapping"), None);
     }

@@ -4,6 +4,7 @@ mod channel;
 mod header;
 mod key;
 mod limits;
+mod queue;
 mod server;
 
 use std::{
@@ -95,6 +96,7 @@ pub(super) fn resolve(
     resolver.add_made(&mut channels, &file.discover.local, checked.incomplete);
     let (catalog, discovered) = resolver.catalog(channels, &file.defaults, file.aliases);
     let refresh = resolver.refresh(file.discover.refresh);
+    let queue = resolver.queue(file.queue);
     let keys = resolver.keys(file.keys, compatible.root_token);
     let prices = prices::list(text);
     if let Err(error) = &prices {
@@ -113,6 +115,7 @@ pub(super) fn resolve(
         store,
         mock: file.mock.enabled.unwrap_or(catalog.channels.is_empty()),
         catalog,
+        queue,
         discover: Discover { channels: discovered, refresh },
         keys,
         limits,

@@ -32,6 +32,9 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const CHANNEL: HeaderName = HeaderName::from_static("x-penstock-channel");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
+const QUEUE_MS: HeaderName = HeaderName::from_static("x-penstock-queue-ms");
+const QUEUE_POSITION: HeaderName = HeaderName::from_static("x-penstock-queue-position");
+const QUEUE_ETA_MS: HeaderName = HeaderName::from_static("x-penstock-queue-eta-ms");
 const FAULT: HeaderName = HeaderName::from_static("x-penstock-fault");
 
 /// A client's own retries after a limit can do so much.
@@ -82,6 +85,11 @@ pub(super) fn refusal(face: Dialect, refused: &Refused, call_id: &str) -> HttpRe
     if let Some(tried) = &refused.tried {
         tell_routing(response.headers_mut(), tried);
     }
+    tell_wait(response.headers_mut(), refused.waited);
+    if let Some(queue) = refused.queue {
+        response.headers_mut().insert(QUEUE_POSITION, HeaderValue::from(queue.position));
+        response.headers_mut().insert(QUEUE_ETA_MS, HeaderValue::from(queue.p50.as_millis() as u64));
+    }
     rates::tell(response.headers_mut(), &refused.rates);
     response
 }
@@ -128,11 +136,18 @@ pub(super) fn answer(answer: Answer, running: Option<Running>, may_see_routing: 
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     }
-    if may_see_routing {
-        tell_routing(headers, &answer.tried);
+    if let Some(tried) = answer.tried.filter(|_| may_see_routing) {
+        tell_routing(headers, &tried);
     }
+    tell_wait(headers, answer.waited);
     rates::tell(headers, &answer.rates);
     response.set_body(BoxBody::new(With { body: answer.body, _kept: running }))
+}
+
+fn tell_wait(headers: &mut HeaderMap, waited: Option<Duration>) {
+    if let Some(waited) = waited {
+        headers.insert(QUEUE_MS, HeaderValue::from(waited.as_millis() as u64));
+    }
 }
 
 fn tell_routing(headers: &mut HeaderMap, tried: &Tried) {

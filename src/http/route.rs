@@ -26,6 +26,8 @@ pub(super) enum Matched {
     Ready,
     /// `/metrics`
     Metrics,
+    /// `/api/runtime`
+    Runtime,
     /// Below `/api`.
     Api,
     /// A browser asks what it may do.
@@ -106,6 +108,12 @@ pub(super) fn matched(method: &Method, path: &str, query: &str) -> Matched {
     }
     if path.len() > 1 {
         path = path.strip_suffix('/').unwrap_or(path);
+    }
+    if path == "/api/runtime" {
+        return match *method {
+            Method::GET | Method::HEAD => Matched::Runtime,
+            _ => Matched::MethodNotAllowed("GET, HEAD"),
+        };
     }
     // No page of another origin may ask there, whatever the method.
     if path == "/api" || path.starts_with("/api/") {
@@ -291,6 +299,8 @@ mod tests {
             (Method::DELETE, "/v1/models/x", Matched::NotImplemented),
             (Method::OPTIONS, "/anything", Matched::Preflight),
             (Method::OPTIONS, "/api/calls/x", Matched::Api),
+            (Method::GET, "/api/runtime/", Matched::Runtime),
+            (Method::OPTIONS, "/api/runtime", Matched::MethodNotAllowed("GET, HEAD")),
             (Method::GET, "//api/calls/x/", Matched::Api),
             (Method::GET, "/apix", Matched::Unknown),
             (Method::POST, "/v1/chat", Matched::Unknown),

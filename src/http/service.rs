@@ -21,10 +21,12 @@ use super::{
     cors, count, keeping, models,
     reply::{self, Asker},
     route::{self, Matched, matched},
+    runtime::Runtime,
     state::{HttpShared, Worker},
 };
 use crate::{
     api::{self, Asked},
+    api_key::digest,
     clock::{Moment, now_ms},
     dialect::{Dialect, Told},
     provider::{Endpoint, Failure},
@@ -100,7 +102,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     let is_call = matches!(target, Matched::Call(..));
     let allowed = if let Matched::MethodNotAllowed(allowed) = target { Some(allowed) } else { None };
     let mut asker = Asker::of(request.headers());
-    if matches!(target, Matched::Metrics | Matched::Api) {
+    if matches!(target, Matched::Metrics | Matched::Runtime | Matched::Api) {
         asker = asker.without_page();
     }
     let known = || worker.shared.models.load();
@@ -120,6 +122,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
         Matched::Metrics => metrics(&request, &worker, at).map_err(Into::into),
+        Matched::Runtime => runtime(&request, &worker, at).map_err(Into::into),
         Matched::Api => Ok(api_answer(&request, &worker).await),
         Matched::Preflight => Ok(cors::preflight(&request)),
         Matched::NotImplemented => Err(not_implemented(&request).into()),
@@ -193,7 +196,7 @@ async fn call(
     let keeper = keeping::Keeper::of(&call, &shared.responses).await;
     let running = request.conn_data::<Rc<Connection>>().map(Connection::run);
     let may_see_routing = call.caller.may_see_routing;
-    match worker.relay.call(&call, record).await {
+    match worker.relay.call(call, record).await {
         Ok(answer) => {
             let answered = reply::answer(answer, running, may_see_routing);
             Ok(match keeper {
@@ -234,6 +237,7 @@ async fn admitted(
         _ => (spool, top),
     };
     let facts = face.facts(endpoint, told, &top)?;
+    let max_wait = max_wait(request)?;
     let table = shared.relay.table.load();
     admit::may_use(&caller, &facts.model, table.resolve(&facts.model))?;
     let (headers, mock_headers) = passed_headers(request);
@@ -243,6 +247,8 @@ async fn admitted(
         face,
         caller,
         pin,
+        max_wait,
+        arrived: arrival.at.at,
         facts,
         number: arrival.number,
         client_request_id: client_request_id(request),
@@ -260,6 +266,26 @@ fn client_request_id(request: &HttpRequest) -> String {
     let headers = request.headers();
     let given = headers.get(reply::CLIENT_REQUEST_ID).or_else(|| headers.get(reply::REQUEST_ID));
     given.and_then(|id| id.to_str().ok()).unwrap_or_default().chars().take(128).collect()
+}
+
+/// How long the client would wait for an answer to begin: ours in milliseconds, Bella's in seconds.
+fn max_wait(request: &HttpRequest) -> Result<Option<Duration>, Failure> {
+    for (name, unit_ms) in [("X-Penstock-Max-Wait", 1u64), ("X-BELLA-MAX-WAIT", 1_000)] {
+        let Some(value) = request.headers().get(name) else { continue };
+        // What is too large for a number is capped like what is merely long.
+        let digits =
+            value.to_str().ok().map(str::trim).filter(|text| {
+                !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_digit())
+            });
+        let Some(digits) = digits else {
+            let unit = if unit_ms == 1 { "milliseconds" } else { "seconds" };
+            let message = format!("{name} must be a whole number of {unit}, 0 or more.");
+            return Err(Failure::invalid_request("invalid_max_wait", Some(name), message));
+        };
+        let wait = digits.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(unit_ms);
+        return Ok(Some(Duration::from_millis(wait)));
+    }
+    Ok(None)
 }
 
 type Headers = Vec<(HeaderName, HeaderValue)>;
@@ -298,15 +324,38 @@ fn ready(worker: &Worker) -> HttpResponse {
 /// What a proxy adds to the requests it passes on.
 const FORWARDED: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
 
-/// Metrics are for who sits on the machine, or has a key that may see routing.
-fn metrics(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<HttpResponse, Failure> {
+/// What shows channels is for who sits on the machine, or has a key that may see routing.
+fn may_look_inside(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<(), Failure> {
     let local = request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
     // Behind a proxy on this machine everyone comes from here.
     let proxied = FORWARDED.iter().any(|name| request.headers().contains_key(*name));
-    if (!local || proxied) && !authorize(request, worker, at)?.caller.may_see_routing {
+    let is_root = || {
+        let root = worker.shared.api.root.as_ref();
+        root.zip(auth::secret(request).ok()).is_some_and(|(root, shown)| *root == digest(&shown))
+    };
+    if (!local || proxied) && !is_root() && !authorize(request, worker, at)?.caller.may_see_routing {
         return Err(admit::forbidden("metrics_not_allowed", "This API key may not read the metrics."));
     }
+    Ok(())
+}
+
+fn runtime(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<HttpResponse, Failure> {
+    may_look_inside(request, worker, at)?;
+    let runtime = Runtime::of(&worker.relay.table(), &worker.shared.relay.room);
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    Ok(match accept {
+        Some(accept) if accept.trim_start().starts_with("text/plain") => {
+            HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(runtime.text())
+        }
+        _ => HttpResponse::Ok().json(runtime),
+    })
+}
+
+fn metrics(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<HttpResponse, Failure> {
+    may_look_inside(request, worker, at)?;
     worker.shared.metrics.body_bytes.set(worker.shared.relay.bytes.used() as i64);
+    let room = &worker.shared.relay.room;
+    worker.shared.metrics.waiting(room.calls(), room.bytes());
     worker.shared.metrics.limit_cells.set(worker.shared.relay.books.limits.cells().len() as i64);
     let text = worker.shared.metrics.render(worker.relay.table().cells());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))

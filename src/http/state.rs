@@ -1,8 +1,11 @@
 //! What the handlers of a worker share, and the state of shutting down.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicI64, Ordering},
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -45,13 +48,13 @@ pub struct HttpShared {
 /// What one worker's handlers use.
 pub struct Worker {
     pub(super) shared: Arc<HttpShared>,
-    pub(super) relay: Relay,
+    pub(super) relay: Rc<Relay>,
 }
 
 impl Worker {
     /// Puts a worker's parts together.
     pub fn new(shared: Arc<HttpShared>, relay: Relay) -> Self {
-        Self { shared, relay }
+        Self { shared, relay: Rc::new(relay) }
     }
 }
 

@@ -70,7 +70,7 @@ impl Adapter for Converting {
         }
         let (face, upstream) = (face(ask)?, self.upstream(ask)?);
         let wanted = Wanted { model: ask.upstream_model, delivery: ask.delivery };
-        let write = || upstream.write(&face.parse(body)?, &wanted);
+        let write = || upstream.write(&face.parse(body)?.without_foreign_tools(), &wanted);
         let Written { headers, body: written } = write().map_err(of_param)?;
         let written = match self.dialect {
             Dialect::OpenAi => quirk::apply(ask, written),

@@ -10,7 +10,7 @@ use std::{
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 use penstock_actors::{
-    channel::{ChannelCell, Permit},
+    channel::ChannelCell,
     domain::{Delivery, Fault, Timeouts},
     router::Route,
 };
@@ -20,7 +20,9 @@ use super::{
     deadline::within,
     fault::{self, Deadline},
     flow::Flow,
+    held::HeldPermit,
     link::{EndpointLink, Link, misconfigured},
+    refuse,
 };
 use crate::{
     dialect::{Dialect, StreamForm},
@@ -31,6 +33,8 @@ use crate::{
     transport::{Incoming, Outgoing, OutgoingBody, Target, TransportError, Via},
 };
 
+/// What a stream is to the client.
+pub(super) const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 /// A whole answer up to this long is checked before its first byte goes out, in bytes.
 const CHECKED: usize = 256 << 10;
 /// How much of an error's body is read, in bytes.
@@ -44,7 +48,7 @@ pub(super) struct Begun {
     pub(super) started: Instant,
     pub(super) link: Rc<Link>,
     pub(super) cell: Arc<ChannelCell>,
-    pub(super) permit: Permit,
+    pub(super) permit: HeldPermit,
 }
 
 impl Relay {
@@ -58,13 +62,17 @@ impl Relay {
         route: &Route,
         link: &Rc<Link>,
         at: &EndpointLink,
-        permit: Permit,
+        permit: HeldPermit,
     ) -> Result<Begun, Failure> {
         let started = Instant::now();
         let deadline = route.spec.timeouts.first_byte_for(call.facts.delivery);
-        let mut begun = match within(deadline, self.begin(call, route, link, at)).await {
+        let own = call.left().filter(|left| *left < deadline);
+        let mut begun = match within(own.unwrap_or(deadline), self.begin(call, route, link, at)).await {
             Ok(begun) => begun,
-            Err(_) => Err(fault::of_deadline(Deadline::FirstByte, deadline)),
+            Err(_) => Err(match call.max_wait.filter(|_| own.is_some()) {
+                Some(asked) => refuse::of_own_deadline(asked),
+                None => fault::of_deadline(Deadline::FirstByte, deadline),
+            }),
         };
         let first_byte = started.elapsed();
         if let (Ok((flow, _)), Delivery::Whole) = (&mut begun, call.facts.delivery)
@@ -163,7 +171,7 @@ impl Relay {
         }
         let content_type = match ask.delivery {
             Delivery::Stream if ask.form == StreamForm::Array => HeaderValue::from_static("application/json"),
-            Delivery::Stream => HeaderValue::from_static("text/event-stream; charset=utf-8"),
+            Delivery::Stream => HeaderValue::from_static(EVENT_STREAM),
             Delivery::Whole => HeaderValue::from_static("application/json"),
         };
         Ok((flow, content_type))

@@ -10,10 +10,7 @@ use std::{
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use penstock_actors::{
-    channel::Permit,
-    domain::{Delivery, Fault},
-};
+use penstock_actors::domain::{Delivery, Fault};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -22,6 +19,7 @@ use super::{
     attempt::Begun,
     fault::{self, Deadline},
     flow::Flow,
+    held::HeldPermit,
     settle::CallRecord,
 };
 use crate::{dialect::Dialect, provider::Failure};
@@ -35,7 +33,7 @@ pub struct AnswerBody {
     size: BodySize,
     state: State,
     /// Held until the answer ends; given back at once then, not when the client has read it.
-    permit: Option<Permit>,
+    permit: Option<HeldPermit>,
     behind: Behind,
 }
 

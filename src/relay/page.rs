@@ -289,6 +289,20 @@ impl Page {
         Ok(())
     }
 
+    /// Tokens that the call will take, as far as can be foreseen.
+    pub(super) fn expected_tokens(&self) -> u64 {
+        self.opening.foreseen.prompt().saturating_add(self.opening.foreseen.completion())
+    }
+
+    /// Tokens that it took, by what was delivered; none where nothing was.
+    pub(super) fn tokens_of(&self, delivered: Delivered) -> u64 {
+        if delivered == Delivered::default() {
+            return 0;
+        }
+        let usage = self.estimated(delivered);
+        usage.prompt().saturating_add(usage.completion())
+    }
+
     /// What was consumed, as far as can be told from here.
     fn estimated(&self, delivered: Delivered) -> Usage {
         Usage {

@@ -1,8 +1,15 @@
 //! Settlement: a call's outcome is recorded exactly once, whatever way it ends. It never awaits.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use penstock_actors::domain::{ChannelName, Fault, Outcome, Usage};
+use penstock_actors::{
+    domain::{ChannelName, Fault, Outcome, Usage},
+    router::{estimate::Estimate, room::Charge},
+};
 
 use super::{
     flow::Delivered,
@@ -28,6 +35,11 @@ pub struct CallRecord {
     delivered: Delivered,
     /// The call's page in the books, from its admission on. Apart, for the record is moved with the answer.
     page: Option<Box<Page>>,
+    /// How long it has waited in the queue, and what its key was charged there.
+    waited: Option<Duration>,
+    /// How it stood there, where it was refused.
+    queue: Option<Estimate>,
+    charge: Option<Charge>,
     settled: bool,
 }
 
@@ -45,6 +57,9 @@ impl CallRecord {
             usage: None,
             delivered: Delivered::default(),
             page: None,
+            waited: None,
+            queue: None,
+            charge: None,
             settled: false,
         }
     }
@@ -77,6 +92,31 @@ impl CallRecord {
     pub fn tried(&self) -> Option<Tried> {
         let channel = self.channel.clone()?;
         Some(Tried { channel, attempts: self.attempts })
+    }
+
+    /// Notes that it has waited in the queue.
+    pub(super) fn waited(&mut self, waited: Duration) {
+        self.waited = Some(self.waited.unwrap_or_default() + waited);
+    }
+
+    /// Notes how it stood in the queue that refused it.
+    pub(super) fn stood(&mut self, told: Option<Estimate>) {
+        self.queue = told;
+    }
+
+    /// How it stood in the queue that refused it.
+    pub(super) fn has_stood(&self) -> Option<Estimate> {
+        self.queue
+    }
+
+    /// How long it has waited; `None` where it did not.
+    pub(super) fn has_waited(&self) -> Option<Duration> {
+        self.waited
+    }
+
+    /// Notes what the key was charged for its turn; corrected at settlement.
+    pub(super) fn charged(&mut self, charge: Charge) {
+        self.charge = Some(charge);
     }
 
     /// Notes that the first byte goes out.
@@ -142,6 +182,15 @@ impl CallRecord {
         self.metrics.call_ended(self.endpoint, outcome, took);
         if let Some(usage) = &self.usage {
             self.metrics.consumed(usage);
+        }
+        if let Some(waited) = self.waited {
+            self.metrics.waited(waited);
+        }
+        if let Some(mut charge) = self.charge.take() {
+            charge.used(self.usage.map_or_else(
+                || self.page.as_ref().map_or(0, |page| page.tokens_of(self.delivered)),
+                |usage| usage.prompt().saturating_add(usage.completion()),
+            ));
         }
         if let Some(page) = self.page.take() {
             page.settle(&End { outcome, took, failure, usage: self.usage, delivered: self.delivered });

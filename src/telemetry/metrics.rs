@@ -38,6 +38,10 @@ pub struct Metrics {
     pub stale_retries: IntCounter,
     /// Calls that found every gate full.
     pub saturated: IntCounter,
+    /// Calls that wait, and the bytes of their bodies.
+    waiting: [IntGauge; 2],
+    /// How long calls waited that did.
+    queued: Histogram,
     limited: IntCounterVec,
     /// Cells of limits that hold something.
     pub limit_cells: IntGauge,
@@ -61,6 +65,8 @@ pub struct Metrics {
 struct ChannelMetrics {
     in_flight: IntGaugeVec,
     limit: GaugeVec,
+    waiting: IntGaugeVec,
+    service: GaugeVec,
     connections: IntGaugeVec,
     connection_cap: IntGaugeVec,
     opened: IntGaugeVec,
@@ -130,6 +136,14 @@ impl Metrics {
                 "Second tries after a kept connection had been closed."
             )),
             saturated: register!(counter("penstock_saturated_total", "Calls that found every gate full.")),
+            waiting: [
+                register!(gauge("penstock_waiting_calls", "Calls that wait for a channel.")),
+                register!(gauge("penstock_waiting_bytes", "Bytes of the bodies of calls that wait.")),
+            ],
+            queued: register!(Histogram::with_opts(
+                HistogramOpts::new("penstock_queue_seconds", "How long calls waited that did.")
+                    .buckets(BUCKETS.to_vec())
+            )),
             limited: register!(IntCounterVec::new(
                 Opts::new("penstock_limited_total", "Calls that a limit refused, by whose and which."),
                 &["scope", "limit"]
@@ -143,6 +157,11 @@ impl Metrics {
             channels: ChannelMetrics {
                 in_flight: register!(ints("penstock_channel_in_flight", "Permits given by the gate.")),
                 limit: register!(floats("penstock_channel_limit", "The gate's limit; +Inf for none.")),
+                waiting: register!(ints("penstock_channel_waiting", "Calls that wait at the gate.")),
+                service: register!(floats(
+                    "penstock_channel_service_seconds",
+                    "Recent mean time that a permit is held."
+                )),
                 connections: register!(ints(
                     "penstock_channel_connections",
                     "Connections open over all workers."
@@ -191,6 +210,18 @@ impl Metrics {
     pub fn call_ended(&self, endpoint: Endpoint, outcome: Outcome, took: Duration) {
         self.calls[endpoint as usize][outcome.index()].inc();
         self.duration[endpoint as usize].observe(took.as_secs_f64());
+    }
+
+    /// Counts a call that has waited.
+    pub fn waited(&self, waited: Duration) {
+        self.queued.observe(waited.as_secs_f64());
+    }
+
+    /// Notes how many calls wait, and the bytes of their bodies.
+    pub fn waiting(&self, calls: u64, bytes: u64) {
+        for (gauge, value) in self.waiting.iter().zip([calls, bytes]) {
+            gauge.set(value as i64);
+        }
     }
 
     /// Counts a call that a limit refused.
@@ -266,6 +297,7 @@ impl ChannelMetrics {
     fn read(&self, cells: &[Arc<ChannelCell>]) {
         for ints in [
             &self.in_flight,
+            &self.waiting,
             &self.connections,
             &self.connection_cap,
             &self.opened,
@@ -275,7 +307,7 @@ impl ChannelMetrics {
         ] {
             ints.reset();
         }
-        for floats in [&self.limit, &self.success_rate, &self.first_byte] {
+        for floats in [&self.limit, &self.service, &self.success_rate, &self.first_byte] {
             floats.reset();
         }
         for cell in cells {
@@ -289,6 +321,9 @@ impl ChannelMetrics {
             self.success_rate.with_label_values(label).set(f64::from(health.success_rate));
             self.first_byte.with_label_values(label).set(health.first_byte.as_secs_f64());
             self.in_flight.with_label_values(label).set(cell.gate.in_flight().into());
+            self.waiting.with_label_values(label).set(cell.gate.waiting().into());
+            let service = cell.pace().0.unwrap_or_default();
+            self.service.with_label_values(label).set(service.as_secs_f64());
             self.connections.with_label_values(label).set(cell.connections.count().into());
             self.connection_cap.with_label_values(label).set(cell.connections.cap().into());
             self.opened.with_label_values(label).set(cell.connections.opened() as i64);

@@ -8,6 +8,9 @@ use super::support::{
     Process, TestApp, Upstream, chat, chat_stream, eventually, read_answer, upstream::event,
 };
 
+/// What finds no room is refused, not kept waiting.
+const AT_ONCE: &str = "[queue]\nmax_wait = 0\n";
+
 /// An upstream that begins streams and never ends them, and answers others at once.
 async fn endless() -> Upstream {
     Upstream::start(|mut exchange| async move {
@@ -24,7 +27,7 @@ async fn endless() -> Upstream {
 #[tokio::test]
 async fn a_full_gate_refuses_until_its_permit_returns() {
     let upstream = endless().await;
-    let app = TestApp::start(&upstream.channel("a", "concurrency = 1\n"));
+    let app = TestApp::start(&format!("{AT_ONCE}{}", upstream.channel("a", "concurrency = 1\n")));
     let request = app.client().request("POST", "/v1/chat/completions", chat_stream("m").as_bytes());
     let held = app.client().open(&request).await;
     eventually("the stream runs", || upstream.count() == 1).await;
@@ -59,7 +62,7 @@ async fn a_full_tier_overflows_to_the_next() {
         .enumerate()
         .map(|(n, u)| u.channel(&format!("t{n}"), &format!("concurrency = 1\npriority = {}\n", -(n as i32))))
         .collect();
-    let app = TestApp::start(&settings.concat());
+    let app = TestApp::start(&format!("{AT_ONCE}{}", settings.concat()));
     let request = app.client().request("POST", "/v1/chat/completions", chat_stream("m").as_bytes());
     let mut held: Vec<TcpStream> = Vec::new();
     for n in 0..3 {

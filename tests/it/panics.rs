@@ -99,8 +99,12 @@ async fn panicking_actors_come_back_and_calls_go_on() {
         assert_eq!(app.cell("a").gate.in_flight(), 1, "the stream's permit is counted on");
         assert_eq!(app.client().chat(&chat("m")).await.status, 200);
         // Reload: the limit falls to what is in use, and rises again.
-        let settings =
-            |n| format!("[server]\nworkers = 1\n{}", upstream.channel("a", &format!("concurrency = {n}\n")));
+        let settings = |n| {
+            format!(
+                "[server]\nworkers = 1\n[queue]\nmax_wait = 0\n{}",
+                upstream.channel("a", &format!("concurrency = {n}\n"))
+            )
+        };
         app.reload(&settings(1)).await.unwrap();
         assert_eq!(app.client().chat(&chat("m")).await.status, 429);
         app.reload(&settings(2)).await.unwrap();

@@ -4,6 +4,9 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use super::support::{Process, TestApp, Upstream, chat, chat_stream, eventually, read_answer};
 
+/// What finds no room is refused, not kept waiting.
+const AT_ONCE: &str = "[queue]\nmax_wait = 0\n";
+
 async fn begin_stream(app: &TestApp, upstream: &Upstream) -> TcpStream {
     let before = upstream.count();
     let tcp = app
@@ -22,7 +25,7 @@ async fn assert_ends_well(mut tcp: TcpStream) {
 #[tokio::test]
 async fn limits_are_in_force_at_once_and_streams_go_on() {
     let (upstream, go) = Upstream::held().await;
-    let limit = |n: u32| upstream.channel("a", &format!("concurrency = {n}\n"));
+    let limit = |n: u32| format!("{AT_ONCE}{}", upstream.channel("a", &format!("concurrency = {n}\n")));
     let app = TestApp::start(&limit(1));
     let stream = begin_stream(&app, &upstream).await;
     assert_eq!(app.client().chat(&chat("m")).await.status, 429);
@@ -55,7 +58,7 @@ async fn a_channel_can_be_switched_off_and_on() {
 #[tokio::test]
 async fn a_channel_that_is_removed_while_it_streams_keeps_its_count_when_it_returns() {
     let (upstream, go) = Upstream::held().await;
-    let channel = upstream.channel("a", "concurrency = 1\n");
+    let channel = format!("{AT_ONCE}{}", upstream.channel("a", "concurrency = 1\n"));
     let app = TestApp::start(&channel);
     let stream = begin_stream(&app, &upstream).await;
     app.reload("").await.unwrap();
@@ -114,7 +117,8 @@ async fn weights_move_calls() {
 async fn a_hangup_puts_the_file_in_force_and_a_wrong_file_changes_nothing() {
     const NEW: &str = "sk-new-0123456789abcdef";
     let (upstream, go) = Upstream::held().await;
-    let channel = |more: &str| upstream.channel("a", more);
+    // Refused rather than kept waiting, where a limit is full.
+    let channel = |more: &str| format!("queue.max_wait = 0\n{}", upstream.channel("a", more));
     let process = Process::start(&channel(""));
     let request = process.client().request("POST", "/v1/chat/completions", chat_stream("m").as_bytes());
     let mut stream = process.client().open(&request).await;
@@ -128,10 +132,10 @@ async fn a_hangup_puts_the_file_in_force_and_a_wrong_file_changes_nothing() {
     assert_eq!(newcomer.chat(&chat("m")).await.status, 429);
     for (wrong, words) in [
         (format!("{}concurency = 3\n", channel("")), "concurency"),
-        (channel("weight = -1\n"), "penstock.toml:7: "),
+        (channel("weight = -1\n"), "penstock.toml:8: "),
         (channel("provider = \"twice\"\n"), "duplicate key"),
-        (channel("priority = \"high\"\n"), "penstock.toml:7: "),
-        (format!("{0}{0}", channel("")), "another channel has this name"),
+        (channel("priority = \"high\"\n"), "penstock.toml:8: "),
+        (format!("{}{}", channel(""), upstream.channel("a", "")), "another channel has this name"),
         (channel("[channel.timeouts]\nidle = 0\n"), "timeouts.idle"),
         ("[[[".to_owned(), "penstock.toml:1: "),
     ] {

@@ -10,12 +10,14 @@ pub mod process;
 pub mod proxy;
 pub mod relayed;
 pub mod settled;
+pub mod turnstile;
 pub mod upstream;
 
 pub use app::TestApp;
 pub use client::{Answer, Client, read_answer};
 pub use process::Process;
 pub use proxy::{ScriptedProxy, Way};
+pub use turnstile::Turnstile;
 pub use upstream::{Exchange, Upstream};
 
 use std::time::Duration;

@@ -11,14 +11,18 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use crossbeam::utils::CachePadded;
+use crossbeam::{queue::SegQueue, utils::CachePadded};
 
 use super::{
     connections::Connections,
-    gate::{Gate, UNLIMITED},
+    gate::{Bell, Gate, UNLIMITED},
     health::{HealthReport, Sample},
+    pace::{Pace, Served},
 };
-use crate::domain::{ChannelName, ChannelSpec, TransportKind};
+use crate::{
+    domain::{ChannelName, ChannelSpec, TransportKind},
+    router::{room::NotifyBell, ticket::Ticket},
+};
 
 /// Live state of one channel. Written by its supervisor, but for the counters.
 #[derive(Debug)]
@@ -31,11 +35,18 @@ pub struct ChannelCell {
     pub gate: Arc<Gate>,
     /// Open connections over all workers.
     pub connections: Arc<Connections>,
+    /// Calls that the router offers; as many as wait at most. The supervisor takes them.
+    pub offers: SegQueue<Arc<Ticket>>,
+    /// What the key had settled that was served last: [`super::queue::Queue::serving`].
+    pub serving: AtomicU64,
+    bell: Arc<NotifyBell>,
     counters: CachePadded<Counters>,
     spec: ArcSwap<ChannelSpec>,
     generation: AtomicU64,
     success_rate: AtomicU32,
     first_byte_us: AtomicU64,
+    service_us: AtomicU64,
+    scatter: AtomicU32,
     restarts: AtomicU64,
     complained_secs: AtomicU64,
 }
@@ -46,20 +57,29 @@ struct Counters {
     succeeded: AtomicU64,
     failed: AtomicU64,
     first_byte_us: AtomicU64,
+    served: AtomicU64,
+    served_us: AtomicU64,
+    served_square_ms: AtomicU64,
 }
 
 impl ChannelCell {
     /// Makes the cell of a channel that is seen for the first time.
     pub fn new(slot: u32, spec: Arc<ChannelSpec>) -> Arc<Self> {
+        let bell = Arc::<NotifyBell>::default();
         Arc::new(Self {
             slot,
             name: spec.name.clone(),
-            gate: Gate::new(spec.concurrency.unwrap_or(UNLIMITED)),
+            gate: Gate::with_bell(spec.concurrency.unwrap_or(UNLIMITED), Arc::clone(&bell) as Arc<dyn Bell>),
+            offers: SegQueue::new(),
+            serving: AtomicU64::new(0),
+            bell,
             connections: Connections::new(spec.pool.max_connections),
             counters: CachePadded::new(Counters::default()),
             generation: AtomicU64::new(1),
             success_rate: AtomicU32::new(1.0_f32.to_bits()),
             first_byte_us: AtomicU64::new(0),
+            service_us: AtomicU64::new(0),
+            scatter: AtomicU32::new(1.0_f32.to_bits()),
             restarts: AtomicU64::new(0),
             complained_secs: AtomicU64::new(0),
             spec: ArcSwap::new(spec),
@@ -103,6 +123,41 @@ impl ChannelCell {
     /// Counts an attempt that failed by the upstream's fault.
     pub fn failed(&self) {
         self.counters.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a slot that was given back after so long.
+    pub fn served(&self, held: Duration) {
+        let millis = held.as_millis() as u64;
+        self.counters.served.fetch_add(1, Ordering::Relaxed);
+        self.counters.served_us.fetch_add(held.as_micros() as u64, Ordering::Relaxed);
+        self.counters.served_square_ms.fetch_add(millis.saturating_mul(millis), Ordering::Relaxed);
+    }
+
+    /// Totals of service times since the channel was first seen.
+    pub fn service(&self) -> Served {
+        Served {
+            count: self.counters.served.load(Ordering::Relaxed),
+            micros: self.counters.served_us.load(Ordering::Relaxed),
+            square_millis: self.counters.served_square_ms.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Recent mean service time, `None` before any, and how much it scatters: see [`super::pace::Pace`].
+    pub fn pace(&self) -> (Option<Duration>, f64) {
+        let mean = self.service_us.load(Ordering::Relaxed);
+        let scatter = f32::from_bits(self.scatter.load(Ordering::Relaxed));
+        ((mean > 0).then(|| Duration::from_micros(mean)), f64::from(scatter))
+    }
+
+    /// Waits until a slot may have become free for those who wait, or one came to wait.
+    pub(super) async fn rung(&self) {
+        self.bell.0.notified().await;
+    }
+
+    pub(super) fn publish_pace(&self, pace: &Pace) {
+        let mean = pace.mean().map_or(0, |mean| (mean.as_micros() as u64).max(1));
+        self.service_us.store(mean, Ordering::Relaxed);
+        self.scatter.store((pace.scatter() as f32).to_bits(), Ordering::Relaxed);
     }
 
     /// Whether a failure may be logged at a loud level: one a second, so that a dead channel fills no disk.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{Catalog, ChannelName},
-    router::{Publish, Router},
+    router::{Publish, Router, WaitingRoom},
     shell::guarded,
     testing::PanicDrill,
 };
@@ -28,6 +28,7 @@ use crate::{
 pub struct Roster {
     router: Addr<Router>,
     arbiter: ArbiterHandle,
+    room: Arc<WaitingRoom>,
     running: HashMap<ChannelName, Running>,
     /// Cells of removed channels that calls may still hold: a channel that returns finds its own again.
     removed: HashMap<ChannelName, Weak<ChannelCell>>,
@@ -42,8 +43,8 @@ struct Running {
 
 impl Roster {
     /// Makes a roster that starts its supervisors on `arbiter`.
-    pub fn new(router: Addr<Router>, arbiter: ArbiterHandle) -> Self {
-        Self { router, arbiter, running: HashMap::new(), removed: HashMap::new(), next_slot: 0 }
+    pub fn new(router: Addr<Router>, arbiter: ArbiterHandle, room: Arc<WaitingRoom>) -> Self {
+        Self { router, arbiter, room, running: HashMap::new(), removed: HashMap::new(), next_slot: 0 }
     }
 
     /// Brings the running supervisors to what the catalog wants; gives the messages still to be delivered.
@@ -79,8 +80,8 @@ impl Roster {
                         }
                     };
                     let supervisor = Supervisor::start_in_arbiter(&self.arbiter, {
-                        let cell = Arc::clone(&cell);
-                        move |_| ChannelSupervisor::new(cell)
+                        let (cell, room) = (Arc::clone(&cell), Arc::clone(&self.room));
+                        move |_| ChannelSupervisor::new(cell, room)
                     });
                     changes.push((supervisor.clone(), Apply(Arc::clone(spec))));
                     self.running.insert(spec.name.clone(), Running { cell, supervisor });

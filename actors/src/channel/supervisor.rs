@@ -5,20 +5,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised,
+    fut::wrap_future,
+};
 
 use super::{
     cell::ChannelCell,
     health::{Health, Sample},
+    pace::{Pace, Served},
+    queue::{Offered, Queue},
+    shedding::{Advice, Shedding},
 };
-use crate::{domain::ChannelSpec, shell::guarded, testing::PanicDrill};
+use crate::{
+    domain::ChannelSpec,
+    router::{
+        WaitingRoom,
+        ticket::{Ejected, NotGranted, Ticket},
+    },
+    shell::guarded,
+    testing::PanicDrill,
+};
 
-/// Supervises one channel: applies its settings and publishes its health.
+/// Supervises one channel: applies its settings, publishes its health, and gives free slots to calls that wait.
 ///
-/// Mailbox: 16 messages; settings come one at a time from the roster, which waits for each.
+/// Mailbox: 16 messages; settings come one at a time from the roster, which waits for each. Calls to wait come
+/// by the cell, with a ring of the gate's bell.
 #[derive(Debug)]
 pub struct ChannelSupervisor {
     cell: Arc<ChannelCell>,
+    room: Arc<WaitingRoom>,
     core: Core,
 }
 
@@ -28,6 +44,10 @@ struct Core {
     health: Health,
     seen: Sample,
     started: Instant,
+    queue: Queue<Arc<Ticket>>,
+    pace: Pace,
+    served: Served,
+    shedding: Shedding,
 }
 
 impl ChannelSupervisor {
@@ -35,12 +55,69 @@ impl ChannelSupervisor {
     pub const TICK: Duration = Duration::from_millis(500);
 
     /// Makes the supervisor of a cell.
-    pub fn new(cell: Arc<ChannelCell>) -> Self {
+    pub fn new(cell: Arc<ChannelCell>, room: Arc<WaitingRoom>) -> Self {
         let core = Core::fresh(&cell);
-        Self { cell, core }
+        Self { cell, room, core }
+    }
+
+    /// Takes in the calls that were offered and gives them the slots that are free.
+    fn pump(&mut self) {
+        let Self { cell, room, core } = self;
+        let served = cell.service();
+        core.pace.observe(served.since(std::mem::replace(&mut core.served, served)));
+        cell.publish_pace(&core.pace);
+        let (mut fairness, now) = (room.fairness(), room.now());
+        while let Some(ticket) = cell.offers.pop() {
+            core.queue.push(ticket.id, ticket.ask, ticket, &mut fairness, now);
+        }
+        let shed_above = room.bounds().shed_above;
+        while !core.queue.is_empty() {
+            let Some(permit) = cell.gate.claim() else { break };
+            let (mut slot, mut waited) = (Some(permit), Duration::ZERO);
+            let is_served = core.queue.serve(&mut fairness, now, |ask, ticket| {
+                let Some(permit) = slot.take() else { return Offered::Held };
+                match ticket.grant(cell.slot, permit, now) {
+                    Ok(()) => {
+                        waited = now.saturating_sub(ask.arrived);
+                        Offered::Taken
+                    }
+                    Err((permit, why)) => {
+                        slot = Some(permit);
+                        match why {
+                            NotGranted::Gone => Offered::Gone,
+                            NotGranted::Held => Offered::Held,
+                        }
+                    }
+                }
+            });
+            if let Some(unused) = slot {
+                unused.withdraw();
+            }
+            if !is_served {
+                break;
+            }
+            cell.serving.store(core.queue.serving(), std::sync::atomic::Ordering::Relaxed);
+            if core.shedding.served(waited, shed_above, now) == Advice::ShedOne
+                && let Some(last) = core.queue.last_of_low()
+            {
+                last.eject(Ejected::Shed(last.estimate()));
+            }
+        }
+    }
+
+    fn listen(ctx: &mut Context<Self>, cell: Arc<ChannelCell>) {
+        let rung = wrap_future::<_, Self>(async move { cell.rung().await });
+        ctx.spawn(rung.map(|(), me, ctx| {
+            guarded(me, ctx, "channel", |me, _| me.pump());
+            Self::listen(ctx, Arc::clone(&me.cell));
+        }));
     }
 
     fn tick(&mut self) {
+        self.pump();
+        let now = self.room.now();
+        let cell = &self.cell;
+        self.core.queue.sweep(&mut self.room.fairness(), now, |ticket| ticket.is_offered(cell.slot));
         let totals = self.cell.totals();
         let since = Sample {
             succeeded: totals.succeeded - self.core.seen.succeeded,
@@ -55,7 +132,15 @@ impl ChannelSupervisor {
 
 impl Core {
     fn fresh(cell: &ChannelCell) -> Self {
-        Self { health: Health::new(Duration::ZERO), seen: cell.totals(), started: Instant::now() }
+        Self {
+            health: Health::new(Duration::ZERO),
+            seen: cell.totals(),
+            started: Instant::now(),
+            queue: Queue::default(),
+            pace: Pace::default(),
+            served: Served::default(),
+            shedding: Shedding::default(),
+        }
     }
 }
 
@@ -64,6 +149,7 @@ impl Actor for ChannelSupervisor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(16);
+        Self::listen(ctx, Arc::clone(&self.cell));
         ctx.run_interval(Self::TICK, |me, ctx| {
             guarded(me, ctx, "channel", |me, _| me.tick());
         });
@@ -72,6 +158,8 @@ impl Actor for ChannelSupervisor {
 
 impl Supervised for ChannelSupervisor {
     fn restarting(&mut self, _: &mut Self::Context) {
+        // The router offers the calls anew when it sees the restart.
+        self.core.queue.clear(&mut self.room.fairness(), self.room.now());
         self.core = Core::fresh(&self.cell);
         self.cell.count_restart();
         tracing::warn!(channel = %self.cell.name, "channel supervisor restarted");
@@ -87,7 +175,10 @@ impl Handler<Apply> for ChannelSupervisor {
     type Result = ();
 
     fn handle(&mut self, Apply(spec): Apply, ctx: &mut Self::Context) {
-        guarded(self, ctx, "channel", |me, _| me.cell.apply(spec));
+        guarded(self, ctx, "channel", |me, _| {
+            me.cell.apply(spec);
+            me.pump();
+        });
     }
 }
 
@@ -100,6 +191,8 @@ impl Handler<Retire> for ChannelSupervisor {
     type Result = ();
 
     fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        self.core.queue.clear(&mut self.room.fairness(), self.room.now());
+        while self.cell.offers.pop().is_some() {}
         ctx.terminate();
     }
 }

@@ -1,31 +1,225 @@
-//! The router actor: the only one that publishes route tables. Calls read them and ask nobody.
+//! The router actor: publishes route tables, and keeps the registry of the calls that wait. Calls with a free
+//! channel ask it nothing.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, Supervised};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, fut::wrap_future};
 
-use super::table::{RouteTable, TableHandle};
+use super::{
+    candidates::candidates,
+    estimate::{Calibration, Estimate, Service, expect},
+    registry::Registry,
+    room::{Ended, WaitingRoom},
+    table::{RouteTable, TableHandle},
+    ticket::{Ejected, Ticket},
+};
 use crate::{
-    channel::ChannelCell,
+    channel::{ChannelCell, SlotMap},
     domain::{Catalog, ChannelName},
     shell::guarded,
     testing::PanicDrill,
 };
 
-/// Builds and publishes the route table.
+/// Builds and publishes the route table; offers waiting calls to channels.
 ///
-/// Mailbox: 16 messages; tables are asked for by the roster alone, which waits for each.
+/// Mailbox: [`Router::MAILBOX`] messages. Tables are asked for by the roster alone, which waits for each; a
+/// call whose ticket finds it full is refused.
 #[derive(Debug)]
 pub struct Router {
     table: TableHandle,
     /// Old tables that calls may still read; freed here, not by a worker.
     retired: Vec<Arc<RouteTable>>,
+    room: Arc<WaitingRoom>,
+    core: Core,
+}
+
+/// What is made afresh after a panic, out of the tickets that live.
+#[derive(Debug, Default)]
+struct Core {
+    registry: Registry,
+    /// Restarts of supervisors that were answered by offering anew.
+    restarts: SlotMap<u64>,
+    calibration: Calibration,
+    ticks: u64,
 }
 
 impl Router {
+    /// How many messages may be on their way to it.
+    pub const MAILBOX: usize = 8_192;
+    /// How often overflow, deadlines and restarts are looked at.
+    const TICK: Duration = Duration::from_millis(50);
+    /// Tickets that are told a new estimate in a tick.
+    const TOLD: usize = 256;
+
     /// Makes a router that publishes through `table`.
-    pub fn new(table: TableHandle) -> Self {
-        Self { table, retired: Vec::new() }
+    pub fn new(table: TableHandle, room: Arc<WaitingRoom>) -> Self {
+        Self { table, retired: Vec::new(), room, core: Core::default() }
+    }
+
+    /// Takes in waits that ended.
+    fn settle_ended(&mut self) {
+        while let Some(Ended { id, waited, is_telling }) = self.room.take_ended() {
+            let gone = self.core.registry.remove(id);
+            if let Some(expected) = gone.and_then(|t| t.expected).filter(|_| is_telling) {
+                self.core.calibration.learn(expected, waited);
+            }
+        }
+    }
+
+    fn arrived(&mut self, ticket: &Arc<Ticket>) {
+        self.settle_ended();
+        if !ticket.is_waiting() {
+            return;
+        }
+        if self.core.registry.of_key(ticket.ask.key) >= self.room.bounds().calls_of_key {
+            ticket.eject(Ejected::Crowded);
+            return;
+        }
+        let table = self.table.load_full();
+        let now = self.room.now();
+        let cells = candidates(&table, &ticket.want, now.saturating_sub(ticket.ask.arrived));
+        if cells.is_empty() {
+            ticket.eject(Ejected::NoCandidate);
+            return;
+        }
+        let expected = self.expect(ticket, &cells);
+        if let Some(told) = expected.map(|model| self.core.calibration.correct(model)) {
+            ticket.tell(told);
+            if now + told.p50 > ticket.ask.deadline {
+                ticket.eject(Ejected::TooLong(Some(told)));
+                return;
+            }
+        }
+        self.offer(ticket, &cells, expected);
+    }
+
+    /// What the model says of a ticket's wait at these channels.
+    fn expect(&self, ticket: &Ticket, cells: &[&Arc<ChannelCell>]) -> Option<Estimate> {
+        let fairness = self.room.fairness();
+        let mut service = Service::default();
+        let (mut ahead, mut weights) = (0.0, 0.0);
+        for cell in cells {
+            let (mean, scatter) = cell.pace();
+            service.add(cell.gate.limit(), cell.gate.in_flight(), mean, scatter);
+            let weight = f64::from(cell.gate.limit().clamp(1, 1 << 20));
+            let serving = cell.serving.load(Ordering::Relaxed);
+            let before = self.core.registry.ahead(&ticket.ask, cell.slot, serving, &fairness);
+            ahead += before as f64 * weight;
+            weights += weight;
+        }
+        expect((ahead / weights).round() as u64, &service)
+    }
+
+    /// Offers a ticket to these channels, and takes it away from others.
+    fn offer(&mut self, ticket: &Arc<Ticket>, cells: &[&Arc<ChannelCell>], expected: Option<Estimate>) {
+        let slots: Vec<_> = cells.iter().map(|cell| cell.slot).collect();
+        let (new, gone) = self.core.registry.offer(ticket.id, ticket.ask, expected, &slots);
+        for slot in gone {
+            ticket.withdraw(slot);
+        }
+        for cell in cells.iter().filter(|cell| new.contains(&cell.slot)) {
+            hand(cell, ticket);
+        }
+    }
+
+    /// Every ticket whose call waits.
+    fn live(&self) -> Vec<Arc<Ticket>> {
+        self.room.live().values().cloned().collect()
+    }
+
+    /// Brings the tickets' channels to what the table in force says.
+    fn replan(&mut self, live: &[Arc<Ticket>], wants: impl Fn(&Ticket) -> bool) {
+        let table = self.table.load_full();
+        let now = self.room.now();
+        for ticket in live.iter().filter(|ticket| ticket.is_waiting() && wants(ticket)) {
+            let cells = candidates(&table, &ticket.want, now.saturating_sub(ticket.ask.arrived));
+            if cells.is_empty() {
+                ticket.eject(Ejected::NoCandidate);
+            } else {
+                let expected = self.core.registry.get(ticket.id).and_then(|known| known.expected);
+                self.offer(ticket, &cells, expected);
+            }
+        }
+    }
+
+    /// Offers anew what a supervisor lost when it panicked.
+    fn answer_restarts(&mut self) {
+        let table = self.table.load_full();
+        for cell in table.cells() {
+            let restarts = cell.restarts();
+            let known = self.core.restarts.insert(cell.slot, restarts);
+            if known.unwrap_or(0) == restarts {
+                continue;
+            }
+            let offered = |ticket: &&Arc<Ticket>| ticket.is_offered(cell.slot);
+            let lost: Vec<_> = self.room.live().values().filter(offered).cloned().collect();
+            for ticket in &lost {
+                hand(cell, ticket);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.core.ticks += 1;
+        self.settle_ended();
+        if self.core.ticks.is_multiple_of(20) {
+            self.retired.retain(|t| Arc::strong_count(t) > 1);
+            self.room.fairness().forget(self.room.now());
+            self.room.publish_calibration(&self.core.calibration);
+        }
+        self.answer_restarts();
+        if self.core.registry.is_empty() {
+            return;
+        }
+        let (live, now) = (self.live(), self.room.now());
+        self.replan(&live, |ticket| !ticket.want.overflow_after.is_zero());
+        for ticket in live.iter().filter(|ticket| ticket.ask.deadline <= now) {
+            ticket.eject(Ejected::Expired);
+        }
+        self.tell_again(&live);
+    }
+
+    /// Tells the tickets that wait for news where they stand now; a part of them at a time.
+    fn tell_again(&self, live: &[Arc<Ticket>]) {
+        let table = self.table.load_full();
+        let curious = live.iter().filter(|ticket| ticket.is_waiting() && ticket.is_asked_after());
+        for ticket in curious.take(Self::TOLD) {
+            let waited = self.room.now().saturating_sub(ticket.ask.arrived);
+            let cells = candidates(&table, &ticket.want, waited);
+            // Of its own key's calls, those behind it are no burden to it.
+            if let Some(told) = self.expect(ticket, &cells).filter(|_| !cells.is_empty()) {
+                let told = self.core.calibration.correct(told);
+                let before = ticket.estimate().map_or(u64::MAX, |e| e.position);
+                ticket.tell(Estimate { position: told.position.min(before), ..told });
+            }
+        }
+    }
+
+    /// Has every channel that someone waits for look again: a caller's own gate has room.
+    fn caller_gate_freed(&self) {
+        for cell in self.table.load().cells().iter().filter(|cell| cell.gate.waiting() > 0) {
+            cell.gate.ring();
+        }
+    }
+
+    fn listen(ctx: &mut Context<Self>, room: Arc<WaitingRoom>) {
+        let rung = wrap_future::<_, Self>(async move { room.caller_gate_freed().await });
+        ctx.spawn(rung.map(|(), me, ctx| {
+            guarded(me, ctx, "router", |me, _| me.caller_gate_freed());
+            Self::listen(ctx, Arc::clone(&me.room));
+        }));
+    }
+}
+
+/// Gives a ticket to a channel's supervisor.
+fn hand(cell: &ChannelCell, ticket: &Arc<Ticket>) {
+    if ticket.offer(cell.slot, &cell.gate) {
+        cell.offers.push(Arc::clone(ticket));
+        cell.gate.ring();
     }
 }
 
@@ -33,16 +227,24 @@ impl Actor for Router {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(Duration::from_secs(1), |me, ctx| {
-            guarded(me, ctx, "router", |me, _| me.retired.retain(|t| Arc::strong_count(t) > 1));
+        ctx.set_mailbox_capacity(Self::MAILBOX);
+        Self::listen(ctx, Arc::clone(&self.room));
+        ctx.run_interval(Self::TICK, |me, ctx| {
+            guarded(me, ctx, "router", |me, _| me.tick());
         });
     }
 }
 
 impl Supervised for Router {
     fn restarting(&mut self, _: &mut Self::Context) {
-        // The published table is the state; it outlives the panic.
-        tracing::warn!(revision = self.table.load().revision, "router restarted");
+        // The published table outlives the panic, and so do the tickets: they are all there is to know.
+        self.core = Core::default();
+        tracing::warn!(
+            revision = self.table.load().revision,
+            waiting = self.room.calls(),
+            "router restarted"
+        );
+        self.replan(&self.live(), |_| true);
     }
 }
 
@@ -64,7 +266,22 @@ impl Handler<Publish> for Router {
             let old = me.table.swap(Arc::new(RouteTable::build(&msg.catalog, &msg.cells)));
             tracing::debug!(revision = msg.catalog.revision, "route table published");
             me.retired.push(old);
+            me.settle_ended();
+            me.replan(&me.live(), |_| true);
         });
+    }
+}
+
+/// A call begins to wait.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Arrived(pub Arc<Ticket>);
+
+impl Handler<Arrived> for Router {
+    type Result = ();
+
+    fn handle(&mut self, Arrived(ticket): Arrived, ctx: &mut Self::Context) {
+        guarded(self, ctx, "router", |me, _| me.arrived(&ticket));
     }
 }
 

@@ -62,6 +62,13 @@ impl<'t> Plan<'t> {
         Ok(Self { tiers, pin, tried: Vec::new() })
     }
 
+    /// The same without channels that were tried already.
+    #[must_use]
+    pub fn without(mut self, tried: &[u32]) -> Self {
+        self.tried.extend_from_slice(tried);
+        self
+    }
+
     /// The next candidate: the best tier that has an untried one; in it by weight and load.
     ///
     /// `roll` gives numbers uniform over all of `u64`.
@@ -119,7 +126,7 @@ fn load(route: &Route) -> Load {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{collections::HashMap, sync::Arc};
 
     use proptest::prelude::*;
@@ -129,7 +136,13 @@ mod tests {
         Attached, Catalog, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind,
     };
 
-    fn spec(name: &str, id: u64, priority: i32, weight: u32, group: &str) -> ChannelSpec {
+    pub(in crate::router) fn spec(
+        name: &str,
+        id: u64,
+        priority: i32,
+        weight: u32,
+        group: &str,
+    ) -> ChannelSpec {
         ChannelSpec {
             name: ChannelName(name.into()),
             id: Some(id),
@@ -153,7 +166,7 @@ mod tests {
         }
     }
 
-    fn table(specs: Vec<ChannelSpec>) -> RouteTable {
+    pub(in crate::router) fn table(specs: Vec<ChannelSpec>) -> RouteTable {
         let channels: Vec<_> = specs.into_iter().map(Arc::new).collect();
         let cells: HashMap<_, _> = channels
             .iter()

@@ -1,5 +1,7 @@
 //! The settings themselves.
 
+mod queue;
+
 use super::{
     Form::{Foreign, Names, Repeated, Table},
     Kind::{List, Map, Number, Switch, Text},
@@ -175,6 +177,10 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
+    queue::ALL,
+    queue::OF_MODEL,
+    queue::OF_GROUP,
+    queue::OF_KEY,
     Section {
         name: "provider",
         form: Foreign,

@@ -260,6 +260,27 @@ fn what_cannot_be_said_is_refused_by_name() {
 }
 
 #[test]
+fn tools_of_another_provider_are_left_out_where_functions_stand_beside_them() {
+    const CHAT: Converting = Converting::new(Dialect::OpenAi);
+    let ask = Ask { endpoint: Endpoint::Responses, face: Dialect::OpenAiResponses, ..ask(Delivery::Stream) };
+    let written = |tools: &str, rest: &str| {
+        let body = format!(r#"{{"model":"m","input":"hi","tools":[{tools}]{rest}}}"#);
+        CHAT.request(&ask, AskBody::Whole(body.as_bytes())).map(|request| match request.body {
+            UpstreamBody::Whole(body) => String::from_utf8(body.to_vec()).unwrap(),
+            UpstreamBody::Edited(_) => panic!("a converted body is whole"),
+        })
+    };
+    let (search, function) =
+        (r#"{"type":"web_search"}"#, r#"{"type":"function","name":"run","parameters":{}}"#);
+    let both = format!("{search},{function}");
+    let sent = written(&both, "").unwrap();
+    assert!(sent.contains(r#""name":"run""#) && !sent.contains("web_search"), "{sent}");
+    assert_eq!(written(search, "").unwrap_err().code, "unsupported_parameter");
+    let forced = written(&both, r#","tool_choice":"required""#).unwrap_err();
+    assert_eq!(forced.param.as_deref(), Some("tools[0].type"));
+}
+
+#[test]
 fn what_says_nothing_is_not_refused() {
     let body = br#"{"messages":[{"role":"user","content":"hi"}],"n":1,"logprobs":false,"functions":[],
         "logit_bias":{},"modalities":["text"],"temperature":1.7,"response_format":{"type":"text"},

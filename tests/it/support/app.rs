@@ -187,6 +187,13 @@ impl TestApp {
                 leaks.push(format!("{count} connections to port {port}, the upstream has {seen:?}"));
             }
         }
+        for cell in self.table.load().cells().iter().filter(|cell| cell.gate.waiting() > 0) {
+            leaks.push(format!("{} places at {}", cell.gate.waiting(), cell.name));
+        }
+        let room = &self.shared.relay.room;
+        if room.calls() + room.bytes() > 0 {
+            leaks.push(format!("{} calls wait, with {} bytes", room.calls(), room.bytes()));
+        }
         let calls = self.shared.metrics.calls_in_flight.get();
         if calls > 0 {
             leaks.push(format!("{calls} calls"));

@@ -1,0 +1,177 @@
+//! How long a call will wait: from the calls ahead of it, the slots that serve, and how long service takes. Pure.
+//!
+//! Slots give a stream of completions; the wait is that of the last one needed, a gamma distribution, whose
+//! quantiles are Wilson and Hilferty's (1931). What a model cannot know (who arrives later and goes first,
+//! who leaves) is learned: each quantile is scaled so that it comes true as often as it should.
+
+use std::time::Duration;
+
+/// The expected wait of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Its place in the order of service, from 1.
+    pub position: u64,
+    /// Half of such calls wait no longer.
+    pub p50: Duration,
+    /// Nine in ten wait no longer.
+    pub p90: Duration,
+}
+
+/// How fast the channels serve that a call waits for, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Service {
+    /// Slots, busy or free.
+    pub slots: f64,
+    /// Slots that are free now.
+    pub free: f64,
+    /// Completions a second while all slots are busy.
+    pub rate: f64,
+    /// How much service times scatter: variance over squared mean.
+    pub scatter: f64,
+}
+
+impl Service {
+    /// Adds a channel's; `mean` is its mean service time, `None` where it has served nobody yet.
+    pub fn add(&mut self, limit: u32, in_flight: u32, mean: Option<Duration>, scatter: f64) {
+        let slots = f64::from(limit.min(1 << 24));
+        self.free += f64::from(limit.saturating_sub(in_flight).min(1 << 24));
+        if let Some(mean) = mean.filter(|m| !m.is_zero()) {
+            let rate = slots / mean.as_secs_f64();
+            let all = self.rate + rate;
+            if all > 0.0 {
+                self.scatter = (self.scatter * self.rate + scatter * rate) / all;
+            }
+            self.rate = all;
+        }
+        self.slots += slots;
+    }
+}
+
+/// The longest wait that is told.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// The wait by the model alone; `None` where nothing is known of how fast is served, and there are slots.
+pub fn expect(ahead: u64, service: &Service) -> Option<Estimate> {
+    let position = ahead + 1;
+    let needed = position as f64 - service.free;
+    if needed <= 0.0 {
+        return Some(Estimate { position, p50: Duration::ZERO, p90: Duration::ZERO });
+    }
+    if service.slots < 1.0 {
+        return Some(Estimate { position, p50: LONGEST, p90: LONGEST });
+    }
+    if service.rate <= 0.0 {
+        return None;
+    }
+    // The next few completions come as a Poisson process does, whatever service times are; many of them
+    // scatter as service times do.
+    let many = needed / (needed + service.slots);
+    let scatter = (1.0 - many) + service.scatter.clamp(0.05, 4.0) * many;
+    let (shape, mean) = (needed / scatter, needed / service.rate);
+    let quantile = |z: f64| seconds(mean * (1.0 - 1.0 / (9.0 * shape) + z / (3.0 * shape.sqrt())).powi(3));
+    Some(Estimate { position, p50: quantile(0.0), p90: quantile(1.2816) })
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(LONGEST).min(LONGEST)
+}
+
+/// Scales for the quantiles, learned from what waits came to. Apart for the next few, for some and for many.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    scales: [[f64; 2]; 3],
+}
+
+impl Default for Calibration {
+    fn default() -> Self {
+        Self { scales: [[1.0; 2]; 3] }
+    }
+}
+
+const QUANTILES: [f64; 2] = [0.5, 0.9];
+
+fn class(position: u64) -> usize {
+    match position {
+        0..4 => 0,
+        4..64 => 1,
+        _ => 2,
+    }
+}
+
+impl Calibration {
+    /// The model's estimate as experience corrects it.
+    pub fn correct(&self, model: Estimate) -> Estimate {
+        let [half, most] = self.scales[class(model.position)];
+        let scaled = |wait: Duration, by: f64| seconds(wait.as_secs_f64() * by);
+        let p50 = scaled(model.p50, half);
+        Estimate { p50, p90: scaled(model.p90, most).max(p50), ..model }
+    }
+
+    /// Takes in how long a call waited for which the model had said this.
+    pub fn learn(&mut self, model: Estimate, waited: Duration) {
+        if model.p50.is_zero() || model.p50 >= LONGEST {
+            return;
+        }
+        let scales = &mut self.scales[class(model.position)];
+        // Calls that wait together learn alike: the more there are, the smaller each one's step.
+        let step = 1.0 / (20.0 + 2.0 * model.position as f64);
+        for ((scale, said), quantile) in scales.iter_mut().zip([model.p50, model.p90]).zip(QUANTILES) {
+            let is_later = waited.as_secs_f64() > said.as_secs_f64() * *scale;
+            let change = if is_later { quantile } else { quantile - 1.0 };
+            *scale = (*scale * (step * change).exp()).clamp(0.25, 4.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(slots: u32, busy: u32, mean_ms: u64) -> Service {
+        let mut service = Service::default();
+        service.add(slots, busy, Some(Duration::from_millis(mean_ms)), 1.0);
+        service
+    }
+
+    #[test]
+    fn waits_are_those_of_a_poisson_process_where_service_is_exponential() {
+        // Quantiles of the gamma distribution of the n-th of 80 completions a second.
+        for (ahead, p50, p90) in
+            [(0, 8.66, 28.8), (1, 20.98, 48.6), (15, 195.9, 266.2), (799, 9996.0, 10455.0)]
+        {
+            let told = expect(ahead, &service(16, 16, 200)).expect("known");
+            let ms = |wait: Duration| wait.as_secs_f64() * 1e3;
+            assert!((ms(told.p50) / p50 - 1.0).abs() < 0.03, "{ahead}: {told:?}");
+            assert!((ms(told.p90) / p90 - 1.0).abs() < 0.03, "{ahead}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn free_slots_are_no_wait_no_slots_an_endless_one_and_no_history_none_that_is_known() {
+        assert_eq!(expect(3, &service(16, 12, 200)).map(|e| e.p90), Some(Duration::ZERO));
+        assert_eq!(expect(0, &service(0, 0, 200)).map(|e| e.p50), Some(LONGEST));
+        let mut unknown = Service::default();
+        unknown.add(4, 4, None, 1.0);
+        assert_eq!(expect(0, &unknown), None);
+        assert_eq!(expect(0, &service(4, 4, 0)), None);
+        assert!(expect(u64::MAX - 1, &service(1, 1, 3_600_000)).expect("known").p90 <= LONGEST);
+    }
+
+    #[test]
+    fn quantiles_that_do_not_come_true_are_scaled_until_they_do() {
+        let model = expect(9, &service(16, 16, 200)).expect("known");
+        let mut calibration = Calibration::default();
+        // Waits are uniform over twice to three times what the model says.
+        let mut late = [0; 2];
+        for n in 0..20_000u32 {
+            let told = calibration.correct(model);
+            let waited = model.p50.mul_f64(2.0 + f64::from(n * 7919 % 1000) / 1000.0);
+            calibration.learn(model, waited);
+            if n >= 10_000 {
+                late[0] += u32::from(waited > told.p50);
+                late[1] += u32::from(waited > told.p90);
+            }
+        }
+        assert!((4_500..5_500).contains(&late[0]) && (800..1_200).contains(&late[1]), "{late:?}");
+    }
+}

@@ -1,0 +1,99 @@
+//! What a run comes to: percentiles, fairness, and how right the estimates were.
+
+use std::time::Duration;
+
+use crate::world::{Done, Fate};
+
+/// Of sorted values.
+pub fn percentile(sorted: &[Duration], quantile: f64) -> Duration {
+    let at = (sorted.len() as f64 * quantile) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+/// Jain's index: 1 where all shares are equal (Jain, Chiu, Hawe, 1984).
+pub fn jain(shares: &[f64]) -> f64 {
+    let sum: f64 = shares.iter().sum();
+    sum * sum / (shares.len() as f64 * shares.iter().map(|x| x * x).sum::<f64>())
+}
+
+/// How right estimates were, of calls that waited to be served or to their deadline.
+pub struct Figures {
+    told: usize,
+    p90: f64,
+    deep: usize,
+    deep_within: f64,
+    refused: usize,
+    would_have_made_it: f64,
+    expired: usize,
+}
+
+impl Figures {
+    /// Judges all but the first calls.
+    pub fn of(done: &[Done], skip: usize) -> Self {
+        let done = &done[skip.min(done.len())..];
+        let waited = |d: &Done| match d.fate {
+            Fate::Served { waited } => Some(waited),
+            Fate::Expired => Some(d.call.max_wait),
+            _ => None,
+        };
+        let told: Vec<_> = done
+            .iter()
+            .filter_map(|d| Some((d.told?, waited(d)?)))
+            .filter(|(told, _)| !told.p90.is_zero())
+            .collect();
+        let covered = told.iter().filter(|(told, waited)| *waited <= told.p90).count();
+        let deep: Vec<_> = told.iter().filter(|(told, _)| told.position > 64).collect();
+        let is_near = |(told, waited): &&&(_, Duration)| {
+            let told: &penstock_actors::router::estimate::Estimate = told;
+            (waited.as_secs_f64() / told.p50.as_secs_f64() - 1.0).abs() <= 0.25
+        };
+        let within = deep.iter().filter(is_near).count();
+        // Calls of a key go in their order: one that was refused would have gone before the next that was not.
+        let (mut refused, mut made_it) = (0, 0);
+        let mut admitted: Vec<_> = done
+            .iter()
+            .filter_map(|d| match d.fate {
+                Fate::Served { waited } => Some((d.call.key, d.arrived, d.arrived + waited)),
+                Fate::Expired => Some((d.call.key, d.arrived, Duration::MAX)),
+                _ => None,
+            })
+            .collect();
+        admitted.sort_unstable();
+        for d in done.iter().filter(|d| d.fate == Fate::Refused) {
+            refused += 1;
+            let next = admitted.partition_point(|s| (s.0, s.1) < (d.call.key, d.arrived));
+            let next = admitted.get(next).filter(|s| s.0 == d.call.key);
+            made_it += usize::from(next.is_some_and(|s| s.2 <= d.arrived + d.call.max_wait));
+        }
+        let share = |of: usize, all: usize| of as f64 / all.max(1) as f64;
+        Self {
+            told: told.len(),
+            p90: share(covered, told.len()),
+            deep: deep.len(),
+            deep_within: share(within, deep.len()),
+            refused,
+            would_have_made_it: share(made_it, refused),
+            expired: done.iter().filter(|d| d.fate == Fate::Expired).count(),
+        }
+    }
+
+    pub fn print(&self) {
+        println!("  estimates {}: p90 came true for {:.1} %", self.told, self.p90 * 100.0);
+        println!(
+            "  {} with 64 or more ahead: p50 within 25 % for {:.1} %",
+            self.deep,
+            self.deep_within * 100.0
+        );
+        println!(
+            "  refused on arrival {}, of which {:.1} % would have made it; expired in the queue {}",
+            self.refused,
+            self.would_have_made_it * 100.0,
+            self.expired
+        );
+    }
+
+    pub fn check(&self) {
+        assert!((0.85..=0.95).contains(&self.p90), "p90 came true for {}", self.p90);
+        assert!(self.deep_within >= 0.9, "p50 within 25 % for {}", self.deep_within);
+    }
+}

@@ -1,0 +1,198 @@
+//! `GET /api/runtime`: how the channels stand and who waits, as JSON or as text for a terminal. It asks nobody.
+
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use penstock_actors::{
+    channel::{ChannelCell, gate::UNLIMITED},
+    router::{
+        RouteTable, WaitingRoom,
+        estimate::{Service, expect},
+    },
+};
+use serde::Serialize;
+
+/// Keys that are shown: those that were served most.
+const KEYS: usize = 100;
+
+/// How the gateway stands.
+#[derive(Debug, Serialize)]
+pub(super) struct Runtime {
+    revision: u64,
+    waiting: Waiting,
+    channels: Vec<Channel>,
+    keys: Vec<Key>,
+}
+
+#[derive(Debug, Serialize)]
+struct Waiting {
+    calls: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Channel {
+    name: String,
+    enabled: bool,
+    /// Null where there is none.
+    limit: Option<u32>,
+    /// This node's part of the limit.
+    share: Option<u32>,
+    in_flight: u32,
+    waiting: u32,
+    /// Mean time that a permit is held; null before any was given back.
+    service_ms: Option<u64>,
+    /// For a call that would be served last; null while nothing is known.
+    expected_wait: Option<Wait>,
+    success_rate: f32,
+    first_byte_ms: u64,
+    restarts: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Wait {
+    p50_ms: u64,
+    p90_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Key {
+    id: i64,
+    /// Tokens by weight while it had to wait; only differences mean something.
+    counter: u64,
+}
+
+impl Runtime {
+    pub(super) fn of(table: &RouteTable, room: &WaitingRoom) -> Self {
+        let fairness = room.fairness();
+        let mut keys: Vec<_> = fairness.counters().map(|(key, counter)| Key { id: key.0, counter }).collect();
+        drop(fairness);
+        keys.sort_unstable_by_key(|key| (std::cmp::Reverse(key.counter), key.id));
+        keys.truncate(KEYS);
+        Self {
+            revision: table.revision,
+            waiting: Waiting { calls: room.calls(), bytes: room.bytes() },
+            channels: table.cells().iter().map(|cell| channel(cell, room)).collect(),
+            keys,
+        }
+    }
+
+    /// As a table for a terminal.
+    pub(super) fn text(&self) -> String {
+        let or = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let seconds = |ms: u64| format!("{:.1}s", ms as f64 / 1e3);
+        let mut rows = vec![
+            [
+                "channel",
+                "limit",
+                "share",
+                "in flight",
+                "waiting",
+                "service",
+                "wait p50",
+                "wait p90",
+                "success",
+            ]
+            .map(str::to_owned),
+        ];
+        rows.extend(self.channels.iter().map(|channel| {
+            let wait = channel.expected_wait.as_ref();
+            [
+                format!("{}{}", channel.name, if channel.enabled { "" } else { " (off)" }),
+                channel.limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string()),
+                channel.share.map_or_else(|| "none".to_owned(), |share| share.to_string()),
+                channel.in_flight.to_string(),
+                channel.waiting.to_string(),
+                or(channel.service_ms.map(seconds)),
+                or(wait.map(|wait| seconds(wait.p50_ms))),
+                or(wait.map(|wait| seconds(wait.p90_ms))),
+                format!("{:.0}%", channel.success_rate * 100.0),
+            ]
+        }));
+        let mut text = format!("{} calls wait, with {} bytes\n\n", self.waiting.calls, self.waiting.bytes);
+        text.push_str(&columns(&rows));
+        if !self.keys.is_empty() {
+            let head = [["key", "tokens by weight"].map(str::to_owned)];
+            let keys = self.keys.iter().map(|key| [key.id.to_string(), key.counter.to_string()]);
+            let rows: Vec<_> = head.into_iter().chain(keys).collect();
+            text.push('\n');
+            text.push_str(&columns(&rows));
+        }
+        text
+    }
+}
+
+fn channel(cell: &Arc<ChannelCell>, room: &WaitingRoom) -> Channel {
+    let (gate, (mean, scatter), health) = (&cell.gate, cell.pace(), cell.health());
+    let mut service = Service::default();
+    service.add(gate.limit(), gate.in_flight(), mean, scatter);
+    let expected = expect(gate.waiting().into(), &service).map(|model| room.calibration().correct(model));
+    let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    let limit = Some(gate.limit()).filter(|limit| *limit != UNLIMITED);
+    Channel {
+        name: cell.name.to_string(),
+        enabled: cell.spec().enabled,
+        limit,
+        share: limit,
+        in_flight: gate.in_flight(),
+        waiting: gate.waiting(),
+        service_ms: mean.map(millis),
+        expected_wait: expected.map(|told| Wait { p50_ms: millis(told.p50), p90_ms: millis(told.p90) }),
+        success_rate: health.success_rate,
+        first_byte_ms: millis(health.first_byte),
+        restarts: cell.restarts(),
+    }
+}
+
+/// Lines whose columns stand below each other.
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: [usize; N] =
+        std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned_and_shows_what_is_unknown_as_such() {
+        let channel = |name: &str, limit| Channel {
+            name: name.to_owned(),
+            enabled: limit != Some(0),
+            limit,
+            share: limit,
+            in_flight: 3,
+            waiting: 0,
+            service_ms: limit.map(|_| 1_300),
+            expected_wait: None,
+            success_rate: 1.0,
+            first_byte_ms: 0,
+            restarts: 0,
+        };
+        let runtime = Runtime {
+            revision: 1,
+            waiting: Waiting { calls: 2, bytes: 70 },
+            channels: vec![channel("a-long-name", Some(16)), channel("b", None), channel("c", Some(0))],
+            keys: vec![Key { id: 7, counter: 1_000 }],
+        };
+        let text = runtime.text();
+        for line in [
+            "2 calls wait, with 70 bytes",
+            "a-long-name  16     16     3          0        1.3s     -         -         100%",
+            "b            none   none   3          0        -        -         -         100%",
+            "c (off)      0      0      3          0        1.3s     -         -         100%",
+            "7    1000",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+}

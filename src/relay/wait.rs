@@ -1,0 +1,238 @@
+//! Waiting: a call that finds every channel full takes a place in the queue, until it is granted a permit, told
+//! why not, or its client leaves.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use penstock_actors::{
+    channel::{
+        Gate, Permit,
+        gate::{Entered, Place},
+    },
+    domain::{ChannelName, ModelName},
+    router::{
+        Route,
+        candidates::route,
+        fairness::Ask,
+        room::NoRoom,
+        ticket::{Ejected, Grant, OF_CALLER, Ticket, Verdict, Want},
+    },
+};
+
+use super::{
+    Call, Relay, Telling,
+    admit::shutting_down,
+    attempt::Begun,
+    page::Free,
+    policy::{OnLimit, Terms},
+    refuse,
+    settle::CallRecord,
+};
+use crate::provider::{Failure, row::MOCK};
+
+/// What a call has behind it on its way to a channel.
+#[derive(Default)]
+pub(super) struct Journey {
+    /// Channels that were tried, or cannot serve it.
+    pub(super) excluded: Vec<u32>,
+    /// What its failures come to.
+    pub(super) telling: Telling,
+    /// Permits of its caller's own gates.
+    pub(super) of_caller: Option<Vec<Permit>>,
+    /// Whether its limits took it in.
+    pub(super) is_admitted: bool,
+    /// How long it has waited so far.
+    pub(super) waited: Duration,
+    /// Its ticket while it waits, for who tells of it.
+    pub(super) news: News,
+}
+
+/// Where the ticket of a waiting call is found.
+#[derive(Clone, Default)]
+pub(super) struct News(Rc<RefCell<Option<Arc<Ticket>>>>);
+
+impl News {
+    /// The ticket, while the call waits.
+    pub(super) fn ticket(&self) -> Option<Arc<Ticket>> {
+        self.0.borrow().clone()
+    }
+}
+
+/// What keeps a call waiting.
+pub(super) enum Blocked {
+    /// Every channel is full; the first of them.
+    Channel(Route),
+    /// A gate of its caller's.
+    Caller(Arc<Gate>),
+}
+
+/// How far a call got without waiting.
+pub(super) enum Step {
+    Begun(Box<Begun>, ChannelName),
+    Blocked(Blocked),
+    Failed(Failure),
+}
+
+/// An answer that has begun, or why there is none; with the call's record in either case.
+pub(super) type Ended = (Result<(Box<Begun>, ChannelName), Failure>, CallRecord);
+
+impl Relay {
+    /// Waits for channels and tries those that are granted, until an answer begins.
+    pub(super) async fn queued(
+        self: Rc<Self>,
+        call: Rc<Call>,
+        mut record: CallRecord,
+        mut journey: Journey,
+        mut blocked: Blocked,
+    ) -> Ended {
+        loop {
+            let granted = self.wait(&call, &mut record, &mut journey, blocked).await;
+            let step = match granted {
+                Ok(Some((route, permit))) => {
+                    self.try_granted(&call, &mut record, &mut journey, route, permit).await
+                }
+                Ok(None) => None,
+                Err(failure) => return (Err(failure), record),
+            };
+            let step = match step {
+                Some(step) => step,
+                None => self.try_free(&call, &mut record, &mut journey).await,
+            };
+            match step {
+                Step::Begun(begun, channel) => return (Ok((begun, channel)), record),
+                Step::Failed(failure) => return (Err(failure), record),
+                Step::Blocked(by) => blocked = by,
+            }
+        }
+    }
+
+    /// Tries the channel that was waited for; `None` where another one must be found.
+    async fn try_granted(
+        &self,
+        call: &Call,
+        record: &mut CallRecord,
+        journey: &mut Journey,
+        route: Route,
+        permit: Permit,
+    ) -> Option<Step> {
+        let link = self.usable(call, &route, journey)?;
+        self.try_route(call, record, journey, &route, &link, permit).await
+    }
+
+    /// Waits once. `None` where there is room all of a sudden, or the table changed under the grant.
+    async fn wait(
+        &self,
+        call: &Call,
+        record: &mut CallRecord,
+        journey: &mut Journey,
+        blocked: Blocked,
+    ) -> Result<Option<(Route, Permit)>, Failure> {
+        let (policy, table) = (self.shared.policy.load_full(), self.table());
+        let model: ModelName = table.resolve(&call.facts.model).into();
+        let terms = policy.terms(&call.caller, &model, call.max_wait);
+        if let (Some(page), Blocked::Channel(route)) = (record.page(), &blocked) {
+            // Who cannot pay need not wait.
+            let free = if *route.spec.provider == *MOCK { Free::Yes } else { Free::No };
+            page.reserve(&model, &route.upstream_model, free)?;
+        }
+        drop(table);
+        let left = self.wait_left(call, journey, &terms);
+        if left.is_zero() {
+            return Err(refuse::full(call, None));
+        }
+        // Held by no call that does not go on: whoever claims the slot takes them with it.
+        journey.of_caller = None;
+        let Some(place) = place(blocked) else { return Ok(None) };
+        let room = &self.shared.room;
+        let now = room.now();
+        let ask = Ask {
+            key: call.caller.id,
+            band: terms.band,
+            cost: record.page().map_or(0, |page| page.expected_tokens()),
+            weight: terms.weight,
+            arrived: now,
+            deadline: now + left,
+        };
+        let want = Want {
+            model,
+            group: Arc::clone(&call.caller.group),
+            pin: call.pin,
+            excluded: journey.excluded.clone(),
+            overflow_after: terms.overflow_after,
+        };
+        let gates = policy.gates(&call.caller);
+        let began = Instant::now();
+        let mut waiting = room
+            .wait(ask, want.clone(), gates, place, call.body.len())
+            .map_err(|full: NoRoom| refuse::no_room(call, full))?;
+        *journey.news.0.borrow_mut() = Some(Arc::clone(waiting.ticket()));
+        let verdict = tokio::select! {
+            biased;
+            () = self.drained.cancelled() => Err(shutting_down()),
+            verdict = waiting.verdict() => Ok(Some(verdict)),
+            () = tokio::time::sleep(left) => Ok(None),
+        };
+        *journey.news.0.borrow_mut() = None;
+        let waited = began.elapsed();
+        journey.waited += waited;
+        record.waited(waited);
+        let told = waiting.ticket().estimate();
+        match verdict? {
+            Some(Verdict::Granted(Grant { slot, permit, of_caller, .. })) => {
+                record.charged(waiting.charge());
+                journey.of_caller = Some(of_caller);
+                let table = self.table();
+                Ok(route(&table, &want, slot).map(|route| (route.clone(), permit)))
+            }
+            Some(Verdict::Ejected(Ejected::NoCandidate)) => Ok(None),
+            Some(Verdict::Ejected(why)) => {
+                record.stood(told.filter(refuse::is_telling));
+                Err(refuse::ejected(call, why, waited, told))
+            }
+            None => {
+                waiting.expired();
+                record.stood(told.filter(refuse::is_telling));
+                Err(refuse::ejected(call, Ejected::Expired, waited, told))
+            }
+        }
+    }
+
+    /// How much longer the call may wait.
+    fn wait_left(&self, call: &Call, journey: &Journey, terms: &Terms) -> Duration {
+        let left = terms.max_wait.saturating_sub(journey.waited);
+        call.left().map_or(left, |deadline| deadline.min(left))
+    }
+
+    /// Enters the caller's own gates, once; gives what keeps it from that.
+    pub(super) fn enter_caller(&self, call: &Call, journey: &mut Journey) -> Option<Step> {
+        if journey.of_caller.is_some() {
+            return None;
+        }
+        match self.shared.policy.load().enter(&call.caller) {
+            Ok(permits) => {
+                journey.of_caller = Some(permits);
+                None
+            }
+            Err(full) if full.on_limit == OnLimit::Refuse => {
+                Some(Step::Failed(refuse::of_concurrency(full.gate.limit())))
+            }
+            Err(full) => Some(Step::Blocked(Blocked::Caller(full.gate))),
+        }
+    }
+}
+
+/// Registers as one who waits; `None` where there is room by now.
+fn place(blocked: Blocked) -> Option<(u32, Place)> {
+    let (slot, entered) = match blocked {
+        Blocked::Channel(route) => (route.cell.slot, route.cell.gate.enter_or_wait()),
+        Blocked::Caller(gate) => (OF_CALLER, gate.enter_or_wait()),
+    };
+    match entered {
+        Entered::Permit(_) => None,
+        Entered::Place(place) => Some((slot, place)),
+    }
+}
