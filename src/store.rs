@@ -35,7 +35,7 @@ pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
 pub use late::{LateStore, Voice};
 pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged, attempts};
-pub use nodes::{Claimant, Claimed, Ended};
+pub use nodes::{Claimant, Claimed, Ended, Reach};
 pub use snapshot::Snapshot;
 
 use dsn::Dsn;

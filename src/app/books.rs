@@ -22,7 +22,7 @@ use crate::{
     clock::now_ms,
     journal::{self, Journal, JournalSettings, Node, TO_THE_END, disk::Disk},
     relay::books::{BooksShared, Heads},
-    store::LateStore,
+    store::{LateStore, Reach},
     telemetry::{BooksSources, JournalFigures},
 };
 
@@ -61,9 +61,10 @@ impl Bookkeeping {
         prices: Arc<PriceList>,
         limits: Arc<LimitHandle>,
         store: Arc<LateStore>,
+        reach: Reach,
     ) -> Result<Self, String> {
         let node = Node::open(data_dir).map_err(|e| e.to_string())?;
-        let claim = Claim::new(node, Arc::clone(&store));
+        let claim = Claim::new(node, Arc::clone(&store), reach);
         claim.make().await?;
         let mut node = claim.node_mut();
         let settings = JournalSettings::new(node.folder().to_path_buf());

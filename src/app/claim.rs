@@ -11,7 +11,7 @@ use std::{
 use crate::{
     journal::Node,
     relay::books::BooksShared,
-    store::{Claimant, Claimed, Ended, LateStore, Store, StoreError, Voice},
+    store::{Claimant, Claimed, Ended, LateStore, Reach, Store, StoreError, Voice},
 };
 
 /// How often a claim is renewed.
@@ -50,12 +50,13 @@ enum Tried {
 }
 
 impl Claim {
-    pub(super) fn new(node: Node, store: Arc<LateStore>) -> Rc<Self> {
+    pub(super) fn new(node: Node, store: Arc<LateStore>, reach: Reach) -> Rc<Self> {
         let claimant = Claimant {
             node: node.node(),
             nonce: node.nonce().to_owned(),
             place: node.place(),
             may_follow: node.may_follow().to_vec(),
+            reach,
         };
         let (node, is_noted) = (RefCell::new(node), RefCell::new(Noted::No));
         Rc::new(Self { node, claimant, store, watched: RefCell::default(), is_noted })

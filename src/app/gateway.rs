@@ -27,7 +27,7 @@ use crate::{
     journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget, policy::WaitPolicy},
-    store::LateStore,
+    store::{LateStore, Reach},
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
 };
@@ -91,7 +91,9 @@ impl Gateway {
             let disk = options.disk.unwrap_or_else(|| Arc::new(OsDisk));
             let (prices, limits) = (Arc::clone(&settings.prices), Arc::clone(&limits));
             let (opened_at, store) = (keys.opened_at(), Arc::clone(&store));
-            Bookkeeping::start((data_dir, disk), opened_at, ledger, prices, limits, store).await?
+            // Without an address it is the file in the data directory.
+            let reach = if settings.store.url.is_none() { Reach::Own } else { Reach::Shared };
+            Bookkeeping::start((data_dir, disk), opened_at, ledger, prices, limits, store, reach).await?
         };
         books.calls().answer(questions);
         metrics.read_books(books.figures());

@@ -24,6 +24,17 @@ pub struct Claimant {
     pub place: String,
     /// The nonces of starts of this data directory that this one may follow.
     pub may_follow: Vec<String>,
+    /// Who else can reach the database.
+    pub reach: Reach,
+}
+
+/// Who can reach a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Nobody but who has the data directory, in which it lies: whatever it says of others is past.
+    Own,
+    /// Other nodes too.
+    Shared,
 }
 
 impl Claimant {
@@ -101,11 +112,12 @@ impl Store {
                 return Stored::Ok(Claimed::Ours(1));
             };
             let (nonce, place) = holder.split_once('@').unwrap_or((&holder, ""));
-            if holder != mine && !claimant.may_follow.iter().any(|known| known == nonce) {
+            let is_own = claimant.reach == Reach::Own;
+            if !is_own && holder != mine && !claimant.may_follow.iter().any(|known| known == nonce) {
                 return Ok(Claimed::Elsewhere);
             }
             let is_here = !place.is_empty() && place == claimant.place;
-            let has_ended = is_here || match ended {
+            let has_ended = is_own || is_here || match ended {
                 Ended::SeenBefore(moment) => seen_ms < moment,
                 Ended::SeenLast(moment) => seen_ms == moment,
             };

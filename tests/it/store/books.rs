@@ -1,6 +1,8 @@
 //! Usage is entered once, whatever happens between the store and who commits.
 
-use penstock::store::{BILLER, Claimant, Claimed, Ended, LOG_WRITER, NewKey, NewSecret, Store, StoreError};
+use penstock::store::{
+    BILLER, Claimant, Claimed, Ended, LOG_WRITER, NewKey, NewSecret, Reach, Store, StoreError,
+};
 use penstock_actors::{
     domain::{AccountId, Money, PriceVersion},
     ports::{BooksBatch, BooksStore, Spend},
@@ -168,6 +170,7 @@ async fn a_node_speaks_with_one_voice(database: Database) {
         nonce: nonce.to_owned(),
         place: place.to_owned(),
         may_follow: may_follow.iter().map(|n| (*n).to_owned()).collect(),
+        reach: Reach::Shared,
     };
     let first = start("first", "here", &[]);
     let claim =
@@ -200,6 +203,9 @@ async fn a_node_speaks_with_one_voice(database: Database) {
     assert_eq!(claim(&next, 6_000, Ended::SeenBefore(1)).await, Claimed::Ours(4));
     let nowhere = start("nowhere", "", &["next"]);
     assert_eq!(claim(&nowhere, 6_000, running).await, Claimed::Alive(6_000), "unknown places are not one");
+    // In a database of its own, whatever is said of others is past.
+    let alone = Claimant { reach: Reach::Own, ..start("alone", "there", &[]) };
+    assert_eq!(claim(&alone, 6_000, running).await, Claimed::Ours(5));
 }
 
 async fn a_price_is_kept_as_it_was_first_seen(database: Database) {
