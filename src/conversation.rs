@@ -43,21 +43,6 @@ pub struct Conversation {
     pub extra: BTreeMap<String, Verbatim>,
 }
 
-impl Conversation {
-    /// Leaves out tools by a dialect's own definition, where the model is free to do without them and has functions
-    /// of the client besides. Agents offer such tools (a search run by the provider, groups of tools) to every
-    /// model; a model that is not told of them uses the others. Where nothing else is offered they stay, and a
-    /// dialect that has not their like refuses them.
-    pub fn without_foreign_tools(mut self) -> Self {
-        let is_function = |tool: &Tool| matches!(tool, Tool::Function(_));
-        let is_forced = self.tool_choice.as_ref().is_some_and(ToolChoice::forces);
-        if !is_forced && self.tools.iter().any(is_function) {
-            self.tools.retain(is_function);
-        }
-        self
-    }
-}
-
 /// One message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {

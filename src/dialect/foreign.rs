@@ -1,4 +1,4 @@
-//! Fields of one dialect that another has no place for: which of them may be left out.
+//! Fields and tools of one dialect that another has no place for: which of them may be left out.
 //!
 //! A conversation's `extra` holds what had no meaning in it, by its name in the client's dialect. Whoever
 //! writes it for a provider names the fields of its own; of the others, hints are left out, those without
@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::fields::ParamError;
-use crate::conversation::{Conversation, Verbatim};
+use crate::conversation::{Conversation, Function, Tool, ToolChoice, Verbatim};
 
 /// What becomes of a field that the provider's dialect has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,34 @@ fn says_nothing(value: &Verbatim) -> bool {
         Ok(Value::Bool(on)) => !on,
         _ => false,
     }
+}
+
+/// The client's functions, for a provider whose dialect has no other tools.
+///
+/// Tools by another dialect's own definition are left out where the model is free to do without them and has
+/// functions besides: agents offer such tools (a search run by the provider, groups of tools) to every model, and
+/// one that is not told of them uses the others.
+///
+/// # Errors
+/// A [`ParamError`] that names such a tool, where nothing else is offered or a tool must be called.
+pub fn functions(conversation: &Conversation) -> Result<impl Iterator<Item = &Function>, ParamError> {
+    fn function(tool: &Tool) -> Option<&Function> {
+        match tool {
+            Tool::Function(function) => Some(function),
+            Tool::Other { .. } => None,
+        }
+    }
+    let tools = &conversation.tools;
+    let is_forced = conversation.tool_choice.as_ref().is_some_and(ToolChoice::forces);
+    let may_leave_out = !is_forced && tools.iter().any(|tool| function(tool).is_some());
+    for tool in tools {
+        if let (Tool::Other { kind, path, .. }, false) = (tool, may_leave_out) {
+            let shown: String = kind.chars().take(60).collect();
+            let why = format!("is '{shown}', which this model's provider has not; use functions");
+            return Err(ParamError::unsupported(format!("{path}.type"), why));
+        }
+    }
+    Ok(tools.iter().filter_map(function))
 }
 
 #[cfg(test)]

@@ -70,15 +70,7 @@ impl Adapter for Converting {
         }
         let (face, upstream) = (face(ask)?, self.upstream(ask)?);
         let wanted = Wanted { model: ask.upstream_model, delivery: ask.delivery };
-        let parse = || {
-            let asked = face.parse(body)?;
-            Ok(match self.dialect {
-                // Its own tools may stand in any client's list.
-                Dialect::AnthropicMessages => asked,
-                _ => asked.without_foreign_tools(),
-            })
-        };
-        let write = || upstream.write(&parse()?, &wanted);
+        let write = || upstream.write(&face.parse(body)?, &wanted);
         let Written { headers, body: written } = write().map_err(of_param)?;
         let written = match self.dialect {
             Dialect::OpenAi => quirk::apply(ask, written),

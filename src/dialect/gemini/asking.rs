@@ -18,8 +18,7 @@ use wire::{
 use super::NAME;
 use crate::{
     conversation::{
-        Conversation, Effort, Format, Message, Part, Reasoning, Role, Source, Tool, ToolCall, ToolChoice,
-        Verbatim,
+        Conversation, Effort, Format, Message, Part, Reasoning, Role, Source, ToolCall, ToolChoice, Verbatim,
     },
     dialect::{Wanted, fields::ParamError, foreign, proof},
 };
@@ -279,21 +278,12 @@ fn said(content: &[Part], failed: bool) -> Said {
 }
 
 fn tools(conversation: &Conversation) -> Result<Vec<WireTools<'_>>, ParamError> {
-    let mut function_declarations = Vec::new();
-    for tool in &conversation.tools {
-        match tool {
-            Tool::Function(function) => function_declarations.push(Declaration {
-                name: &function.name,
-                description: function.description.as_deref(),
-                parameters_json_schema: function.parameters.as_ref(),
-            }),
-            Tool::Other { kind, path, .. } => {
-                let shown: String = kind.chars().take(60).collect();
-                let why = format!("is '{shown}', which this model's provider has not; use functions");
-                return Err(ParamError::unsupported(format!("{path}.type"), why));
-            }
-        }
-    }
+    let declared = foreign::functions(conversation)?.map(|function| Declaration {
+        name: &function.name,
+        description: function.description.as_deref(),
+        parameters_json_schema: function.parameters.as_ref(),
+    });
+    let function_declarations: Vec<_> = declared.collect();
     Ok(if function_declarations.is_empty() { Vec::new() } else { vec![WireTools { function_declarations }] })
 }
 

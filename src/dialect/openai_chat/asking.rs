@@ -15,7 +15,7 @@ use serde::Serialize;
 use content::{WireMessage, messages};
 
 use crate::{
-    conversation::{Conversation, Format, Function, Tool, ToolChoice, Verbatim},
+    conversation::{Conversation, Format, Function, ToolChoice, Verbatim},
     dialect::{Wanted, fields::ParamError, foreign},
 };
 
@@ -178,23 +178,13 @@ pub(super) fn write_request(conversation: &Conversation, wanted: &Wanted<'_>) ->
 }
 
 fn tools(conversation: &Conversation) -> Result<Vec<WireTool<'_>>, ParamError> {
-    conversation
-        .tools
-        .iter()
-        .map(|tool| match tool {
-            Tool::Function(Function { name, description, parameters, strict, .. }) => {
-                let (description, parameters) = (description.as_deref(), parameters.as_ref());
-                Ok(WireTool::Function {
-                    function: WireFunction { name, description, parameters, strict: *strict },
-                })
-            }
-            Tool::Other { kind, path, .. } => {
-                let shown: String = kind.chars().take(60).collect();
-                let why = format!("is '{shown}', which this model's provider has not; use functions");
-                Err(ParamError::unsupported(format!("{path}.type"), why))
-            }
-        })
-        .collect()
+    let tools = foreign::functions(conversation)?.map(
+        |Function { name, description, parameters, strict, .. }| {
+            let (description, parameters) = (description.as_deref(), parameters.as_ref());
+            WireTool::Function { function: WireFunction { name, description, parameters, strict: *strict } }
+        },
+    );
+    Ok(tools.collect())
 }
 
 fn choice(choice: &ToolChoice) -> WireChoice<'_> {

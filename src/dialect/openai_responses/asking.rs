@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::NAME;
 use crate::{
-    conversation::{Conversation, Format, Message, Part, Role, Source, Tool, ToolCall, ToolChoice, Verbatim},
+    conversation::{Conversation, Format, Message, Part, Role, Source, ToolCall, ToolChoice, Verbatim},
     dialect::{Wanted, fields::ParamError, foreign, proof},
 };
 
@@ -337,23 +337,13 @@ fn wire_content<'a>(part: &'a Part, message: &Message) -> Result<Content<'a>, Pa
 }
 
 fn tools(conversation: &Conversation) -> Result<Vec<WireTool<'_>>, ParamError> {
-    conversation
-        .tools
-        .iter()
-        .map(|tool| match tool {
-            Tool::Function(function) => Ok(WireTool::Function {
-                name: &function.name,
-                description: function.description.as_deref(),
-                parameters: function.parameters.as_ref(),
-                strict: function.strict.unwrap_or(false),
-            }),
-            Tool::Other { kind, path, .. } => {
-                let shown: String = kind.chars().take(60).collect();
-                let why = format!("is '{shown}', which this model's provider has not; use functions");
-                Err(ParamError::unsupported(format!("{path}.type"), why))
-            }
-        })
-        .collect()
+    let tools = foreign::functions(conversation)?.map(|function| WireTool::Function {
+        name: &function.name,
+        description: function.description.as_deref(),
+        parameters: function.parameters.as_ref(),
+        strict: function.strict.unwrap_or(false),
+    });
+    Ok(tools.collect())
 }
 
 fn choice(choice: &ToolChoice) -> WireChoice<'_> {
