@@ -4,6 +4,7 @@ mod auth;
 mod body;
 mod connection;
 mod cors;
+mod manage;
 mod models;
 mod rates;
 mod reply;
@@ -13,6 +14,7 @@ mod socket;
 mod state;
 
 pub use connection::ClientIo;
+pub use manage::{ReloadWish, Reloaded, reloads};
 pub use reply::Asker;
 pub use service::{Panicked, configure, on_connect};
 pub use socket::ClientSocket;

@@ -8,24 +8,27 @@ mod attempt;
 pub mod books;
 pub mod budget;
 pub mod deadline;
+mod evidence;
 mod fault;
 mod flow;
 pub mod forward;
 mod limits;
 mod link;
+pub mod models;
 mod page;
 pub mod settle;
 pub mod spool;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
+use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue};
 use penstock_actors::{
     billing::Foreseen,
     channel::SlotMap,
     domain::{CallId, ChannelName, Fault},
     limiter::Rates,
-    router::{Pinned, Plan, RouteTable, TableHandle, Unroutable},
+    router::{Pinned, Plan, Route, RouteTable, TableHandle, Unroutable},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -39,6 +42,7 @@ use crate::{
         books::Books,
         budget::ByteBudget,
         forward::AnswerBody,
+        models::{Backups, Models},
         link::Link,
         page::{Free, Opening, Page},
         settle::CallRecord,
@@ -48,6 +52,10 @@ use crate::{
     transport::Transport,
     wire::json::TopLevel,
 };
+
+/// The header by which one gateway tells another that a call was tried elsewhere before: attempts must not
+/// multiply.
+pub const ATTEMPT: &str = "x-penstock-attempt";
 
 /// What every worker's relay shares.
 pub struct RelayShared {
@@ -65,6 +73,8 @@ pub struct RelayShared {
     pub cut: CancellationToken,
     /// What the books are kept with.
     pub books: Arc<books::BooksShared>,
+    /// Models that stand in for others.
+    pub backups: ArcSwap<Backups>,
 }
 
 /// The relay of one worker.
@@ -93,6 +103,8 @@ pub struct Call {
     pub pin: Option<Pinned>,
     /// What the request says at its top level.
     pub facts: RequestFacts,
+    /// The models that may serve it.
+    pub models: Models,
     /// Where its fields stand.
     pub top: TopLevel,
     /// The request body.
@@ -107,6 +119,8 @@ pub struct Call {
     pub mock_headers: Vec<(HeaderName, HeaderValue)>,
     /// Seconds since 1970 at admission.
     pub created: u64,
+    /// Whose matter another attempt is.
+    pub retries: Retries,
 }
 
 /// An answer that has begun.
@@ -139,12 +153,14 @@ pub struct Refused {
     pub tried: Option<Tried>,
     /// How the limits stand that the call is under.
     pub rates: Rates,
+    /// The channels that were considered, where the call wished to know.
+    pub explained: Option<String>,
 }
 
 impl From<Failure> for Box<Refused> {
     /// A refusal before any channel was tried.
     fn from(failure: Failure) -> Self {
-        Self::new(Refused { failure, tried: None, rates: Rates::default() })
+        Self::new(Refused { failure, tried: None, rates: Rates::default(), explained: None })
     }
 }
 
@@ -188,18 +204,38 @@ impl Relay {
                     self.shared.metrics.limited(limit);
                 }
                 record.refused(&failure);
-                Err(Box::new(Refused { failure, tried: record.tried(), rates }))
+                Err(Box::new(Refused { failure, tried: record.tried(), rates, explained: None }))
             }
         }
     }
 
+    /// Tries the call's models, one after another.
     async fn try_candidates(
         &self,
         call: &Call,
         record: &mut CallRecord,
     ) -> Result<(attempt::Begun, ChannelName), Failure> {
+        loop {
+            let failure = match self.try_model(call, record).await {
+                Ok(begun) => return Ok(begun),
+                Err(failure) => failure,
+            };
+            if !another_model_may_do_better(&failure) || !call.models.advance() {
+                return Err(failure);
+            }
+            if let Some(page) = record.page() {
+                page.change_model(call.models.current());
+            }
+        }
+    }
+
+    async fn try_model(
+        &self,
+        call: &Call,
+        record: &mut CallRecord,
+    ) -> Result<(attempt::Begun, ChannelName), Failure> {
         let table = self.table();
-        let model = table.resolve(&call.facts.model);
+        let model = table.resolve(call.models.current());
         let mut plan = Plan::new(&table, model, &call.caller.group, call.pin)
             .map_err(|reason| unroutable(reason, call))?;
         if let Some(page) = record.page() {
@@ -219,6 +255,9 @@ impl Relay {
                 telling.add(not_spoken(call, &link));
                 continue;
             };
+            if !self.may_try(route, record.attempts(), call) {
+                break;
+            }
             if let Some(Err(failure)) = record.page().map(|page| page.admit_on(&route.spec.name)) {
                 telling.add(failure);
                 continue;
@@ -236,7 +275,7 @@ impl Relay {
                 }
             }
             record.attempt(&route.spec.name);
-            let attempted = self.attempt(call, route, &link, at, permit).await;
+            let attempted = self.attempt(call, route, &link, at, permit, record.attempts()).await;
             if let Some(page) = record.page() {
                 page.tried(attempted.as_ref().err());
             }
@@ -261,13 +300,40 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// Whether another attempt may follow: a channel takes over no more failed calls than its budget allows, and
+    /// what a gateway above tries again is not tried again here.
+    fn may_try(&self, route: &Route, attempts: u32, call: &Call) -> bool {
+        let now = self.shared.books.limits.clock_ms();
+        if attempts == 0 {
+            route.cell.lines.first(now);
+            return true;
+        }
+        call.retries == Retries::Ours && route.cell.lines.retry(route.spec.care.retry_percent, now)
+    }
+}
+
+/// Whose matter it is to try a call again on another channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retries {
+    /// This gateway's.
+    Ours,
+    /// That of a gateway above, whose later attempt this call is.
+    TheirsAbove,
+}
+
+/// Whether a backup may be tried: not where the request itself is wrong, nor where its caller may not go on.
+fn another_model_may_do_better(failure: &Failure) -> bool {
+    failure.fault != Fault::Client || failure.code == "model_not_found" || failure.code.starts_with("model_")
+}
+
 fn opening(call: &Call) -> Opening {
     Opening {
         call: call.number,
         caller: Arc::clone(&call.caller),
         endpoint: call.endpoint,
         delivery: call.facts.delivery,
-        model: call.facts.model.clone(),
+        model: call.models.current().to_owned(),
         client_request_id: call.client_request_id.clone(),
         foreseen: call.foreseen,
     }
@@ -300,12 +366,18 @@ fn not_spoken(call: &Call, link: &Link) -> Failure {
 const SATURATED: &str = "channels_saturated";
 
 fn unroutable(reason: Unroutable, call: &Call) -> Failure {
-    let model = &call.facts.model;
+    let model = call.models.current();
     match reason {
         Unroutable::ModelUnknown => admit::model_not_found(model),
         Unroutable::NoneServes => {
             let message = format!("No channel serves the model '{model}' to you at the moment.");
             Failure::gateway(503, "no_channel", message)
+        }
+        Unroutable::SwitchedOff => {
+            let message = format!("No channel can serve the model '{model}' at the moment.");
+            let mut failure = Failure::gateway(503, "no_channel", message);
+            failure.retry_after = Some(std::time::Duration::from_secs(60));
+            failure
         }
         Unroutable::PinUnknown => Failure::invalid_request(
             "invalid_channel_id",
@@ -323,7 +395,7 @@ fn unroutable(reason: Unroutable, call: &Call) -> Failure {
 }
 
 fn saturated(call: &Call) -> Failure {
-    let message = format!("Every channel for the model '{}' is full at the moment.", call.facts.model);
+    let message = format!("Every channel for the model '{}' is full at the moment.", call.models.current());
     let mut failure = Failure::gateway(429, SATURATED, message);
     failure.kind = "rate_limit_error".to_owned();
     failure.retry_after = Some(std::time::Duration::from_secs(1));

@@ -1,6 +1,7 @@
 //! Routing: from a model and a caller's group to channels in the order they should be tried.
 
 pub mod actor;
+pub mod explain;
 pub mod plan;
 pub mod rank;
 pub mod table;

@@ -1,11 +1,12 @@
 //! A running gateway: its parts, how they start, how settings are applied, in what order they stop.
 
-use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::billing::Ledger;
 use penstock_actors::{limiter::LimitHandle, router::RouteTable, system::Actors};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -21,9 +22,9 @@ use super::{
 };
 use crate::{
     config::{self, Settings},
-    http::{Drain, HttpShared, KeysHealth},
+    http::{Drain, HttpShared, KeysHealth, ReloadWish, reloads},
     known_models::KnownModels,
-    relay::{RelayShared, budget::ByteBudget},
+    relay::{RelayShared, budget::ByteBudget, models::Backups},
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
 };
@@ -50,6 +51,8 @@ pub struct Gateway {
     books: Rc<Bookkeeping>,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log, config::Store),
+    /// Reloads that are wished for, until somebody takes care of them.
+    wishes: RefCell<Option<mpsc::Receiver<ReloadWish>>>,
     server: ServerHandle,
     drain_for: Duration,
 }
@@ -71,6 +74,7 @@ impl Gateway {
         let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
         let data_dir = &settings.server.data_dir;
         data_dir::try_out(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
+        let (reloads, wishes) = reloads();
         let limits = LimitHandle::new(settings.limits.clone());
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
@@ -95,11 +99,13 @@ impl Gateway {
                 max_whole_body: server_settings.max_whole_body,
                 cut: drain.cut.clone(),
                 books: Arc::clone(books.shared()),
+                backups: ArcSwap::from_pointee(backups(&settings.backups)),
             }),
             max_body: server_settings.max_body,
             max_calls: allowance.calls,
             client_stall: server_settings.client_stall,
             drain,
+            reloads,
         });
         let plain = bound(server_settings.listen)?;
         let address = plain.local_addr().map_err(|e| e.to_string())?;
@@ -131,9 +137,15 @@ impl Gateway {
             keys,
             books,
             in_force,
+            wishes: RefCell::new(Some(wishes)),
             server: handle,
             drain_for: server_settings.drain,
         })
+    }
+
+    /// Takes what tells of reloads that clients wish for; `None` where it was taken before.
+    pub fn take_wishes(&self) -> Option<mpsc::Receiver<ReloadWish>> {
+        self.wishes.borrow_mut().take()
     }
 
     /// Where clients connect.
@@ -182,10 +194,12 @@ impl Gateway {
             self.publisher.with_settings(|old| config::differences(old, &settings, (server, log, store)));
         let models = KnownModels::with(settings.models.clone());
         let (prices, limits) = (Arc::clone(&settings.prices), settings.limits.clone());
+        let backups = backups(&settings.backups);
         self.publisher.apply(settings).await?;
         self.shared.models.store(Arc::new(models));
         self.books.shared().prices.store(prices);
         self.books.shared().limits.set_rules(limits);
+        self.shared.relay.backups.store(Arc::new(backups));
         self.transport.ask_to_evict();
         Ok(differences)
     }
@@ -243,6 +257,11 @@ fn take_over_balances(keys: &Rc<KeyFeed>, books: &Rc<Bookkeeping>) {
             }
         }
     });
+}
+
+fn backups(settings: &config::Backups) -> Backups {
+    let config::Backups { of_models, of_keys, most_listed } = settings.clone();
+    Backups { of_models, of_keys, most_listed }
 }
 
 fn bound(address: SocketAddr) -> Result<std::net::TcpListener, String> {

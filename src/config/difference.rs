@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{Catalog, ChannelSpec, Served, TransportKind};
+use penstock_actors::domain::{Catalog, ChannelSpec, Served, SwitchRule, TransportKind};
 
 use super::{Log, LogFormat, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
@@ -13,6 +13,9 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &St
     lines.extend(keys(&old.keys, &new.keys));
     if old.models != new.models {
         lines.push("models: changed".to_owned());
+    }
+    if old.backups != new.backups {
+        lines.push("backup models: changed".to_owned());
     }
     if old.limits != new.limits {
         lines.push("limits: changed".to_owned());
@@ -90,7 +93,13 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         pool.max_connections,
         pool.idle,
         pool.lifetime,
-        transport
+        transport,
+        care.retry_percent,
+        care.breaker.percent,
+        care.breaker.least,
+        care.breaker.window,
+        care.breaker.open,
+        care.switch
     );
     if old.models != new.models {
         lines.push(format!("models {}", models(&old.models, &new.models)));
@@ -193,7 +202,7 @@ macro_rules! said_as_written {
         }
     })* };
 }
-said_as_written!(TransportKind, LogFormat, Rotation);
+said_as_written!(SwitchRule, TransportKind, LogFormat, Rotation);
 
 impl Said for PathBuf {
     fn said(&self) -> String {

@@ -83,6 +83,7 @@ pub(super) fn refusal(face: Dialect, refused: &Refused, call_id: &str) -> HttpRe
         tell_routing(response.headers_mut(), tried);
     }
     rates::tell(response.headers_mut(), &refused.rates);
+    tell_explained(response.headers_mut(), refused.explained.clone());
     response
 }
 
@@ -124,6 +125,13 @@ pub(super) fn answer(answer: Answer, running: Option<Running>, may_see_routing: 
     }
     rates::tell(headers, &answer.rates);
     response.set_body(BoxBody::new(With { body: answer.body, _kept: running }))
+}
+
+/// Says which channels were considered, where the call wished to know.
+pub(super) fn tell_explained(headers: &mut HeaderMap, explained: Option<String>) {
+    if let Some(explained) = explained.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        headers.insert(HeaderName::from_static(super::manage::EXPLAIN), explained);
+    }
 }
 
 fn tell_routing(headers: &mut HeaderMap, tried: &Tried) {

@@ -19,6 +19,10 @@ pub(super) enum Matched {
     Ready,
     /// `/metrics`
     Metrics,
+    /// `/api/reload`
+    Reload,
+    /// `/api/explain`
+    Explain,
     /// A browser asks what it may do.
     Preflight,
     /// An endpoint of OpenAI's that is not here.
@@ -37,6 +41,8 @@ enum Target {
     Live,
     Ready,
     Metrics,
+    Reload,
+    Explain,
 }
 
 /// Every path of ours, without `/v1`.
@@ -50,6 +56,8 @@ const ROUTES: &[(&str, Target)] = &[
     ("/health/live", Target::Live),
     ("/health/ready", Target::Ready),
     ("/metrics", Target::Metrics),
+    ("/api/reload", Target::Reload),
+    ("/api/explain", Target::Explain),
 ];
 
 /// Paths of OpenAI's API below `/v1` that are answered with 501.
@@ -111,7 +119,9 @@ fn on_target(method: &Method, target: Target) -> Matched {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match target {
         Target::Call(endpoint) if *method == Method::POST => Matched::Call(endpoint),
-        Target::Call(_) => Matched::MethodNotAllowed("POST"),
+        Target::Reload if *method == Method::POST => Matched::Reload,
+        Target::Explain if *method == Method::POST => Matched::Explain,
+        Target::Call(_) | Target::Reload | Target::Explain => Matched::MethodNotAllowed("POST"),
         _ if !reads => Matched::MethodNotAllowed("GET, HEAD"),
         Target::Models => Matched::Models,
         Target::Live => Matched::Live,
@@ -176,6 +186,8 @@ mod tests {
             (Method::POST, "/v1/models", Matched::MethodNotAllowed("GET, HEAD")),
             (Method::POST, "/v1/images/generations", Matched::NotImplemented),
             (Method::DELETE, "/v1/models/x", Matched::NotImplemented),
+            (Method::POST, "/api/reload", Matched::Reload),
+            (Method::GET, "/api/explain", Matched::MethodNotAllowed("POST")),
             (Method::OPTIONS, "/anything", Matched::Preflight),
             (Method::POST, "/v1/chat", Matched::Unknown),
             (Method::POST, "/v1x/chat/completions", Matched::Unknown),

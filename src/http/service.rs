@@ -21,7 +21,7 @@ use socket2::SockRef;
 use super::{
     auth, body,
     connection::{ClientIo, Connection},
-    cors, models,
+    cors, manage, models,
     reply::{self, Asker},
     route::{Matched, matched},
     state::{HttpShared, Worker},
@@ -30,8 +30,9 @@ use crate::{
     dialect::{Dialect, openai},
     provider::{Endpoint, Failure},
     relay::{
-        Call, Refused,
+        ATTEMPT, Call, Refused, Retries,
         admit::{self, Admitted},
+        models::Models,
         settle::CallRecord,
     },
 };
@@ -99,6 +100,17 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
         Matched::Metrics => metrics(&request, &worker).map_err(Into::into),
+        Matched::Reload => match authorize(&request, &worker) {
+            Ok(admitted) => manage::reload(&admitted, &worker).await.map_err(Into::into),
+            Err(failure) => Err(failure.into()),
+        },
+        Matched::Explain => match authorize(&request, &worker) {
+            Ok(admitted) => {
+                let payload = std::mem::replace(&mut payload, web::Payload::Xnone);
+                manage::explained(&admitted, payload, &worker).await.map_err(Into::into)
+            }
+            Err(failure) => Err(failure.into()),
+        },
         Matched::Preflight => Ok(cors::preflight(&request)),
         Matched::NotImplemented => Err(not_implemented(&request).into()),
         Matched::MethodNotAllowed(allowed) => Err(method_not_allowed(&request, allowed).into()),
@@ -148,9 +160,15 @@ async fn call(
     };
     let running = request.conn_data::<Rc<Connection>>().map(Connection::run);
     let may_see_routing = call.caller.may_see_routing;
+    let explained = manage::wished(request, &call, worker);
     match worker.relay.call(&call, record).await {
-        Ok(answer) => Ok(reply::answer(answer, running, may_see_routing)),
+        Ok(answer) => {
+            let mut response = reply::answer(answer, running, may_see_routing);
+            reply::tell_explained(response.headers_mut(), explained);
+            Ok(response)
+        }
         Err(mut refused) => {
+            refused.explained = explained;
             refused.tried = refused.tried.filter(|_| may_see_routing);
             Err(refused)
         }
@@ -177,7 +195,11 @@ async fn admitted(
         body::receive(request, payload, shared.max_body, held, openai::REQUEST).await?;
     let facts = openai::request_facts(endpoint, &top)?;
     let table = shared.relay.table.load();
-    admit::may_use(&caller, &facts.model, table.resolve(&facts.model))?;
+    let backups = shared.relay.backups.load();
+    let is_known = |name: &str| table.knows(table.resolve(name));
+    let mut models = Models::asked(&facts.model, &backups, &caller.key, is_known)?;
+    admit::may_use(&caller, models.current(), table.resolve(models.current()))?;
+    models.retain(|name| admit::may_use(&caller, name, table.resolve(name)).is_ok());
     let (headers, mock_headers) = passed_headers(request);
     Ok(Call {
         id: Rc::clone(id),
@@ -186,6 +208,7 @@ async fn admitted(
         caller,
         pin,
         facts,
+        models,
         number: CallId(uuid::Uuid::parse_str(id).map_or(0, |id| id.as_u128())),
         client_request_id: client_request_id(request),
         foreseen: openai::foreseen(&top),
@@ -193,8 +216,15 @@ async fn admitted(
         body: spool,
         headers,
         mock_headers,
+        retries: retries(request),
         created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
     })
+}
+
+/// Whose matter another attempt is: a gateway above says with which of its attempts this call comes.
+fn retries(request: &HttpRequest) -> Retries {
+    let attempt = request.headers().get(ATTEMPT).and_then(|n| n.to_str().ok()?.parse::<u32>().ok());
+    if attempt.is_some_and(|n| n > 1) { Retries::TheirsAbove } else { Retries::Ours }
 }
 
 /// The id that the client gave the call, if it can be shown.

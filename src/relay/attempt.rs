@@ -10,14 +10,15 @@ use std::{
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 use penstock_actors::{
-    channel::{ChannelCell, Permit},
-    domain::{Delivery, Fault, Timeouts},
+    channel::{ChannelCell, Line, Permit},
+    domain::{Delivery, Fault, Sign, Timeouts},
     router::Route,
 };
 
 use super::{
-    Call, Relay,
+    ATTEMPT, Call, Relay, Retries,
     deadline::within,
+    evidence,
     fault::{self, Deadline},
     flow::Flow,
     link::{EndpointLink, Link, misconfigured},
@@ -43,6 +44,7 @@ pub(super) struct Begun {
     pub(super) started: Instant,
     pub(super) link: Rc<Link>,
     pub(super) cell: Arc<ChannelCell>,
+    pub(super) line: Arc<Line>,
     pub(super) permit: Permit,
 }
 
@@ -58,10 +60,11 @@ impl Relay {
         link: &Rc<Link>,
         at: &EndpointLink,
         permit: Permit,
+        number: u32,
     ) -> Result<Begun, Failure> {
         let started = Instant::now();
         let deadline = route.spec.timeouts.first_byte_for(call.facts.delivery);
-        let mut begun = match within(deadline, self.begin(call, route, link, at)).await {
+        let mut begun = match within(deadline, self.begin(call, route, link, at, number)).await {
             Ok(begun) => begun,
             Err(_) => Err(fault::of_deadline(Deadline::FirstByte, deadline)),
         };
@@ -74,6 +77,7 @@ impl Relay {
         match begun {
             Ok((flow, content_type)) => {
                 route.cell.succeeded(first_byte);
+                route.cell.lines.observe(&route.line, Sign::Answered(first_byte));
                 Ok(Begun {
                     flow,
                     content_type,
@@ -81,6 +85,7 @@ impl Relay {
                     started,
                     link: Rc::clone(link),
                     cell: Arc::clone(&route.cell),
+                    line: Arc::clone(&route.line),
                     permit,
                 })
             }
@@ -88,6 +93,7 @@ impl Relay {
                 if failure.fault == Fault::Upstream {
                     route.cell.failed();
                 }
+                route.cell.lines.observe(&route.line, evidence::sign(&failure));
                 link.cleanse(&mut failure);
                 Err(failure)
             }
@@ -101,11 +107,12 @@ impl Relay {
         route: &Route,
         link: &Link,
         at: &EndpointLink,
+        number: u32,
     ) -> Result<(Flow, HeaderValue), Failure> {
         let ask = Ask {
             endpoint: call.endpoint,
             face: call.face,
-            model: &call.facts.model,
+            model: call.models.current(),
             upstream_model: &route.upstream_model,
             delivery: call.facts.delivery,
             usage_wanted: call.facts.usage_wanted,
@@ -118,7 +125,7 @@ impl Relay {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
-        let mut incoming = self.send(call, route, link, target, request).await?;
+        let mut incoming = self.send(call, route, link, target, request, number).await?;
         let content_type = std::mem::take(&mut incoming.content_type);
         let head = AnswerHead {
             framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
@@ -197,9 +204,10 @@ impl Relay {
         link: &Link,
         target: Rc<Target>,
         request: UpstreamRequest,
+        number: u32,
     ) -> Result<Incoming, Failure> {
         let outgoing = || Outgoing {
-            headers: headers(call, link, &target, &request),
+            headers: headers(call, link, &target, &request, number),
             target: Rc::clone(&target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),
@@ -226,8 +234,12 @@ fn headers(
     link: &Link,
     target: &Target,
     request: &UpstreamRequest,
+    number: u32,
 ) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = call.headers.clone();
+    if number > 1 || call.retries == Retries::TheirsAbove {
+        headers.push((HeaderName::from_static(ATTEMPT), HeaderValue::from(number.max(2))));
+    }
     for (name, value) in &request.headers {
         // The operator's word stands.
         if target.headers().iter().any(|(known, _)| known.as_str() == *name) {

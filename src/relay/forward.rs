@@ -48,6 +48,7 @@ struct CallFacts {
 /// Whom a late failure concerns.
 struct Behind {
     cell: std::sync::Arc<penstock_actors::channel::ChannelCell>,
+    line: std::sync::Arc<penstock_actors::channel::Line>,
     link: Rc<super::link::Link>,
 }
 
@@ -135,7 +136,7 @@ impl Patience {
 
 impl AnswerBody {
     pub(super) fn new(begun: Begun, call: &Call, record: CallRecord, cut: CancellationToken) -> Self {
-        let Begun { flow, timeouts, started, link, cell, permit, .. } = begun;
+        let Begun { flow, timeouts, started, link, cell, line, permit, .. } = begun;
         let size = match flow.is_ended() {
             true => BodySize::Sized(flow.ready_bytes() as u64),
             false => BodySize::Stream,
@@ -154,7 +155,7 @@ impl AnswerBody {
             size,
             state: State::Fresh,
             permit,
-            behind: Behind { cell, link },
+            behind: Behind { cell, line, link },
             flow,
             record,
         }
@@ -173,6 +174,7 @@ impl AnswerBody {
         self.behind.link.cleanse(&mut failure);
         if failure.fault == Fault::Upstream {
             self.behind.cell.failed();
+            self.behind.cell.lines.observe(&self.behind.line, super::evidence::sign(&failure));
         }
         self.record.consumed(self.flow.usage, self.flow.delivered);
         self.record.broken(&failure);

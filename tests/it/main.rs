@@ -7,6 +7,7 @@ mod bench;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
 mod bodies;
+mod breakers;
 mod call_limits;
 mod clients_leave;
 mod commands;
@@ -15,6 +16,7 @@ mod failover;
 mod http_abuse;
 mod keys;
 mod limits;
+mod managing;
 mod observing;
 mod panics;
 mod passing;

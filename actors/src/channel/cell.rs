@@ -17,6 +17,7 @@ use super::{
     connections::Connections,
     gate::{Gate, UNLIMITED},
     health::{HealthReport, Sample},
+    line::Lines,
 };
 use crate::domain::{ChannelName, ChannelSpec, TransportKind};
 
@@ -31,6 +32,8 @@ pub struct ChannelCell {
     pub gate: Arc<Gate>,
     /// Open connections over all workers.
     pub connections: Arc<Connections>,
+    /// What is known of its models, its credential and its retries.
+    pub lines: Lines,
     counters: CachePadded<Counters>,
     spec: ArcSwap<ChannelSpec>,
     generation: AtomicU64,
@@ -56,6 +59,7 @@ impl ChannelCell {
             name: spec.name.clone(),
             gate: Gate::new(spec.concurrency.unwrap_or(UNLIMITED)),
             connections: Connections::new(spec.pool.max_connections),
+            lines: Lines::default(),
             counters: CachePadded::new(Counters::default()),
             generation: AtomicU64::new(1),
             success_rate: AtomicU32::new(1.0_f32.to_bits()),

@@ -8,6 +8,7 @@ use std::{
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Supervised};
 
 use super::{
+    caretaker::Caretaker,
     cell::ChannelCell,
     health::{Health, Sample},
 };
@@ -28,6 +29,7 @@ struct Core {
     health: Health,
     seen: Sample,
     started: Instant,
+    caretaker: Caretaker,
 }
 
 impl ChannelSupervisor {
@@ -50,12 +52,18 @@ impl ChannelSupervisor {
         self.core.seen = totals;
         let report = self.core.health.observe(since, self.core.started.elapsed());
         self.cell.publish_health(report);
+        self.core.caretaker.tick(&self.cell, self.core.started.elapsed());
     }
 }
 
 impl Core {
     fn fresh(cell: &ChannelCell) -> Self {
-        Self { health: Health::new(Duration::ZERO), seen: cell.totals(), started: Instant::now() }
+        Self {
+            health: Health::new(Duration::ZERO),
+            seen: cell.totals(),
+            started: Instant::now(),
+            caretaker: Caretaker::new(cell),
+        }
     }
 }
 

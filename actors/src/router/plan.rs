@@ -4,7 +4,7 @@ use super::{
     rank::{Load, prefers_second},
     table::{Route, RouteTable, Tier},
 };
-use crate::channel::{ChannelCell, gate::UNLIMITED};
+use crate::channel::{ChannelCell, breaker::BreakerState, gate::UNLIMITED, line::Admits, switch::Standing};
 
 /// Why a call has no candidate at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Unroutable {
     PinDisabled,
     /// The pinned channel does not serve the model to the caller's group.
     PinDoesNotServe,
+    /// Every channel that would serve it was switched off on evidence.
+    SwitchedOff,
 }
 
 /// A channel a caller insists on.
@@ -31,6 +33,15 @@ pub struct Plan<'t> {
     tiers: &'t [Tier],
     pin: Option<Pinned>,
     tried: Vec<u32>,
+    breakers: Breakers,
+}
+
+/// Whether open breakers are heeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Breakers {
+    Heeded,
+    /// There is nothing but open ones.
+    Ignored,
 }
 
 impl<'t> Plan<'t> {
@@ -59,23 +70,54 @@ impl<'t> Plan<'t> {
         } else if tiers.is_empty() {
             return Err(if table.knows(model) { Unroutable::NoneServes } else { Unroutable::ModelUnknown });
         }
-        Ok(Self { tiers, pin, tried: Vec::new() })
+        let plan = Self { tiers, pin, tried: Vec::new(), breakers: Breakers::Heeded };
+        let is_served = plan.allowed().any(is_on);
+        if is_served { Ok(plan) } else { Err(Unroutable::SwitchedOff) }
+    }
+
+    /// Routes that the caller may have, whatever their state.
+    fn allowed(&self) -> impl Iterator<Item = &'t Route> {
+        let pin = self.pin;
+        let routes = self.tiers.iter().flat_map(|t| &t.routes);
+        routes.filter(move |route| pin.is_none_or(|Pinned(id)| route.spec.id == Some(id)))
     }
 
     /// The next candidate: the best tier that has an untried one; in it by weight and load.
     ///
-    /// `roll` gives numbers uniform over all of `u64`.
+    /// `roll` gives numbers uniform over all of `u64`. Models whose breaker is open are passed over, unless
+    /// there is nothing else; channels that were switched off, always.
     pub fn next(&mut self, roll: &mut impl FnMut() -> u64) -> Option<&'t Route> {
-        let chosen = match self.pin {
-            Some(Pinned(id)) => self
-                .tiers
-                .iter()
-                .flat_map(|t| &t.routes)
-                .find(|r| r.spec.id == Some(id) && !self.tried.contains(&r.cell.slot)),
-            None => self.tiers.iter().find_map(|tier| self.choose(tier, roll)),
-        }?;
-        self.tried.push(chosen.cell.slot);
-        Some(chosen)
+        loop {
+            let chosen = match self.pin {
+                Some(_) => self.allowed().find(|route| self.is_fresh(route)),
+                None => self.tiers.iter().find_map(|tier| self.choose(tier, roll)),
+            };
+            let Some(chosen) = chosen else {
+                let is_closed = |route: &Route| is_on(route) && route.line.state() == BreakerState::Closed;
+                if self.breakers == Breakers::Ignored || self.allowed().any(is_closed) {
+                    return None;
+                }
+                self.breakers = Breakers::Ignored;
+                continue;
+            };
+            self.tried.push(chosen.cell.slot);
+            if self.takes(chosen) {
+                return Some(chosen);
+            }
+        }
+    }
+
+    /// Takes the right to a try, where a route is only tried.
+    fn takes(&self, route: &Route) -> bool {
+        let is_half_open = self.breakers == Breakers::Heeded && route.line.admits() == Admits::Probe;
+        (!is_half_open || route.line.take_probe())
+            && (route.cell.lines.standing() == Standing::On || route.cell.lines.take_try())
+    }
+
+    fn is_fresh(&self, route: &Route) -> bool {
+        !self.tried.contains(&route.cell.slot)
+            && is_on(route)
+            && (self.breakers == Breakers::Ignored || route.line.admits() != Admits::No)
     }
 
     fn choose(&self, tier: &'t Tier, roll: &mut impl FnMut() -> u64) -> Option<&'t Route> {
@@ -84,7 +126,7 @@ impl<'t> Plan<'t> {
             if tier.routes.len() == 1 {
                 return Some(first);
             }
-        } else if tier.routes.iter().filter(|r| !self.tried.contains(&r.cell.slot)).count() == 1 {
+        } else if tier.routes.iter().filter(|route| self.is_fresh(route)).count() == 1 {
             return Some(first);
         }
         let second = self.draw(tier, roll)?;
@@ -93,7 +135,7 @@ impl<'t> Plan<'t> {
 
     /// Draws an untried route by weight; after a few misses takes the next one in order.
     fn draw(&self, tier: &'t Tier, roll: &mut impl FnMut() -> u64) -> Option<&'t Route> {
-        let fresh = |route: &&'t Route| !self.tried.contains(&route.cell.slot);
+        let fresh = |route: &&'t Route| self.is_fresh(route);
         let mut at = 0;
         for _ in 0..=self.tried.len().min(4) {
             at = tier.draw(roll());
@@ -104,6 +146,11 @@ impl<'t> Plan<'t> {
         let (before, after) = tier.routes.split_at(at);
         after.iter().chain(before).find(fresh)
     }
+}
+
+/// Whether evidence leaves the channel in use, for a try at least.
+fn is_on(route: &Route) -> bool {
+    !matches!(route.cell.lines.standing(), Standing::Off(_))
 }
 
 fn load(route: &Route) -> Load {
@@ -119,7 +166,7 @@ fn load(route: &Route) -> Load {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{collections::HashMap, sync::Arc};
 
     use proptest::prelude::*;
@@ -129,7 +176,7 @@ mod tests {
         Attached, Catalog, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind,
     };
 
-    fn spec(name: &str, id: u64, priority: i32, weight: u32, group: &str) -> ChannelSpec {
+    pub(in crate::router) fn spec(name: &str, id: u64, priority: i32, weight: u32, group: &str) -> ChannelSpec {
         ChannelSpec {
             name: ChannelName(name.into()),
             id: Some(id),
@@ -150,10 +197,11 @@ mod tests {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            care: Default::default(),
         }
     }
 
-    fn table(specs: Vec<ChannelSpec>) -> RouteTable {
+    pub(in crate::router) fn table(specs: Vec<ChannelSpec>) -> RouteTable {
         let channels: Vec<_> = specs.into_iter().map(Arc::new).collect();
         let cells: HashMap<_, _> = channels
             .iter()
@@ -231,6 +279,42 @@ mod tests {
         let mut roll = rolls(1);
         assert_eq!(plan.next(&mut roll).map(|r| r.spec.name.to_string()), Some("b".into()));
         assert!(plan.next(&mut roll).is_none());
+    }
+
+    fn line(table: &RouteTable, channel: usize) -> Arc<crate::channel::Line> {
+        table.cells()[channel].lines.line(&"up".into())
+    }
+
+    #[test]
+    fn open_breakers_are_passed_over_unless_there_is_nothing_else() {
+        let table = table(vec![spec("a", 1, 5, 1, "default"), spec("b", 2, 0, 1, "default")]);
+        line(&table, 0).publish(BreakerState::Open);
+        assert_eq!(order(&table, 3), ["b"]);
+        line(&table, 1).publish(BreakerState::Open);
+        assert_eq!(order(&table, 3), ["a", "b"], "all are open");
+        line(&table, 0).publish(BreakerState::HalfOpen);
+        line(&table, 0).give_probes();
+        for _ in 0..crate::channel::breaker::PROBES {
+            assert_eq!(order(&table, 3)[0], "a", "a probe");
+        }
+        line(&table, 1).publish(BreakerState::Closed);
+        assert_eq!(order(&table, 3), ["b"], "the probes are out");
+    }
+
+    #[test]
+    fn a_channel_that_was_switched_off_is_never_handed_out_but_for_a_try() {
+        use crate::channel::switch::OffReason::BadCredential;
+        let table = table(vec![spec("a", 1, 5, 1, "default"), spec("b", 2, 0, 1, "default")]);
+        table.cells()[0].lines.publish(Standing::Off(BadCredential));
+        line(&table, 1).publish(BreakerState::Open);
+        assert_eq!(order(&table, 3), ["b"], "an open breaker is better than a bad credential");
+        let pinned = Plan::new(&table, "m", "default", Some(Pinned(1))).err();
+        assert_eq!(pinned, Some(Unroutable::SwitchedOff));
+        table.cells()[0].lines.publish(Standing::Trying(BadCredential));
+        assert_eq!(order(&table, 3)[0], "a");
+        assert_eq!(order(&table, 3), ["b"], "one call tries");
+        table.cells()[1].lines.publish(Standing::Off(BadCredential));
+        assert_eq!(Plan::new(&table, "m", "default", None).err(), Some(Unroutable::SwitchedOff));
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    channel::ChannelCell,
+    channel::{ChannelCell, Line},
     domain::{Catalog, ChannelName, ChannelSpec, ModelName},
 };
 
@@ -24,6 +24,8 @@ pub struct Route {
     pub spec: Arc<ChannelSpec>,
     /// The name the provider knows the model by.
     pub upstream_model: ModelName,
+    /// What is known of this model there.
+    pub line: Arc<Line>,
 }
 
 /// Channels of one priority that serve a model to a group.
@@ -76,6 +78,7 @@ impl RouteTable {
                         cell: Arc::clone(cell),
                         spec: Arc::clone(spec),
                         upstream_model: served.upstream.clone(),
+                        line: cell.lines.line(&served.upstream),
                     };
                     insert(routes.by_group.entry(group.clone()).or_default(), route);
                 }

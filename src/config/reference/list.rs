@@ -348,10 +348,63 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "Is told which channel answered (x-penstock-channel, x-penstock-attempts), and may read /metrics.",
             ),
             set(
+                "backup_models",
+                List,
+                Example("[\"gpt-5.2\"]"),
+                "Models that its calls fall back to where none of those asked for can serve.",
+            ),
+            set(
                 "limits",
                 List,
                 Example("[\"60 requests per minute\", \"100_000 tokens per minute\", \"5.00 USD per day\"]"),
                 "What it may take in a time; without this line, what [limits] says of every key. [] for no limit.",
+            ),
+        ],
+    },
+    Section {
+        name: "backup_models",
+        form: Names,
+        about: "Models that a model's calls fall back to, in order, before the first byte.",
+        settings: &[set("\"gpt-5.2\"", List, Example("[\"text-embedding-3-small\"]"), "")],
+    },
+    Section {
+        name: "failover",
+        form: Table,
+        about: "When channels are passed over, and how much is tried again.",
+        settings: &[
+            set(
+                "breaker_percent",
+                Number,
+                Default("50"),
+                "A model of a channel of which so many percent of attempts failed is passed over, where another channel\n\
+                 serves it; 0 for never.",
+            ),
+            set("breaker_attempts", Number, Default("20"), "Out of at least so many attempts,"),
+            set("breaker_window", Text, Default("\"30s\""), "in so long a time."),
+            set(
+                "breaker_open",
+                Text,
+                Default("\"10s\""),
+                "For so long at first, and twice as long each time that the calls which try it fail.",
+            ),
+            set(
+                "switch_off",
+                Switch,
+                Default("true"),
+                "Whether a channel is switched off whose credential the provider refuses, or whose account is empty. A\n\
+                 call tries it again after a minute, then ever more seldom; a new credential puts it back at once.",
+            ),
+            set(
+                "retry_percent",
+                Number,
+                Default("20"),
+                "Attempts that a channel takes over from failed ones, in percent of its others; three a second in any case.",
+            ),
+            set(
+                "max_models",
+                Number,
+                Default("3"),
+                "Models that one request may list, \"model\": \"a,b,c\", to be tried one after another.",
             ),
         ],
     },
