@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use penstock_actors::domain::{AccountChain, KeyId};
+use penstock_actors::domain::{AccountChain, KeyId, Money};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -32,6 +32,12 @@ pub struct KeySpec {
     pub may_pin: bool,
     /// Is told which channel served it.
     pub may_see_routing: bool,
+    /// What it may spend in all; `None` for without limit.
+    pub quota: Option<Money>,
+    /// When it ends, in milliseconds since 1970.
+    pub expires_ms: Option<i64>,
+    /// The name of the key it stands under, whose account pays too.
+    pub parent: Option<String>,
 }
 
 /// Who is calling.

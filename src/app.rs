@@ -1,7 +1,9 @@
 //! The composition root: the only place that knows everyone. It starts, reloads and stops in a written order.
 
 mod books;
+mod calls;
 mod certificate;
+mod claim;
 mod data_dir;
 mod descriptors;
 mod discovery;
@@ -15,7 +17,12 @@ mod providers;
 mod publisher;
 mod watch;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
@@ -205,6 +212,11 @@ fn greet(gateway: &Gateway, secret: Option<&str>) {
             println!("Keys in force: {in_force}. `penstock key create` makes another.");
         }
     }
+}
+
+/// The wall clock, in milliseconds since 1970.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 /// An address that can be pasted: what listens everywhere is reached on loopback.

@@ -47,7 +47,10 @@ pub use reference::render as reference;
 pub use resolve::RESERVED;
 pub use source::{Overrides, Source, USUAL_FILE};
 
-use crate::{api_key::KeySpec, known_models::ModelFacts};
+use crate::{
+    api_key::{KeyDigest, KeySpec},
+    known_models::ModelFacts,
+};
 
 /// Everything an operator can set, resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +73,8 @@ pub struct Settings {
     pub backups: Backups,
     /// What may be taken in a time.
     pub limits: Rules,
+    /// The digest of the management token, which the environment names. Changes need a restart.
+    pub root_access: Option<KeyDigest>,
     /// What models cost.
     pub prices: Arc<PriceList>,
     /// What the operator says of models, by name.

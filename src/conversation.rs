@@ -5,11 +5,13 @@
 //! and whether a stream is wanted are the call's, not the conversation's.
 
 mod answer;
+mod reasoning;
 mod verbatim;
 
 use std::collections::BTreeMap;
 
-pub use answer::{Delta, Reply, StopReason};
+pub use answer::{Alternative, Citation, Delta, Logprob, Reply, StopReason};
+pub use reasoning::{Effort, Reasoning};
 pub use verbatim::Verbatim;
 
 /// A request for the next message of a conversation.
@@ -29,8 +31,12 @@ pub struct Conversation {
     pub sampling: Sampling,
     /// The shape the answer must have.
     pub format: Option<Format>,
-    /// How much to reason.
-    pub effort: Option<Effort>,
+    /// How much to reason, and what of it to show.
+    pub reasoning: Reasoning,
+    /// How wordy the answer should be: `low`, `medium`, `high`.
+    pub verbosity: Option<String>,
+    /// How fast and dear the call should be, in OpenAI's words: `auto`, `default`, `flex`, `priority`.
+    pub service_tier: Option<String>,
     /// An opaque name of the end user.
     pub user: Option<String>,
     /// Fields the client's dialect gave no meaning here, by their names there.
@@ -68,6 +74,8 @@ pub enum Part {
     Text {
         /// The text.
         text: String,
+        /// What it rests on, where a model wrote it.
+        citations: Vec<Citation>,
         /// Whether the prompt may be cached up to here.
         cache: Option<CacheHint>,
     },
@@ -100,7 +108,8 @@ pub enum Part {
     Thinking {
         /// The text, maybe a summary, maybe empty.
         text: String,
-        /// The provider's proof that the text is its own; without it the text cannot go back.
+        /// The provider's proof that the text is its own; without it the text cannot go back. A proof
+        /// without text belongs to the part that follows.
         signature: Option<String>,
     },
     /// Reasoning the provider encrypted.
@@ -128,7 +137,7 @@ pub enum Part {
 impl Part {
     /// Makes a text without a cache hint.
     pub fn text(text: impl Into<String>) -> Self {
-        Self::Text { text: text.into(), cache: None }
+        Self::Text { text: text.into(), citations: Vec::new(), cache: None }
     }
 }
 
@@ -266,23 +275,4 @@ pub enum Format {
         /// Whether it must be followed exactly.
         strict: Option<bool>,
     },
-}
-
-/// How much to reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effort {
-    /// Not at all.
-    None,
-    /// Hardly.
-    Minimal,
-    /// Little.
-    Low,
-    /// Some.
-    Medium,
-    /// Much.
-    High,
-    /// Very much.
-    ExtraHigh,
-    /// As much as the model can.
-    Max,
 }

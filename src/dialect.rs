@@ -2,15 +2,19 @@
 
 pub mod answer;
 pub mod anthropic_messages;
+pub mod face;
 pub mod failure;
 pub mod fields;
 pub mod openai;
 pub mod openai_chat;
+pub mod upstream;
 
 use bytes::Bytes;
 
-pub use answer::{AnswerEvent, AnswerReader, Framing, Garbage};
+pub use answer::{AnswerEvent, AnswerHead, AnswerReader, Framing, Garbage};
+pub use face::{AnswerHeader, DeltaWriter, Face, StreamForm};
 pub use failure::{Failure, Next};
+pub use upstream::{DeltaReader, ReadError, Upstream, Wanted, Written};
 
 /// A client-facing or upstream wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +34,22 @@ impl Dialect {
         match self {
             Self::OpenAi => "openai",
             Self::AnthropicMessages => "anthropic",
+        }
+    }
+
+    /// How its clients are spoken to; `None` for one that only providers speak.
+    pub fn face(self) -> Option<&'static dyn Face> {
+        match self {
+            Self::OpenAi => Some(&openai_chat::OpenAiChat),
+            Self::AnthropicMessages => None,
+        }
+    }
+
+    /// How providers are asked for a conversation; `None` where bodies only pass through so far.
+    pub fn upstream(self) -> Option<&'static dyn Upstream> {
+        match self {
+            Self::OpenAi => None,
+            Self::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod counters;
 pub mod disk;
+mod find;
 mod keeper;
 mod lane;
 mod node;
@@ -38,6 +39,7 @@ use sink::Sink;
 use stream::lock;
 
 pub use counters::{Counter, JournalCounters};
+pub use find::Journalled;
 pub use node::{Node, NodeError};
 pub use reader::{Damage, Found, Gap, Item, JournalReader, StreamReader, TO_THE_END};
 pub use record::{Fact, Kind, Record};

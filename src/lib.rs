@@ -1,5 +1,6 @@
 //! Penstock, an LLM API gateway. `docs/ARCHITECTURE.md` is the map.
 
+pub mod api;
 pub mod api_key;
 pub mod app;
 pub mod bench;

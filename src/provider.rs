@@ -2,21 +2,19 @@
 //!
 //! Pure: a call in, bytes out; bytes in, events out. No I/O, no clock, no environment.
 
-pub mod anthropic;
+pub mod convert;
 pub mod discovery;
 pub mod openai;
 pub mod quirk;
 mod registry;
 pub mod row;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, StreamForm};
 
-pub use crate::dialect::{AnswerEvent, AnswerReader, Failure, Framing, Garbage, Next};
+pub use crate::dialect::{AnswerEvent, AnswerHead, AnswerReader, Failure, Framing, Garbage, Next};
 pub use penstock_actors::domain::Endpoint;
 pub use quirk::Quirk;
 pub use registry::{OwnRowsError, Registry};
@@ -42,6 +40,12 @@ pub struct Ask<'a> {
     pub max_event: usize,
     /// Seconds since 1970 at admission, for answers that must carry a time.
     pub created: u64,
+    /// Our id of the call.
+    pub call_id: &'a str,
+    /// How a stream is framed for the client.
+    pub form: StreamForm,
+    /// What the client's dialect repeats of the request in its answers; known once the request is written.
+    pub echo: Option<&'a [u8]>,
 }
 
 /// What goes to the provider, before the row's path and the credential are added.
@@ -51,6 +55,8 @@ pub struct UpstreamRequest {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: UpstreamBody,
+    /// What comes back in [`Ask::echo`] when the answer is read.
+    pub echo: Option<Bytes>,
 }
 
 /// A request body for a provider.
@@ -82,23 +88,10 @@ pub enum BodyNeed {
     Whole,
 }
 
-/// The head of a provider's answer.
-#[derive(Clone, Copy, Debug)]
-pub struct AnswerHead<'a> {
-    /// HTTP status.
-    pub status: u16,
-    /// The `content-type` header; empty where there is none.
-    pub content_type: &'a str,
-    /// The `retry-after-ms` or `retry-after` header, resolved.
-    pub retry_after: Option<Duration>,
-    /// What tells the body's end.
-    pub framing: Framing,
-}
-
 /// What a provider that cannot be described by its row alone must say.
 pub trait Adapter: Send + Sync {
     /// How much of the client's body [`Adapter::request`] must see.
-    fn body_need(&self) -> BodyNeed;
+    fn body_need(&self, ask: &Ask<'_>) -> BodyNeed;
 
     /// Builds the provider's request.
     ///

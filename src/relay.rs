@@ -251,7 +251,7 @@ impl Relay {
                     continue;
                 }
             };
-            let Some(at) = link.endpoint(call.endpoint) else {
+            let Some(at) = link.endpoint(call.endpoint, call.face) else {
                 telling.add(not_spoken(call, &link));
                 continue;
             };

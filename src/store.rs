@@ -12,6 +12,7 @@ pub mod dsn;
 mod error;
 mod ids;
 mod keys;
+mod late;
 mod lite;
 mod log;
 mod migrate;
@@ -32,7 +33,9 @@ pub use check::{BooksReport, OffBalance, OffLog};
 pub use consumed::Consumed;
 pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
-pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged};
+pub use late::{LateStore, Voice};
+pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged, attempts};
+pub use nodes::{Claimant, Claimed, Ended};
 pub use snapshot::Snapshot;
 
 use dsn::Dsn;

@@ -11,10 +11,11 @@ use std::{
 /// What each top-level module may import of the others.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "bench", "config", "docs", "mock", "store"]),
+    ("cli", &["app", "bench", "config", "docs", "mock", "store", "telemetry"]),
     (
         "app",
         &[
+            "api",
             "api_key",
             "config",
             "http",
@@ -29,7 +30,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("docs", &["dialect", "provider"]),
-    ("http", &["api_key", "dialect", "known_models", "provider", "relay", "telemetry", "wire"]),
+    ("http", &["api", "api_key", "dialect", "known_models", "provider", "relay", "telemetry", "wire"]),
+    ("api", &["api_key", "provider", "relay", "store"]),
     ("relay", &["api_key", "dialect", "journal", "provider", "telemetry", "transport", "wire"]),
     ("mock", &["dialect", "wire"]),
     ("bench", &["mock", "wire"]),

@@ -1,33 +1,26 @@
 //! The books of a running gateway: the node and its journal, what older starts left open, the balances, and
 //! the actors that bring settlements into the database.
 
-use std::{
-    collections::HashMap,
-    io,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
 use penstock_actors::{
     accounting::{Accounting, Keeping},
     billing::{Ledger, Refresh},
-    domain::{AccountId, PriceList, Settlement, StreamId},
+    domain::{AccountId, Money, PriceList, Settlement, StreamId},
     limiter::{
         LimitHandle,
         actor::{Past, Restore},
     },
-    ports::{
-        BalanceRows, BooksBatch, BooksStore, Found, JournalSource, OwnStreams, Pending, RequestLogStore,
-        StoreError,
-    },
-    usage_log::{Batch, Finished, Pace, Positions, Range},
+    ports::{BooksStore, Found, JournalSource, OwnStreams, RequestLogStore},
+    usage_log::{Finished, Pace, Positions, Range},
 };
 
+use super::{calls::Calls, claim::Claim, now_ms};
 use crate::{
     journal::{self, Journal, JournalReader, JournalSettings, Node, TO_THE_END, disk::OsDisk, record},
     relay::books::{BooksShared, Heads},
-    store::Store,
+    store::LateStore,
+    telemetry::{BooksSources, JournalFigures},
 };
 
 /// Slots of the ring, of half a KiB each.
@@ -38,54 +31,6 @@ const RETAIN: Duration = Duration::from_secs(60);
 const CATCH_UP: Duration = Duration::from_secs(10);
 /// How long a stop waits until everything is in the database. The rest is replayed by the next start.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
-
-/// The store, once it could be opened; it may be away at the start.
-#[derive(Default)]
-pub(super) struct LateStore(ArcSwapOption<Store>);
-
-impl LateStore {
-    pub(super) fn set(&self, store: Store) {
-        self.0.store(Some(Arc::new(store)));
-    }
-
-    pub(super) fn get(&self) -> Result<Arc<Store>, StoreError> {
-        self.0.load_full().ok_or_else(|| StoreError("the database could not be reached yet".to_owned()))
-    }
-}
-
-/// Has the store do something; where it is away, that is the answer.
-macro_rules! ask {
-    ($late:expr, $store:ident => $asked:expr) => {
-        match $late.get() {
-            Ok($store) => Box::pin(async move { $asked.await }),
-            Err(away) => Box::pin(std::future::ready(Err(away))),
-        }
-    };
-}
-
-impl BooksStore for LateStore {
-    fn positions(&self) -> Pending<Result<Positions, StoreError>> {
-        ask!(self, store => BooksStore::positions(&*store))
-    }
-
-    fn commit(&self, batch: BooksBatch) -> Pending<Result<BalanceRows, StoreError>> {
-        ask!(self, store => BooksStore::commit(&*store, batch))
-    }
-
-    fn balances(&self, accounts: Vec<AccountId>) -> Pending<Result<BalanceRows, StoreError>> {
-        ask!(self, store => store.balances(accounts))
-    }
-}
-
-impl RequestLogStore for LateStore {
-    fn positions(&self) -> Pending<Result<Positions, StoreError>> {
-        ask!(self, store => RequestLogStore::positions(&*store))
-    }
-
-    fn commit(&self, batch: Batch) -> Pending<Result<(), StoreError>> {
-        ask!(self, store => RequestLogStore::commit(&*store, batch))
-    }
-}
 
 /// The journal as the consumers read it.
 struct Source {
@@ -125,8 +70,12 @@ pub(super) struct Bookkeeping {
     accounting: Accounting,
     journal: Arc<Journal>,
     shared: Arc<BooksShared>,
-    /// Its lock keeps other processes from this data directory.
-    _node: Node,
+    store: Arc<LateStore>,
+    source: Arc<Source>,
+    /// What this start settled as abandoned.
+    abandoned: (u64, Money),
+    /// Its node's lock keeps other processes from this data directory.
+    claim: Rc<Claim>,
 }
 
 impl Bookkeeping {
@@ -141,16 +90,19 @@ impl Bookkeeping {
         limits: Arc<LimitHandle>,
         store: Arc<LateStore>,
     ) -> Result<Self, String> {
-        let mut node = Node::open(data_dir).map_err(|e| e.to_string())?;
+        let node = Node::open(data_dir).map_err(|e| e.to_string())?;
+        let claim = Claim::new(node, Arc::clone(&store));
+        claim.make().await?;
+        let mut node = claim.node_mut();
         let settings = JournalSettings::new(node.folder().to_path_buf());
         let opened = Journal::open(settings, Arc::new(OsDisk), node.node(), node.boot());
         let journal = Arc::new(opened.map_err(|e| e.to_string())?);
         let heads = Heads::default();
-        let ended = settle_what_is_open(&journal, &mut node, &heads)?;
+        let Older { ended, abandoned } = settle_what_is_open(&journal, &mut node, &heads)?;
         let source =
             Arc::new(Source { reader: journal.reader(), ended: ended.clone(), heads: heads.clone() });
         let keeping = Keeping {
-            journal: source,
+            journal: Arc::clone(&source) as Arc<dyn JournalSource>,
             books: Arc::clone(&store) as Arc<dyn BooksStore>,
             log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
             own: OwnStreams { node: node.node(), boot: node.boot() },
@@ -158,16 +110,18 @@ impl Bookkeeping {
             log_writer: Pace::default(),
             limits: Arc::clone(&limits),
         };
-        let checked = store;
         let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
         let ring = Arc::clone(accounting.usage_log.ring());
         let shared = BooksShared::new(ledger, prices, limits, ring, Arc::clone(&journal), heads);
-        let books = Self { accounting, journal, shared, _node: node };
-        if checked.get().is_ok() {
+        drop(node);
+        claim.keep(&shared);
+        let keep = Arc::clone(&store);
+        let books = Self { accounting, journal, shared, store: keep, source, abandoned, claim };
+        if store.get().is_ok() {
             books.catch_up(&ended).await;
         }
         books.retain(ended);
-        check_hourly(Arc::clone(&checked));
+        check_hourly(store);
         Ok(books)
     }
 
@@ -182,6 +136,47 @@ impl Bookkeeping {
         match self.accounting.limiter.send(Restore(past)).await {
             Ok(()) => tracing::debug!(rows, "limits know of the time before this start"),
             Err(error) => tracing::warn!(%error, "limits begin anew"),
+        }
+    }
+
+    /// Where single calls are looked up.
+    pub(super) fn calls(&self) -> Calls {
+        Calls {
+            store: Arc::clone(&self.store),
+            journal: Arc::downgrade(&self.journal),
+            usage_log: self.accounting.usage_log.clone(),
+        }
+    }
+
+    /// Where the figures of the books are read for the metrics.
+    pub(super) fn figures(&self) -> BooksSources {
+        let (journal, source) = (Arc::downgrade(&self.journal), Arc::downgrade(&self.source));
+        let (usage_log, abandoned) = (self.accounting.usage_log.clone(), self.abandoned);
+        let look = move || {
+            let (Some(journal), Some(source)) = (journal.upgrade(), source.upgrade()) else {
+                return JournalFigures::default();
+            };
+            let (heads, streams) = (source.heads(), journal.streams());
+            let behind = |consumer: &'static str| {
+                let left =
+                    |(s, head): (&StreamId, &u64)| head.saturating_sub(usage_log.durable(&[consumer], *s));
+                (consumer, heads.iter().map(left).sum())
+            };
+            JournalFigures {
+                counters: journal.counters().all().collect(),
+                open: streams.iter().map(|s| s.open()).sum(),
+                unsynced: streams.iter().map(|s| s.written().saturating_sub(s.durable().upto)).sum(),
+                failing: streams.iter().filter(|s| s.is_failing()).count() as u64,
+                behind: Accounting::DURABLE.into_iter().map(behind).collect(),
+                abandoned,
+                dropped_rows: 0,
+            }
+        };
+        BooksSources {
+            journal: Box::new(look),
+            usage_log: self.accounting.usage_log.clone(),
+            traffic: Arc::clone(&self.accounting.traffic),
+            ledger: Arc::clone(&self.accounting.ledger),
         }
     }
 
@@ -209,7 +204,7 @@ impl Bookkeeping {
 
     /// Deletes segments that nothing needs any more, now and then.
     fn retain(&self, ended: Vec<(StreamId, u64)>) {
-        let (journal, recovered) = (Arc::downgrade(&self.journal), self._node.recovered());
+        let (journal, recovered) = (Arc::downgrade(&self.journal), self.claim.node().recovered());
         let log = self.accounting.usage_log.clone();
         actix_web::rt::spawn(async move {
             loop {
@@ -242,6 +237,7 @@ impl Bookkeeping {
             _ => tracing::warn!("some calls are not in the database yet; the next start brings them there"),
         }
         self.accounting.stop();
+        self.claim.release().await;
     }
 }
 
@@ -267,12 +263,16 @@ fn check_hourly(store: Arc<LateStore>) {
     });
 }
 
+/// What older starts left.
+struct Older {
+    /// Their streams, and where the last settlement of each ends.
+    ended: Vec<(StreamId, u64)>,
+    /// The calls that were settled as abandoned, and their charge.
+    abandoned: (u64, Money),
+}
+
 /// Settles as abandoned what older starts left open, and gives where the streams of those starts end.
-fn settle_what_is_open(
-    journal: &Journal,
-    node: &mut Node,
-    heads: &Heads,
-) -> Result<Vec<(StreamId, u64)>, String> {
+fn settle_what_is_open(journal: &Journal, node: &mut Node, heads: &Heads) -> Result<Older, String> {
     let sentence = |e: io::Error| format!("the journal cannot be read: {e}");
     let reader = journal.reader();
     let mut writer = journal.writer(StreamId::RECOVERY).map_err(|e| e.to_string())?;
@@ -300,9 +300,5 @@ fn settle_what_is_open(
             ended.extend((end > 0).then_some((stream, end)));
         }
     }
-    Ok(ended)
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+    Ok(Older { ended, abandoned: (recovered.abandoned, recovered.charge) })
 }

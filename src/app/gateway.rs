@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    books::{Bookkeeping, LateStore},
+    books::Bookkeeping,
     certificate::{self, Certificate, Looked},
     data_dir,
     descriptors::{self, Allowance},
@@ -21,10 +21,12 @@ use super::{
     publisher::Publisher,
 };
 use crate::{
+    api::{ApiShared, Desk},
     config::{self, Settings},
     http::{Drain, HttpShared, KeysHealth, ReloadWish, reloads},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget, models::Backups},
+    store::LateStore,
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
 };
@@ -79,10 +81,13 @@ impl Gateway {
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
+        let (desk, questions) = Desk::new();
         let books = {
             let (prices, limits) = (Arc::clone(&settings.prices), Arc::clone(&limits));
             Bookkeeping::start(data_dir, ledger, prices, limits, Arc::clone(&store)).await?
         };
+        books.calls().answer(questions);
+        metrics.read_books(books.figures());
         let books = Rc::new(books);
         take_over_balances(&keys, &books);
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
@@ -101,6 +106,7 @@ impl Gateway {
                 books: Arc::clone(books.shared()),
                 backups: ArcSwap::from_pointee(backups(&settings.backups)),
             }),
+            api: ApiShared { root: settings.root_access, desk },
             max_body: server_settings.max_body,
             max_calls: allowance.calls,
             client_stall: server_settings.client_stall,

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -18,13 +18,14 @@ use penstock_actors::{
     domain::{AccountId, Money},
 };
 
-use super::books::LateStore;
-
+use super::now_ms;
 use crate::{
     api_key::{self, KeyFile, KeySpec, KeyTable},
     config::Settings,
     http::KeysHealth,
-    store::{KeyStatus, NewKey, NewSecret, Origin, Published, Snapshot, Store, StoreError, dsn::Dsn},
+    store::{
+        KeyStatus, LateStore, NewKey, NewSecret, Origin, Published, Snapshot, Store, StoreError, dsn::Dsn,
+    },
 };
 
 /// How often the store is asked whether something changed.
@@ -318,8 +319,4 @@ impl KeyFeed {
         self.publish(&store).await.map_err(|e| e.to_string())?;
         Ok(secret)
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }

@@ -14,10 +14,10 @@ use penstock_actors::{
     router::TableHandle,
 };
 
-use super::books::{Bookkeeping, LateStore};
+use super::books::Bookkeeping;
 use crate::{
     api_key::{Caller, KeyTable},
-    store::{Consumed, StoreError},
+    store::{Consumed, LateStore, StoreError},
 };
 
 /// How long a start looks for a database before it lets the past be.

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::{config, docs};
+use crate::{config, docs, telemetry};
 
 /// What can be printed.
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -13,6 +13,8 @@ pub(super) enum Page {
     Config,
     /// One API's variables, and what each does here.
     OneApi,
+    /// Every metric of /metrics.
+    Metrics,
 }
 
 impl Page {
@@ -22,6 +24,7 @@ impl Page {
             Self::Providers => docs::providers(),
             Self::Config => config::reference(),
             Self::OneApi => config::one_api_table(),
+            Self::Metrics => telemetry::table(),
         };
         print!("{page}");
     }

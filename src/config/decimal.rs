@@ -22,6 +22,7 @@ pub(super) enum Beyond {
     Drop,
 }
 
+/// Reads a number's digits, as [`read`] does.
 pub(super) fn parse(text: &str, places: u32, beyond: Beyond) -> Result<i64, String> {
     let digits = text.replace('_', "");
     if digits.starts_with('-') {

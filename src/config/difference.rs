@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{Catalog, ChannelSpec, Served, SwitchRule, TransportKind};
+use penstock_actors::domain::{Catalog, ChannelSpec, Money, Served, SwitchRule, TransportKind};
 
 use super::{Log, LogFormat, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
@@ -149,7 +149,10 @@ fn keys(old: &[KeySpec], new: &[KeySpec]) -> Vec<String> {
                 changed.push(format!("{} {} -> {}", stringify!($field), said(&before.$field), said(&key.$field)));
             })* };
         }
-        compare!(group, models, may_pin, may_see_routing);
+        compare!(group, models, may_pin, may_see_routing, quota, parent);
+        if before.expires_ms != key.expires_ms {
+            changed.push("expires changed".to_owned());
+        }
         if before.digest != key.digest {
             changed.push("secret changed".to_owned());
         }
@@ -193,7 +196,7 @@ macro_rules! said_as_shown {
         }
     })* };
 }
-said_as_shown!(bool, i32, u32, u64, usize, Arc<str>, String, SocketAddr);
+said_as_shown!(bool, i32, u32, u64, usize, Arc<str>, String, SocketAddr, Money);
 
 macro_rules! said_as_written {
     ($($type:ty),*) => { $(impl Said for $type {

@@ -11,6 +11,7 @@ use super::{
     layers::{Layer, Origin},
     problem::{Notice, Problem},
 };
+use crate::api_key::{self, KeyDigest};
 
 /// One of One API's variables.
 pub(super) struct Name {
@@ -50,6 +51,7 @@ pub(super) enum Act {
     RelayProxy,
     IncludeUsage,
     RootToken,
+    RootAccessToken,
     OneLogFile,
     SqlDsn,
     LogSqlDsn,
@@ -67,6 +69,8 @@ pub(super) struct Compatible {
     pub(super) layers: Vec<Layer>,
     /// `INITIAL_ROOT_TOKEN`.
     pub(super) root_token: Option<String>,
+    /// The digest of `INITIAL_ROOT_ACCESS_TOKEN`.
+    pub(super) root_access: Option<KeyDigest>,
     /// A line for each that is set.
     pub(super) notices: Vec<Notice>,
     pub(super) problems: Vec<Problem>,
@@ -166,6 +170,12 @@ impl Compatible {
             Act::RelayProxy => self.set("defaults.proxy", value, name),
             Act::IncludeUsage => drop(switch(value).ok_or("must be true or false")?),
             Act::RootToken => self.root_token = Some(value.to_owned()),
+            Act::RootAccessToken => {
+                if !api_key::is_strong(value) {
+                    return Err("must have at least 16 characters without spaces".into());
+                }
+                self.root_access = Some(api_key::digest(value));
+            }
             Act::SqlDsn => self.set("store.url", value, name),
             Act::LogSqlDsn => self.set("store.log_url", value, name),
             Act::SqlitePath if self.layers.iter().any(|l| l.setting == "store.url") => {

@@ -9,7 +9,7 @@ use serde::{
 
 use super::{
     LogFormat, Rotation,
-    units::{Size, Span},
+    units::{Dollars, Size, Span},
 };
 use crate::known_models::ModelFacts;
 
@@ -244,4 +244,7 @@ pub(super) struct Key {
     pub(super) may_see_routing: bool,
     pub(super) backup_models: Option<Vec<String>>,
     pub(super) limits: Option<Vec<String>>,
+    pub(super) quota: Option<Dollars>,
+    pub(super) expires: Option<String>,
+    pub(super) parent: Option<String>,
 }

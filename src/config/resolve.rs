@@ -120,6 +120,7 @@ pub(super) fn resolve(
         keys,
         backups,
         limits,
+        root_access: compatible.root_access,
         prices: Arc::new(prices.unwrap_or_default()),
         models: file.models,
         notices,

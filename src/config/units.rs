@@ -1,8 +1,12 @@
-//! Sizes and durations as operators write them: `"64MiB"`, `"90s"`, or plain numbers of bytes and seconds.
+//! Sizes, durations and dollars as operators write them: `"64MiB"`, `"90s"`, `12.50`, or plain numbers of bytes
+//! and seconds.
 
 use std::time::Duration;
 
+use penstock_actors::domain::Money;
 use serde::{Deserialize, Deserializer, de::Error};
+
+use super::decimal::{self, Beyond};
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -57,6 +61,31 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// An amount of dollars, read exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dollars(pub(super) Money);
+
+impl<'de> Deserialize<'de> for Dollars {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Whole(i64),
+            Decimal(f64),
+            Text(String),
+        }
+        const FORM: &str = "dollars are a number such as 12.50, or a text";
+        let text = match Written::deserialize(from).map_err(|_| D::Error::custom(FORM))? {
+            Written::Whole(dollars) => dollars.to_string(),
+            // The shortest decimal that is this float: what was written, as far as a float can hold it.
+            Written::Decimal(dollars) => dollars.to_string(),
+            Written::Text(text) => text,
+        };
+        let nanos = decimal::parse(&text, 9, Beyond::Refuse).map_err(D::Error::custom)?;
+        Ok(Self(Money::from_nanos(nanos)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +104,31 @@ mod tests {
             ("99999999999999G", None),
         ] {
             assert_eq!(size(text), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn dollars_are_read_exactly_however_they_are_written() {
+        #[derive(Deserialize)]
+        struct Row {
+            usd: Dollars,
+        }
+        let read = |text: &str| toml::from_str::<Row>(&format!("usd = {text}")).ok().map(|r| r.usd.0.nanos());
+        for (text, nanos) in [
+            ("5", Some(5_000_000_000)),
+            ("12.50", Some(12_500_000_000)),
+            ("\"0.000000001\"", Some(1)),
+            ("0.1", Some(100_000_000)),
+            ("0", Some(0)),
+            ("-1", None),
+            ("\"1e3\"", None),
+            ("nan", None),
+            ("inf", None),
+            ("true", None),
+            ("\"0.0000000001\"", None),
+            ("99999999999999", None),
+        ] {
+            assert_eq!(read(text), nanos, "{text}");
         }
     }
 }

@@ -18,9 +18,21 @@ pub enum Delta {
     },
     /// More text.
     Text(String),
+    /// What the text so far rests on.
+    Citation(Citation),
+    /// How likely the tokens of the text were.
+    Logprobs(Vec<Logprob>),
+    /// A picture or recording that the model made, whole.
+    Media {
+        /// Its media type.
+        media_type: String,
+        /// Its bytes in base64.
+        data: String,
+    },
     /// More of the reasoning shown.
     Thinking(String),
-    /// A block of reasoning is over, and this is its proof.
+    /// A block of reasoning is over, and this is its proof. Where no reasoning was shown, the proof belongs
+    /// to what follows.
     ThinkingSignature(String),
     /// A block of encrypted reasoning.
     RedactedThinking(String),
@@ -55,10 +67,43 @@ pub struct Reply {
     pub id: String,
     /// What the model said.
     pub parts: Vec<Part>,
+    /// How likely the tokens of the text were, where it was asked for.
+    pub logprobs: Vec<Logprob>,
     /// Why it stopped.
     pub stop: StopReason,
     /// What was consumed.
     pub usage: Usage,
+}
+
+/// What a piece of text rests on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Citation {
+    /// Where the source is.
+    pub url: String,
+    /// What it is called.
+    pub title: Option<String>,
+    /// The words of the source.
+    pub quote: Option<String>,
+    /// The first character of the text that rests on it, and the one after the last.
+    pub place: Option<(u64, u64)>,
+}
+
+/// How likely a token was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logprob {
+    /// The token, and its likelihood.
+    pub chosen: Alternative,
+    /// The likeliest tokens at its place.
+    pub top: Vec<Alternative>,
+}
+
+/// A token and its likelihood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alternative {
+    /// The token's text.
+    pub token: String,
+    /// The natural logarithm of its probability.
+    pub logprob: f64,
 }
 
 /// Why the model stopped.

@@ -1,5 +1,7 @@
 //! How answers are read: pushed chunks, a reader gives events whose bytes are in the client's dialect.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use penstock_actors::domain::Usage;
 
@@ -29,6 +31,19 @@ pub enum Framing {
     UntilClose,
 }
 
+/// The head of a provider's answer.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerHead<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// The `content-type` header; empty where there is none.
+    pub content_type: &'a str,
+    /// The `retry-after-ms` or `retry-after` header, resolved.
+    pub retry_after: Option<Duration>,
+    /// What tells the body's end.
+    pub framing: Framing,
+}
+
 /// Reads one answer, chunk by chunk.
 ///
 /// It holds at most one frame of the answer, whatever the answer's length.
@@ -44,6 +59,12 @@ pub trait AnswerReader {
     /// # Errors
     /// [`Garbage`] when the answer is not complete at this point.
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage>;
+
+    /// The last words to the client of an answer that cannot go on, where they depend on what was said before;
+    /// `None` where the dialect's error event will do.
+    fn last_words(&mut self, _failure: &Failure, _call_id: &str) -> Option<Bytes> {
+        None
+    }
 }
 
 /// Bytes that are no answer: HTML, broken JSON, an end in the middle.

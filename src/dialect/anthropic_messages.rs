@@ -22,6 +22,7 @@
 mod blocks;
 mod error;
 mod extra;
+mod failure;
 mod models;
 mod reply;
 mod request;
@@ -31,12 +32,61 @@ mod tools;
 mod turns;
 mod usage;
 
+use bytes::Bytes;
+
 pub use error::{ErrorBody, read_error};
 pub use reply::{ReplyError, read_reply};
 pub use request::write_request;
 pub use stream::{EventReader, StreamError};
 
-use crate::conversation::StopReason;
+use super::{
+    AnswerHead, Failure,
+    fields::ParamError,
+    upstream::{DeltaReader, FrameReader, ReadError, SseReader, Upstream, Wanted, Written},
+};
+use crate::conversation::{Conversation, Delta, Reply, StopReason};
+
+/// The API version that these files describe.
+pub const API_VERSION: &str = "2023-06-01";
+
+/// The dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct AnthropicMessages;
+
+impl Upstream for AnthropicMessages {
+    fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError> {
+        let body = write_request(conversation, wanted.model, wanted.delivery)?;
+        Ok(Written { headers: vec![("anthropic-version", API_VERSION.to_owned())], body })
+    }
+
+    fn reader(&self, longest: usize) -> Box<dyn DeltaReader> {
+        Box::new(SseReader::new(EventReader::default(), longest))
+    }
+
+    fn read_whole(&self, body: &[u8]) -> Result<Reply, ReadError> {
+        read_reply(body).map_err(|error| match error {
+            ReplyError::Failed(error) => ReadError::Failed(failure::of_error(error)),
+            ReplyError::Garbage(why) => ReadError::Garbage(why),
+        })
+    }
+
+    fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {
+        failure::of_status(head, body)
+    }
+}
+
+impl FrameReader for EventReader {
+    fn frame(&mut self, frame: &Bytes, out: &mut Vec<Delta>) -> Result<(), ReadError> {
+        self.read(frame, out).map_err(|error| match error {
+            StreamError::Failed(error) => ReadError::Failed(failure::of_error(error)),
+            StreamError::Garbage(why) => ReadError::Garbage(why),
+        })
+    }
+
+    fn end(&mut self, _tail: &Bytes, _out: &mut Vec<Delta>) -> Result<(), ReadError> {
+        Err(ReadError::garbage("the stream ended before message_stop"))
+    }
+}
 
 /// Reads a `stop_reason`.
 fn stop_reason(word: &str) -> StopReason {

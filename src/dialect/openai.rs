@@ -106,7 +106,10 @@ pub fn request_facts(endpoint: Endpoint, top: &TopLevel) -> Result<RequestFacts,
         _ => false,
     };
     let content: &[(&'static str, &[Kind])] = match endpoint {
-        Endpoint::ChatCompletions => &[("messages", &[Kind::Array])],
+        Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::CountTokens => {
+            &[("messages", &[Kind::Array])]
+        }
+        Endpoint::Responses | Endpoint::GenerateContent => &[],
         Endpoint::Completions => &[("prompt", &[Kind::String, Kind::Array, Kind::Null])],
         Endpoint::Embeddings => &[("input", &[Kind::String, Kind::Array])],
         Endpoint::Moderations => &[("input", &[Kind::String, Kind::Array, Kind::Object])],

@@ -14,19 +14,34 @@ mod tools;
 use penstock_actors::domain::Usage;
 use serde::Serialize;
 
-pub use chunks::{ChunkWriter, UsageChunk};
+pub use chunks::ChunkWriter;
 pub use completion::write_completion;
 pub use request::parse_request;
 
-use crate::conversation::StopReason;
+use bytes::Bytes;
 
-/// What every answer of a call carries.
+use super::{
+    face::{AnswerHeader, DeltaWriter, Face},
+    fields::ParamError,
+};
+use crate::conversation::{Conversation, Reply, StopReason};
+
+/// The dialect.
 #[derive(Clone, Copy, Debug)]
-pub struct AnswerHeader<'a> {
-    /// The model the client asked for.
-    pub model: &'a str,
-    /// Seconds since 1970.
-    pub created: u64,
+pub struct OpenAiChat;
+
+impl Face for OpenAiChat {
+    fn parse(&self, body: &[u8]) -> Result<Conversation, ParamError> {
+        parse_request(body)
+    }
+
+    fn whole(&self, header: &AnswerHeader<'_>, reply: &Reply) -> Bytes {
+        write_completion(reply, header)
+    }
+
+    fn writer(&self, header: &AnswerHeader<'_>) -> Box<dyn DeltaWriter> {
+        Box::new(ChunkWriter::new(header))
+    }
 }
 
 /// The id of an answer that the provider calls `id`.

@@ -1,7 +1,10 @@
 //! `POST /api/reload` and `POST /api/explain`: settings read again on command; why a call would go where.
-//! Both are for keys that may see routing.
+//! Both are for keys that may see routing; the management token may reload, too.
+
+use std::{future::poll_fn, pin::Pin};
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use futures_core::Stream as _;
 use penstock_actors::{
     channel::gate::UNLIMITED,
     limiter::Who,
@@ -14,8 +17,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::state::Worker;
+use super::{auth, service::authorize, state::Worker};
 use crate::{
+    api_key::digest,
     provider::Failure,
     relay::{
         admit::{self, Admitted},
@@ -57,8 +61,12 @@ fn may_manage(admitted: &Admitted) -> Result<(), Failure> {
 ///
 /// # Errors
 /// 403 for keys that may not, 503 where nobody reads settings now.
-pub(super) async fn reload(admitted: &Admitted, worker: &Worker) -> Result<HttpResponse, Failure> {
-    may_manage(admitted)?;
+pub(super) async fn reload(request: &HttpRequest, worker: &Worker) -> Result<HttpResponse, Failure> {
+    let root = worker.shared.api.root;
+    let is_root = root.is_some_and(|root| auth::secret(request).is_ok_and(|shown| digest(&shown) == root));
+    if !is_root {
+        may_manage(&authorize(request, worker)?)?;
+    }
     let (tell, told) = oneshot::channel();
     let away = || {
         let mut failure =
@@ -85,15 +93,18 @@ pub(super) async fn reload(admitted: &Admitted, worker: &Worker) -> Result<HttpR
 /// 400 for a body that names no model, 403 for keys that may not ask.
 pub(super) async fn explained(
     admitted: &Admitted,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     worker: &Worker,
 ) -> Result<HttpResponse, Failure> {
     may_manage(admitted)?;
     let invalid = |problem: &str| Failure::invalid_request("invalid_request", Some("model"), problem);
-    let body = payload.to_bytes_limited(LONGEST_QUESTION).await;
-    let body = body
-        .map_err(|_| admit::too_large(LONGEST_QUESTION as u64))?
-        .map_err(|_| invalid("The request body could not be read."))?;
+    let mut body = Vec::new();
+    while let Some(chunk) = poll_fn(|cx| Pin::new(&mut *payload).poll_next(cx)).await {
+        body.extend_from_slice(&chunk.map_err(|_| invalid("The request body could not be read."))?);
+        if body.len() > LONGEST_QUESTION {
+            return Err(admit::too_large(LONGEST_QUESTION as u64));
+        }
+    }
     let question: Question = serde_json::from_slice(&body)
         .map_err(|_| invalid("Send the request that would be sent, or {\"model\": \"...\"}."))?;
     let caller = &admitted.caller;

@@ -23,6 +23,8 @@ pub(super) enum Matched {
     Reload,
     /// `/api/explain`
     Explain,
+    /// Below `/api`.
+    Api,
     /// A browser asks what it may do.
     Preflight,
     /// An endpoint of OpenAI's that is not here.
@@ -41,8 +43,6 @@ enum Target {
     Live,
     Ready,
     Metrics,
-    Reload,
-    Explain,
 }
 
 /// Every path of ours, without `/v1`.
@@ -56,8 +56,6 @@ const ROUTES: &[(&str, Target)] = &[
     ("/health/live", Target::Live),
     ("/health/ready", Target::Ready),
     ("/metrics", Target::Metrics),
-    ("/api/reload", Target::Reload),
-    ("/api/explain", Target::Explain),
 ];
 
 /// Paths of OpenAI's API below `/v1` that are answered with 501.
@@ -83,9 +81,6 @@ const NOT_IMPLEMENTED: &[&str] = &[
 
 /// Matches a request's path, which is still percent-encoded.
 pub(super) fn matched(method: &Method, path: &str) -> Matched {
-    if method == Method::OPTIONS {
-        return Matched::Preflight;
-    }
     let squeezed;
     let mut path = path;
     if path.contains("//") {
@@ -94,6 +89,17 @@ pub(super) fn matched(method: &Method, path: &str) -> Matched {
     }
     if path.len() > 1 {
         path = path.strip_suffix('/').unwrap_or(path);
+    }
+    // No page of another origin may ask there, whatever the method.
+    if path == "/api" || path.starts_with("/api/") {
+        return match (path, method) {
+            ("/api/reload", &Method::POST) => Matched::Reload,
+            ("/api/explain", &Method::POST) => Matched::Explain,
+            _ => Matched::Api,
+        };
+    }
+    if method == Method::OPTIONS {
+        return Matched::Preflight;
     }
     // With, without or with doubled /v1.
     while let Some(rest) = path.strip_prefix("/v1")
@@ -119,9 +125,7 @@ fn on_target(method: &Method, target: Target) -> Matched {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match target {
         Target::Call(endpoint) if *method == Method::POST => Matched::Call(endpoint),
-        Target::Reload if *method == Method::POST => Matched::Reload,
-        Target::Explain if *method == Method::POST => Matched::Explain,
-        Target::Call(_) | Target::Reload | Target::Explain => Matched::MethodNotAllowed("POST"),
+        Target::Call(_) => Matched::MethodNotAllowed("POST"),
         _ if !reads => Matched::MethodNotAllowed("GET, HEAD"),
         Target::Models => Matched::Models,
         Target::Live => Matched::Live,
@@ -187,8 +191,12 @@ mod tests {
             (Method::POST, "/v1/images/generations", Matched::NotImplemented),
             (Method::DELETE, "/v1/models/x", Matched::NotImplemented),
             (Method::POST, "/api/reload", Matched::Reload),
-            (Method::GET, "/api/explain", Matched::MethodNotAllowed("POST")),
+            (Method::POST, "/api/explain/", Matched::Explain),
+            (Method::GET, "/api/explain", Matched::Api),
             (Method::OPTIONS, "/anything", Matched::Preflight),
+            (Method::OPTIONS, "/api/calls/x", Matched::Api),
+            (Method::GET, "//api/calls/x/", Matched::Api),
+            (Method::GET, "/apix", Matched::Unknown),
             (Method::POST, "/v1/chat", Matched::Unknown),
             (Method::POST, "/v1x/chat/completions", Matched::Unknown),
             (Method::GET, "/", Matched::Unknown),

@@ -27,6 +27,7 @@ use super::{
     state::{HttpShared, Worker},
 };
 use crate::{
+    api::{self, Asked},
     dialect::{Dialect, openai},
     provider::{Endpoint, Failure},
     relay::{
@@ -83,7 +84,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     let is_call = matches!(target, Matched::Call(_));
     let allowed = if let Matched::MethodNotAllowed(allowed) = target { Some(allowed) } else { None };
     let mut asker = Asker::of(request.headers());
-    if target == Matched::Metrics {
+    if matches!(target, Matched::Metrics | Matched::Reload | Matched::Explain | Matched::Api) {
         asker = asker.without_page();
     }
     let known = || worker.shared.models.load();
@@ -100,17 +101,14 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Live => Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "healthy" }))),
         Matched::Ready => Ok(ready(&worker)),
         Matched::Metrics => metrics(&request, &worker).map_err(Into::into),
-        Matched::Reload => match authorize(&request, &worker) {
-            Ok(admitted) => manage::reload(&admitted, &worker).await.map_err(Into::into),
-            Err(failure) => Err(failure.into()),
-        },
+        Matched::Reload => manage::reload(&request, &worker).await.map_err(Into::into),
         Matched::Explain => match authorize(&request, &worker) {
             Ok(admitted) => {
-                let payload = std::mem::replace(&mut payload, web::Payload::Xnone);
-                manage::explained(&admitted, payload, &worker).await.map_err(Into::into)
+                manage::explained(&admitted, &mut payload, &worker).await.map_err(Into::into)
             }
             Err(failure) => Err(failure.into()),
         },
+        Matched::Api => Ok(api_answer(&request, &worker).await),
         Matched::Preflight => Ok(cors::preflight(&request)),
         Matched::NotImplemented => Err(not_implemented(&request).into()),
         Matched::MethodNotAllowed(allowed) => Err(method_not_allowed(&request, allowed).into()),
@@ -136,7 +134,16 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     if is_relayed { response } else { reply::with_unread(response, payload) }
 }
 
-fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure> {
+/// Hands a request to the management API.
+async fn api_answer(request: &HttpRequest, worker: &Worker) -> HttpResponse {
+    let path = request.path().split('/').filter(|part| !part.is_empty());
+    let path = path.fold(String::new(), |path, part| path + "/" + part);
+    let (secret, keys) = (auth::secret(request), worker.shared.keys.load());
+    let asked = Asked { method: request.method(), path: &path, secret, keys: &keys, now_ms: now_ms() };
+    api::respond(&worker.shared.api, asked).await
+}
+
+pub(super) fn authorize(request: &HttpRequest, worker: &Worker) -> Result<Admitted, Failure> {
     let secret = auth::secret(request)?;
     admit::caller(&worker.shared.keys.load(), &secret, now_ms())
 }

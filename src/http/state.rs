@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    api::ApiShared,
     api_key::KeyTable,
     known_models::KnownModels,
     relay::{Relay, RelayShared},
@@ -27,6 +28,8 @@ pub struct HttpShared {
     pub metrics: Arc<Metrics>,
     /// What the relay shares.
     pub relay: Arc<RelayShared>,
+    /// What the management API shares.
+    pub api: ApiShared,
     /// Longest request body, in bytes.
     pub max_body: u64,
     /// Calls admitted at once, so that descriptors suffice.

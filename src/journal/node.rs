@@ -9,6 +9,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -123,6 +124,17 @@ impl Node {
     pub fn may_follow(&self) -> &[String] {
         let count = self.facts.nonces.len();
         &self.facts.nonces[..count.saturating_sub(1)]
+    }
+
+    /// Which directory on which running machine this is: no two processes can have the same place at a time,
+    /// since each locks it. Empty where the system does not tell.
+    pub fn place(&self) -> String {
+        let machine = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let folder = fs::metadata(self.folder.join("lock"));
+        match (machine.trim(), folder) {
+            ("", _) | (_, Err(_)) => String::new(),
+            (machine, Ok(lock)) => format!("{machine}-{:x}-{:x}", lock.dev(), lock.ino()),
+        }
     }
 
     /// The store has this start's nonce.

@@ -54,6 +54,11 @@ impl OpenCalls {
         }
     }
 
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
     /// Whether no call is open.
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()

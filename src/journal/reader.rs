@@ -152,6 +152,16 @@ impl JournalReader {
         StreamReader { preludes: Preludes::Read, ..self.read(stream, 0) }
     }
 
+    /// Reads a stream from a segment on, with the copies at the heads: from there on every open call is found.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub(super) fn read_open(&self, stream: StreamId, segment: u32) -> io::Result<StreamReader> {
+        let (mut segments, _) = self.segments(stream, None)?;
+        segments.retain(|(name, _)| name.segment >= segment);
+        Ok(StreamReader { segments, ..self.read_everything(stream) })
+    }
+
     /// The segments of a stream behind a known one, with their bases; those with an unreadable header are
     /// left out and counted.
     fn segments(

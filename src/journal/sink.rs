@@ -159,6 +159,7 @@ impl Sink {
         self.filled += len;
         self.end += len;
         self.open.note(frame.kind, frame.call, &frame.bytes[FRAME..]);
+        self.state.publish_open(self.open.len());
         self.state.publish_written(self.end);
         self.inner.counters.records.add(1);
         self.inner.counters.bytes.add(len);

@@ -27,6 +27,8 @@ pub struct StreamState {
     durable_notify: Notify,
     /// Segments below this number are not needed to find open calls, even after a power cut.
     needed_from: AtomicU32,
+    /// Calls that were dispatched and are not settled.
+    open: AtomicU64,
     /// Segments up to this number are not written any more: a sync of one failed.
     given_up: AtomicU32,
     failing: AtomicBool,
@@ -78,6 +80,7 @@ impl StreamState {
             durable_changed: Condvar::new(),
             durable_notify: Notify::new(),
             needed_from: AtomicU32::new(0),
+            open: AtomicU64::new(0),
             given_up: AtomicU32::new(0),
             failing: AtomicBool::new(false),
             files: Mutex::default(),
@@ -142,6 +145,15 @@ impl StreamState {
             let waited = self.durable_changed.wait_timeout(durable, left);
             durable = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// How many calls are dispatched and not settled.
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn publish_open(&self, calls: usize) {
+        self.open.store(calls as u64, Ordering::Relaxed);
     }
 
     pub(super) fn publish_written(&self, end: u64) {

@@ -3,6 +3,7 @@
 mod crashes;
 mod damage;
 mod faults;
+mod finding;
 mod keeping;
 mod mem_disk;
 mod real_disk;

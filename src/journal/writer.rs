@@ -78,6 +78,9 @@ pub enum JournalError {
     /// The fact does not fit the format.
     #[error(transparent)]
     TooManyAccounts(#[from] TooManyAccounts),
+    /// Another process speaks for this node.
+    #[error("another process speaks for this node, so that no call is dispatched")]
+    Elsewhere,
     /// The worker's number was given to another writer since the start.
     #[error("worker {0} has a journal already")]
     Taken(u16),

@@ -6,11 +6,8 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use penstock_actors::domain::ChannelSpec;
 use serde::Deserialize;
 
-use super::{
-    anthropic,
-    row::{Auth, Row},
-};
-use crate::dialect::Dialect;
+use super::row::{Auth, Row};
+use crate::dialect::{Dialect, anthropic_messages};
 
 /// More models than this are left out.
 pub const MOST_MODELS: usize = 10_000;
@@ -55,7 +52,7 @@ pub fn question(spec: &ChannelSpec) -> Result<Question, String> {
     let mut path = "/models";
     if row.speaks.iter().all(|speech| speech.dialect == Dialect::AnthropicMessages) {
         path = "/models?limit=1000";
-        let version = HeaderValue::from_static(anthropic::API_VERSION);
+        let version = HeaderValue::from_static(anthropic_messages::API_VERSION);
         headers.push((HeaderName::from_static("anthropic-version"), version));
     }
     for (name, value) in &spec.headers {

@@ -17,7 +17,7 @@ use crate::{
 pub struct OpenAi;
 
 impl Adapter for OpenAi {
-    fn body_need(&self) -> BodyNeed {
+    fn body_need(&self, _ask: &Ask<'_>) -> BodyNeed {
         BodyNeed::Scan
     }
 
@@ -34,7 +34,7 @@ impl Adapter for OpenAi {
         edits.extend(model_edit(ask, top));
         // What is inserted where something else is dropped comes first.
         edits.sort_by_key(|e| (e.start, e.end));
-        Ok(UpstreamRequest { headers: Vec::new(), body: UpstreamBody::Edited(edits) })
+        Ok(UpstreamRequest { headers: Vec::new(), body: UpstreamBody::Edited(edits), echo: None })
     }
 
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
@@ -86,6 +86,7 @@ fn model_edit(ask: &Ask<'_>, top: &TopLevel) -> Option<Edit> {
 
 #[cfg(test)]
 mod tests {
+    use crate::dialect::StreamForm;
     use penstock_actors::domain::Endpoint;
 
     use super::*;
@@ -107,6 +108,9 @@ mod tests {
             quirks: &[Quirk::RequestStreamUsage],
             max_event: 1 << 20,
             created: 0,
+            call_id: "c",
+            form: StreamForm::Events,
+            echo: None,
         };
         let request = OpenAi.request(&ask, AskBody::Scan(&top)).expect("a request");
         let UpstreamBody::Edited(edits) = request.body else { panic!("edits") };

@@ -4,7 +4,7 @@
 
 mod rewrite;
 
-pub(super) use rewrite::edits;
+pub(super) use rewrite::{apply, edits};
 
 /// A small named rewrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ pub use template::Template;
 pub(super) use written::read;
 pub use written::{PARAM_VALUE, RowError, Written, is_param_value};
 
-use super::{Adapter, Endpoint, Quirk, anthropic::Anthropic, openai::OpenAi};
+use super::{Adapter, Endpoint, Quirk, convert::Converting, openai::OpenAi};
 use crate::dialect::Dialect;
 
 /// The row of our own mock: it is told the call's id and the client's `x-penstock-mock-*` headers.
@@ -35,6 +35,8 @@ pub struct Speech {
     pub dialect: Dialect,
     /// At which path, below the base URL and the row's prefix.
     pub path: Template,
+    /// At which path for a stream, where that is another one.
+    pub stream_path: Option<Template>,
 }
 
 /// A value that a channel may or must give, for the templates of its row.
@@ -82,15 +84,21 @@ pub struct Row {
 }
 
 impl Row {
-    /// How an endpoint is called; `None` where the provider has it not.
-    pub fn speech(&self, endpoint: Endpoint) -> Option<&Speech> {
-        self.speaks.iter().find(|s| s.endpoint == endpoint)
+    /// How an endpoint is called for clients of a dialect; `None` where the provider has it not.
+    ///
+    /// What the provider speaks in the client's own dialect comes first, since bytes pass unchanged then; of
+    /// what must be converted, the first that stands in the row.
+    pub fn speech(&self, endpoint: Endpoint, face: Dialect) -> Option<&Speech> {
+        let serves = |s: &&Speech| s.endpoint == endpoint || (endpoint.is_chat() && s.endpoint.is_chat());
+        let mut all = self.speaks.iter().filter(serves);
+        all.clone().find(|s| s.dialect == face).or_else(|| all.next())
     }
 
     /// Whether an endpoint's path is not the one that is usual in its dialect.
     pub fn has_own_path(&self, speech: &Speech) -> bool {
-        let path = speech.path.to_string();
-        !usual(speech.dialect).contains(&(speech.endpoint, path.as_str()))
+        let stream = speech.stream_path.as_ref().map(Template::to_string);
+        let known = usual_paths(speech.dialect, speech.endpoint);
+        known != Some((speech.path.to_string().as_str(), stream.as_deref()))
     }
 
     /// The prefix that belongs behind this base URL.
@@ -102,25 +110,41 @@ impl Row {
     }
 }
 
-/// The adapter of a dialect.
-pub fn adapter(dialect: Dialect) -> &'static dyn Adapter {
+/// The adapter of a provider's dialect, for clients of another or the same.
+pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
     match dialect {
-        Dialect::OpenAi => &OpenAi,
-        Dialect::AnthropicMessages => &Anthropic,
+        Dialect::OpenAi if face == dialect => &OpenAi,
+        Dialect::OpenAi => const { &Converting::new(Dialect::OpenAi) },
+        Dialect::AnthropicMessages => const { &Converting::new(Dialect::AnthropicMessages) },
     }
 }
 
-/// The endpoints that can be had of a provider of this dialect, and their usual paths.
-fn usual(dialect: Dialect) -> &'static [(Endpoint, &'static str)] {
+/// An endpoint and its usual paths: for whole answers, and for streams where that is another.
+type Usual = (Endpoint, &'static str, Option<&'static str>);
+
+/// The endpoints that a provider of this dialect has where its row does not name them, and others that it may
+/// have.
+fn usual(dialect: Dialect) -> &'static [Usual] {
     match dialect {
         Dialect::OpenAi => &[
-            (Endpoint::ChatCompletions, "/chat/completions"),
-            (Endpoint::Completions, "/completions"),
-            (Endpoint::Embeddings, "/embeddings"),
-            (Endpoint::Moderations, "/moderations"),
+            (Endpoint::ChatCompletions, "/chat/completions", None),
+            (Endpoint::Completions, "/completions", None),
+            (Endpoint::Embeddings, "/embeddings", None),
+            (Endpoint::Moderations, "/moderations", None),
         ],
-        Dialect::AnthropicMessages => &[(Endpoint::ChatCompletions, "/messages")],
+        Dialect::AnthropicMessages => &[(Endpoint::ChatCompletions, "/messages", None)],
     }
+}
+
+/// The usual paths of an endpoint; those of a conversation are one, whatever clients call it.
+fn usual_paths(dialect: Dialect, endpoint: Endpoint) -> Option<(&'static str, Option<&'static str>)> {
+    let is_it = |known: Endpoint| known == endpoint || (known.is_chat() && endpoint.is_chat());
+    usual(dialect).iter().find(|(known, ..)| is_it(*known)).map(|(_, path, stream)| (*path, *stream))
+}
+
+/// The dialect that an endpoint is spoken in where the row's own does not know it by this name.
+fn natural(endpoint: Endpoint) -> Option<Dialect> {
+    matches!(endpoint, Endpoint::Messages | Endpoint::CountTokens).then_some(Dialect::AnthropicMessages)
 }
 
 /// Whether a part of an address' path is a version: `v3`, `v1beta`.

@@ -24,6 +24,7 @@ use super::{
     link::{EndpointLink, Link, misconfigured},
 };
 use crate::{
+    dialect::StreamForm,
     provider::{
         Adapter, AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest,
         row,
@@ -119,13 +120,18 @@ impl Relay {
             quirks: &link.quirks,
             max_event: self.shared.max_event,
             created: call.created,
+            call_id: &call.id,
+            form: StreamForm::Events,
+            echo: None,
         };
-        let request = self.request(call, &ask, at.adapter).await?;
-        let target = link.target(at, &route.upstream_model).map_err(|problem| {
+        let adapter = at.adapter(call.face);
+        let request = self.request(call, &ask, adapter).await?;
+        let target = link.target(at, &route.upstream_model, ask.delivery).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
-        let mut incoming = self.send(call, route, link, target, request, number).await?;
+        let mut incoming = self.send(call, route, link, target, &request, number).await?;
+        let ask = Ask { echo: request.echo.as_deref(), ..ask };
         let content_type = std::mem::take(&mut incoming.content_type);
         let head = AnswerHead {
             framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
@@ -139,9 +145,9 @@ impl Relay {
         };
         if !(200..300).contains(&head.status) {
             let body = read_error(incoming, route.spec.timeouts.idle).await;
-            return Err(at.adapter.failure(&head, &body));
+            return Err(adapter.failure(&head, &body));
         }
-        let reader = at.adapter.reader(&ask, &head)?;
+        let reader = adapter.reader(&ask, &head)?;
         let mut flow = Flow::new(incoming.body, reader);
         let enough = |flow: &Flow| match ask.delivery {
             Delivery::Stream => flow.has_content(),
@@ -170,7 +176,7 @@ impl Relay {
         ask: &Ask<'_>,
         adapter: &dyn Adapter,
     ) -> Result<UpstreamRequest, Failure> {
-        let request = match adapter.body_need() {
+        let request = match adapter.body_need(ask) {
             BodyNeed::Scan => adapter.request(ask, AskBody::Scan(&call.top))?,
             BodyNeed::Whole if call.body.len() > self.shared.max_whole_body => {
                 // A candidate of the client's own dialect may take it.
@@ -203,11 +209,11 @@ impl Relay {
         route: &Route,
         link: &Link,
         target: Rc<Target>,
-        request: UpstreamRequest,
+        request: &UpstreamRequest,
         number: u32,
     ) -> Result<Incoming, Failure> {
         let outgoing = || Outgoing {
-            headers: headers(call, link, &target, &request, number),
+            headers: headers(call, link, &target, request, number),
             target: Rc::clone(&target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),

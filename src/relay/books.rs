@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU16, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -40,6 +40,8 @@ pub struct BooksShared {
     pub journal: Arc<Journal>,
     /// Where the last settlement of each stream of this start ends.
     pub heads: Heads,
+    /// Another process speaks for this node: nothing may be dispatched.
+    pub is_elsewhere: AtomicBool,
     /// The number of the next worker's stream.
     workers: AtomicU16,
 }
@@ -55,7 +57,8 @@ impl BooksShared {
         heads: Heads,
     ) -> Arc<Self> {
         let (prices, workers) = (ArcSwap::new(prices), AtomicU16::new(0));
-        Arc::new(Self { ledger, prices, limits, ring, journal, heads, workers })
+        let is_elsewhere = AtomicBool::new(false);
+        Arc::new(Self { ledger, prices, limits, ring, journal, heads, is_elsewhere, workers })
     }
 }
 
@@ -117,6 +120,9 @@ impl Books {
     /// # Errors
     /// [`JournalError`], as [`JournalWriter::append`] has it.
     pub(super) fn append(&self, fact: Fact<'_>) -> Result<Appended, JournalError> {
+        if matches!(fact, Fact::Dispatch(_)) && self.shared.is_elsewhere.load(Ordering::Relaxed) {
+            return Err(JournalError::Elsewhere);
+        }
         self.open()?;
         let mut writer = self.writer.borrow_mut();
         let Some((writer, head)) = writer.as_mut() else { return Err(JournalError::Lost) };

@@ -111,6 +111,11 @@ impl Flow {
         self.failed = Some(failure);
     }
 
+    /// The last words of an answer that cannot go on, where the reader has any of its own.
+    pub(super) fn last_words(&mut self, failure: &Failure, call_id: &str) -> Option<Bytes> {
+        self.reader.last_words(failure, call_id)
+    }
+
     /// Pulls once from the provider. Afterwards something may be ready, or the flow ended or failed.
     pub(super) fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(source) = self.source.as_mut() else {

@@ -180,7 +180,10 @@ impl AnswerBody {
         self.record.broken(&failure);
         self.state = State::Broken;
         match self.call.delivery {
-            Delivery::Stream => Some(Ok(self.call.face.error_event(&failure, &self.call.id))),
+            Delivery::Stream => {
+                let words = self.flow.last_words(&failure, &self.call.id);
+                Some(Ok(words.unwrap_or_else(|| self.call.face.error_event(&failure, &self.call.id))))
+            }
             Delivery::Whole => Some(Err(io::Error::other(failure.message))),
         }
     }

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Uri, header};
 use penstock_actors::{
-    domain::{ChannelSpec, Fault, ModelName},
+    domain::{ChannelSpec, Delivery, Fault, ModelName},
     router::Route,
 };
 
@@ -13,6 +13,7 @@ use super::{
     fault::{self, Shown},
 };
 use crate::{
+    dialect::Dialect,
     provider::{
         Adapter, Endpoint, Failure, Next, Quirk,
         row::{self, Auth, Row, Template},
@@ -33,8 +34,16 @@ pub(super) struct Link {
 /// How and where one endpoint of a channel is called.
 pub(super) struct EndpointLink {
     endpoint: Endpoint,
-    pub(super) adapter: &'static dyn Adapter,
+    dialect: Dialect,
     address: Address,
+    stream_address: Option<Address>,
+}
+
+impl EndpointLink {
+    /// What must be said of the provider, for a client of this dialect.
+    pub(super) fn adapter(&self, face: Dialect) -> &'static dyn Adapter {
+        row::adapter(self.dialect, face)
+    }
 }
 
 enum Address {
@@ -73,24 +82,35 @@ impl Link {
         let mut link = Self { spec: Arc::clone(spec), row, quirks, headers, endpoints: Vec::new() };
         let row = Arc::clone(&link.row);
         for speech in &row.speaks {
-            let address = match speech.path.names_model() {
-                true => Address::ByModel { path: speech.path.clone(), made: RefCell::default() },
-                false => Address::Fixed(link.make(&speech.path, "")?),
+            let address = |path: &Template| {
+                Ok::<_, String>(match path.names_model() {
+                    true => Address::ByModel { path: path.clone(), made: RefCell::default() },
+                    false => Address::Fixed(link.make(path, "")?),
+                })
             };
-            let adapter = row::adapter(speech.dialect);
-            link.endpoints.push(EndpointLink { endpoint: speech.endpoint, adapter, address });
+            let (address, stream_address) =
+                (address(&speech.path)?, speech.stream_path.as_ref().map(address).transpose()?);
+            let (endpoint, dialect) = (speech.endpoint, speech.dialect);
+            link.endpoints.push(EndpointLink { endpoint, dialect, address, stream_address });
         }
         Ok(link)
     }
 
-    /// How an endpoint is called; `None` where the provider has it not.
-    pub(super) fn endpoint(&self, endpoint: Endpoint) -> Option<&EndpointLink> {
-        self.endpoints.iter().find(|e| e.endpoint == endpoint)
+    /// How an endpoint is called for clients of a dialect; `None` where the provider has it not.
+    pub(super) fn endpoint(&self, endpoint: Endpoint, face: Dialect) -> Option<&EndpointLink> {
+        let speech = self.row.speech(endpoint, face)?;
+        self.endpoints.iter().find(|e| e.endpoint == speech.endpoint)
     }
 
     /// Where requests to an endpoint for a model go, with the channel's own headers.
-    pub(super) fn target(&self, at: &EndpointLink, model: &ModelName) -> Result<Rc<Target>, String> {
-        match &at.address {
+    pub(super) fn target(
+        &self,
+        at: &EndpointLink,
+        model: &ModelName,
+        delivery: Delivery,
+    ) -> Result<Rc<Target>, String> {
+        let streamed = at.stream_address.as_ref().filter(|_| delivery == Delivery::Stream);
+        match streamed.unwrap_or(&at.address) {
             Address::Fixed(target) => Ok(Rc::clone(target)),
             Address::ByModel { path, made } => {
                 if let Some(target) = made.borrow().get(model) {
@@ -208,7 +228,8 @@ mod tests {
     }
 
     fn address(link: &Link, endpoint: Endpoint, model: &str) -> Option<String> {
-        let target = link.target(link.endpoint(endpoint)?, &model.into()).ok()?;
+        let at = link.endpoint(endpoint, Dialect::OpenAi)?;
+        let target = link.target(at, &model.into(), Delivery::Whole).ok()?;
         Some(target.uri().to_string())
     }
 

@@ -82,6 +82,8 @@ macro_rules! enter {
     }};
 }
 
+pub(super) use enter;
+
 impl Store {
     /// Puts money into a key's account; a negative amount takes it out. Gives the account as it then stands.
     ///

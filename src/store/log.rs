@@ -206,7 +206,8 @@ impl From<&Logged> for CallRow {
     }
 }
 
-fn attempts(logged: &Logged) -> impl Iterator<Item = AttemptRow> {
+/// The rows of a call's attempts.
+pub fn attempts(logged: &Logged) -> impl Iterator<Item = AttemptRow> {
     let call_id = logged.settlement.call.0.to_be_bytes().to_vec();
     logged.settlement.attempts.iter().zip(1..).map(move |(a, attempt)| AttemptRow {
         call_id: call_id.clone(),

@@ -7,36 +7,78 @@ use penstock_actors::domain::PriceVersion;
 
 use super::{
     Store,
-    error::{StoreError, Stored},
+    error::Stored,
     keys::bump,
     pool::{query, transaction},
     schema::{node_claim, price_version, revision},
 };
 
+/// A start that wants to speak for its node.
+#[derive(Clone, Debug)]
+pub struct Claimant {
+    /// The node.
+    pub node: u32,
+    /// What no other start has.
+    pub nonce: String,
+    /// Which data directory on which machine it is. While one process has it, no other can open it there.
+    pub place: String,
+    /// The nonces of starts of this data directory that this one may follow.
+    pub may_follow: Vec<String>,
+}
+
+impl Claimant {
+    /// The holder as the database has it.
+    fn holder(&self) -> String {
+        format!("{}@{}", self.nonce, self.place)
+    }
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// The node is the claimant's, with this epoch.
+    Ours(i64),
+    /// An earlier start of the same data directory, at another place, may still run: it was seen then.
+    Alive(i64),
+    /// The node was claimed by a start that the data directory knows nothing of: it is a copy.
+    Elsewhere,
+}
+
+/// How the holder of a claim is known to have ended, where its place does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was last seen before this moment.
+    SeenBefore(i64),
+    /// It was seen at this moment, and not again for long.
+    SeenLast(i64),
+}
+
 impl Store {
-    /// Claims a node for the process that made `nonce`, or renews its claim; gives the claim's epoch. A
-    /// claim that was not renewed since `stale_before_ms` is taken over with a new epoch.
+    /// Claims a node, or renews the claim.
+    ///
+    /// A holder that ended is followed with a new epoch: it was at the claimant's own place, which only one
+    /// process can have, or `ended` says so. One that the claimant may not follow never is.
     ///
     /// # Errors
-    /// Refused, where another process speaks for the node.
-    pub async fn claim_node(&self, node: u32, nonce: &str, now_ms: i64, stale_before_ms: i64) -> Stored<i64> {
-        let node = i64::from(node);
+    /// [`StoreError`](super::StoreError)
+    pub async fn claim_node(&self, claimant: &Claimant, now_ms: i64, ended: Ended) -> Stored<Claimed> {
+        let (node, mine) = (i64::from(claimant.node), claimant.holder());
         let held = query!(&self.main, c => node_claim::table
             .find(node)
             .first::<(i64, i64, String, i64)>(c)
             .await
             .optional())?;
         if let Some((_, epoch, holder, _)) = held
-            && holder == nonce
+            && holder == mine
         {
-            let mine = node_claim::table.find(node).filter(node_claim::nonce.eq(nonce));
-            let renewed = query!(&self.main, c => diesel::update(mine)
+            let ours = node_claim::table.find(node).filter(node_claim::nonce.eq(&mine));
+            let renewed = query!(&self.main, c => diesel::update(ours)
                 .set(node_claim::seen_ms.eq(now_ms))
                 .execute(c)
                 .await)?;
             // Two renewals within a millisecond change nothing in MySQL's count.
-            if renewed > 0 || self.holder(node).await?.as_deref() == Some(nonce) {
-                return Ok(epoch);
+            if renewed > 0 || self.holder(node).await?.as_deref() == Some(mine.as_str()) {
+                return Ok(Claimed::Ours(epoch));
             }
         }
         transaction!(&self.main, c => {
@@ -51,30 +93,46 @@ impl Store {
                     .values((
                         node_claim::node.eq(node),
                         node_claim::epoch.eq(1),
-                        node_claim::nonce.eq(nonce),
+                        node_claim::nonce.eq(&mine),
                         node_claim::seen_ms.eq(now_ms),
                     ))
                     .execute(c)
                     .await?;
-                return Stored::Ok(1);
+                return Stored::Ok(Claimed::Ours(1));
             };
-            if holder != nonce && seen_ms >= stale_before_ms {
-                return StoreError::refused(format!(
-                    "another process runs as node {node}, seen {} s ago: a data directory must not be copied \
-                     to a second node; give this one a data directory of its own",
-                    now_ms.saturating_sub(seen_ms).max(0) / 1_000
-                ));
+            let (nonce, place) = holder.split_once('@').unwrap_or((&holder, ""));
+            if holder != mine && !claimant.may_follow.iter().any(|known| known == nonce) {
+                return Ok(Claimed::Elsewhere);
+            }
+            let is_here = !place.is_empty() && place == claimant.place;
+            let has_ended = is_here || match ended {
+                Ended::SeenBefore(moment) => seen_ms < moment,
+                Ended::SeenLast(moment) => seen_ms == moment,
+            };
+            if !has_ended {
+                return Ok(Claimed::Alive(seen_ms));
             }
             diesel::update(node_claim::table.find(node))
                 .set((
                     node_claim::epoch.eq(epoch + 1),
-                    node_claim::nonce.eq(nonce),
+                    node_claim::nonce.eq(&mine),
                     node_claim::seen_ms.eq(now_ms),
                 ))
                 .execute(c)
                 .await?;
-            Ok(epoch + 1)
+            Ok(Claimed::Ours(epoch + 1))
         })
+    }
+
+    /// Says that the holder of a claim ends: whoever may follow it need not wait.
+    ///
+    /// # Errors
+    /// [`StoreError`](super::StoreError)
+    pub async fn release_node(&self, claimant: &Claimant) -> Stored<()> {
+        let ours =
+            node_claim::table.find(i64::from(claimant.node)).filter(node_claim::nonce.eq(claimant.holder()));
+        query!(&self.main, c => diesel::update(ours).set(node_claim::seen_ms.eq(0)).execute(c).await)?;
+        Ok(())
     }
 
     async fn holder(&self, node: i64) -> Stored<Option<String>> {
@@ -89,7 +147,7 @@ impl Store {
     /// Keeps the content of a price, so that old calls can be explained; known versions are left as they are.
     ///
     /// # Errors
-    /// [`StoreError`]
+    /// [`StoreError`](super::StoreError)
     pub async fn keep_price(
         &self,
         version: PriceVersion,
@@ -118,7 +176,7 @@ impl Store {
     /// The content of a price; `None` where the version is unknown.
     ///
     /// # Errors
-    /// [`StoreError`]
+    /// [`StoreError`](super::StoreError)
     pub async fn price(&self, version: PriceVersion) -> Stored<Option<String>> {
         query!(&self.main, c => price_version::table
             .find(version.0)

@@ -3,7 +3,7 @@
 //! What the call path touches is registered beforehand; what actors publish is read at each scrape.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +14,12 @@ use penstock_actors::{
 };
 use prometheus::{
     Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, proto::MetricType,
+};
+
+use super::{
+    books::{self, BooksSources},
+    family::{Family, Kind},
 };
 
 /// Seconds: from a fast small model's first byte to a long stream's end.
@@ -47,6 +52,9 @@ pub struct Metrics {
     tokens: [IntCounter; 6],
     channels: ChannelMetrics,
     rendering: Mutex<()>,
+    /// Where the figures of the books are read, once they are kept.
+    books: OnceLock<BooksSources>,
+    listed: Vec<Family>,
 }
 
 /// What is read from the channels' cells at each scrape.
@@ -77,10 +85,12 @@ impl Metrics {
     /// Where two metrics have one name: a defect of this list.
     pub fn new() -> Result<Arc<Self>, prometheus::Error> {
         let registry = Registry::new();
+        let mut listed = Vec::new();
         macro_rules! register {
             ($made:expr) => {{
                 let made = $made?;
                 registry.register(Box::new(made.clone()))?;
+                listed.extend(of_collector(&made));
                 made
             }};
         }
@@ -107,7 +117,7 @@ impl Metrics {
         let of_endpoints = |of: &HistogramVec| {
             Endpoint::ALL.iter().map(|e| of.with_label_values(&[e.as_str()])).collect::<Vec<_>>()
         };
-        Ok(Arc::new(Self {
+        let mut metrics = Self {
             calls: Endpoint::ALL
                 .iter()
                 .map(|e| {
@@ -180,7 +190,19 @@ impl Metrics {
             },
             registry,
             rendering: Mutex::new(()),
-        }))
+            books: OnceLock::new(),
+            listed: Vec::new(),
+        };
+        listed.extend(books::listed());
+        metrics.listed = listed;
+        Ok(Arc::new(metrics))
+    }
+
+    /// The books are kept from now on: their figures are read there.
+    pub fn read_books(&self, sources: BooksSources) {
+        if self.books.set(sources).is_err() {
+            tracing::error!("the metrics of the books were set up twice");
+        }
     }
 
     /// Counts a call's end and how long it took.
@@ -217,8 +239,45 @@ impl Metrics {
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics were not written");
         }
+        if let Some(books) = self.books.get() {
+            let mut of_books = String::new();
+            books.families().iter().for_each(|family| family.write(&mut of_books));
+            text.extend_from_slice(of_books.as_bytes());
+        }
         text
     }
+}
+
+/// The families of a registered metric, as they are listed.
+fn of_collector(made: &dyn Collector) -> Vec<Family> {
+    let kinds = made.collect().into_iter().map(|family| match family.get_field_type() {
+        MetricType::COUNTER => Kind::Counter,
+        MetricType::HISTOGRAM => Kind::Histogram,
+        _ => Kind::Gauge,
+    });
+    let listed = made.desc().into_iter().zip(kinds).map(|(desc, kind)| {
+        let labels = desc.variable_labels.iter().map(|label| {
+            let known = ["channel", "endpoint", "outcome", "bucket", "result"];
+            known.into_iter().find(|known| known == label).unwrap_or("?")
+        });
+        Family { labels: labels.collect(), ..Family::new(&desc.fq_name, kind, &desc.help) }
+    });
+    listed.collect()
+}
+
+/// The page of every metric.
+pub fn table() -> String {
+    let mut text = String::from(
+        "# Metrics\n\n`GET /metrics`, in Prometheus' text format: for who asks from the machine itself, and for keys with\n\
+         `may_see_routing`. Money is in nano-dollars: 1,000,000,000 are a dollar. Printed by `penstock docs metrics`.\n\n\
+         | metric | kind | by | what it is |\n|---|---|---|---|\n",
+    );
+    for Family { name, kind, help, labels, .. } in
+        Metrics::new().map(|m| m.listed.clone()).unwrap_or_default()
+    {
+        text += &format!("| `{name}` | {} | {} | {help} |\n", kind.as_str(), labels.join(", "));
+    }
+    text
 }
 
 impl ChannelMetrics {
@@ -277,6 +336,13 @@ impl ChannelMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_of_metrics_is_what_the_code_says() {
+        let file = include_str!("../../docs/metrics.md");
+        assert!(!table().contains('?'), "a label is missing from the list of labels");
+        assert!(file == table(), "docs/metrics.md is old: penstock docs metrics > docs/metrics.md");
+    }
 
     #[test]
     fn what_is_counted_is_written() {

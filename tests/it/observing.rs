@@ -41,6 +41,59 @@ async fn metrics_tell_what_happened() {
 }
 
 #[tokio::test]
+async fn metrics_tell_of_the_books() {
+    let upstream = Upstream::start(|exchange| exchange.answer_well("hi")).await;
+    let price = "[[price]]\nmodel = \"m\"\ninput = 3\noutput = 15\n";
+    let poor = "[[key]]\nname = \"poor\"\nsecret = \"sk-poor-0123456789abcdef\"\nquota = \"0.000000001\"\n";
+    let app = TestApp::start(&[&upstream.channel("a", ""), price, poor].concat());
+    for _ in 0..2 {
+        assert_eq!(app.client().chat(&chat("m")).await.status, 200);
+    }
+    assert_eq!(app.client().with_key("sk-poor-0123456789abcdef").chat(&chat("m")).await.status, 429);
+    assert_eq!(app.client().chat(&chat("zzz\\n{}")).await.status, 404);
+    let anyone = Client::without_key(app.address);
+    let mut text = String::new();
+    for line in [
+        "penstock_settled_total{outcome=\"completed\"} 2",
+        "penstock_refused_total{code=\"insufficient_quota\"} 1",
+        "penstock_refused_total{code=\"model_not_found\"} 1",
+        "penstock_charged_nanodollars_total 36000",
+        "penstock_cost_nanodollars_total 36000",
+        "penstock_traffic_calls{window=\"1m\"} 4",
+        "penstock_traffic_channel_completion_tokens{channel=\"a\"} 2",
+        "penstock_traffic_model_charged_nanodollars{model=\"m\"} 36000",
+        "penstock_usage_log_events_total 4",
+        "penstock_usage_log_lag{consumer=\"biller\"} 0",
+        "penstock_usage_log_applied_total{consumer=\"request_log\"} 4",
+        "penstock_usage_log_skipped_total{consumer=\"meter\"} 0",
+        "penstock_journal_open_dispatches 0",
+        "penstock_journal_behind_bytes{consumer=\"biller\"} 0",
+        "penstock_journal_refused_total 0",
+        "penstock_abandoned_total 0",
+        "penstock_accounts 3",
+    ] {
+        // What was settled a moment ago comes to the actors behind it.
+        let deadline = std::time::Instant::now() + super::support::SOON;
+        while !text.lines().any(|l| l == line) {
+            assert!(std::time::Instant::now() < deadline, "{line} is not in\n{text}");
+            text = anyone.get("/metrics").await.body;
+        }
+    }
+    assert!(!text.contains("model=\"zzz"), "a name that nobody serves is no label");
+    let left = text.lines().find(|l| l.starts_with("penstock_account_available_nanodollars{")).unwrap();
+    assert!(left.ends_with(" 1"), "{left}");
+    // Every counter of the journal is told of, with its meaning.
+    let counted = app.shared().relay.books.journal.counters().all().map(|(name, _)| name);
+    for name in counted {
+        assert!(text.contains(&format!("\npenstock_journal_{name}_total ")), "{name}");
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for line in text.lines().filter(|l| !l.starts_with('#')) {
+        assert!(seen.insert(line.rsplit_once(' ').unwrap().0), "twice: {line}");
+    }
+}
+
+#[tokio::test]
 async fn every_answer_has_an_id_and_the_clients_own_is_echoed() {
     let upstream = Upstream::start(|exchange| exchange.answer_well("hi")).await;
     let app = TestApp::start(&upstream.channel("a", ""));

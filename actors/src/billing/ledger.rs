@@ -286,6 +286,11 @@ impl Ledger {
         });
     }
 
+    /// Every account's cell, in no order.
+    pub fn cells(&self) -> impl Iterator<Item = Arc<AccountCell>> + '_ {
+        self.shards.iter().flat_map(|shard| shard.load().values().cloned().collect::<Vec<_>>())
+    }
+
     /// Accounts known.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|s| s.load().len()).sum()

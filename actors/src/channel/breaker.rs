@@ -123,7 +123,7 @@ impl Breaker {
             }
         };
         if matches!(self.phase, Phase::HalfOpen { answered: CLOSES.., .. }) {
-            self.phase = Phase::Closed;
+            (self.phase, probes) = (Phase::Closed, Probes::AsTheyAre);
             // What was bad before it opened is not held against it twice.
             self.tries = Rolling::new(self.rules.window / SLOTS, SLOTS as usize);
         }

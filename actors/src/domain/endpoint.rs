@@ -11,12 +11,28 @@ pub enum Endpoint {
     Embeddings,
     /// `/v1/moderations`
     Moderations,
+    /// `/v1/messages`
+    Messages,
+    /// `/v1/messages/count_tokens` and Gemini's `countTokens`
+    CountTokens,
+    /// `/v1/responses`
+    Responses,
+    /// Gemini's `generateContent` and `streamGenerateContent`
+    GenerateContent,
 }
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 4] =
-        [Self::ChatCompletions, Self::Completions, Self::Embeddings, Self::Moderations];
+    pub const ALL: [Self; 8] = [
+        Self::ChatCompletions,
+        Self::Completions,
+        Self::Embeddings,
+        Self::Moderations,
+        Self::Messages,
+        Self::CountTokens,
+        Self::Responses,
+        Self::GenerateContent,
+    ];
 
     /// The word used in logs, metrics and errors.
     pub fn as_str(self) -> &'static str {
@@ -25,6 +41,15 @@ impl Endpoint {
             Self::Completions => "completions",
             Self::Embeddings => "embeddings",
             Self::Moderations => "moderations",
+            Self::Messages => "messages",
+            Self::CountTokens => "count_tokens",
+            Self::Responses => "responses",
+            Self::GenerateContent => "generate_content",
         }
+    }
+
+    /// Whether a conversation is continued: what any chat channel can serve, whatever its dialect.
+    pub fn is_chat(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Messages | Self::Responses | Self::GenerateContent)
     }
 }

@@ -82,7 +82,13 @@ pub(in crate::config) const NAMES: &[Name] = &[
     plain("MEMORY_CACHE_ENABLED", LIVE),
     plain("SYNC_FREQUENCY", LIVE),
     secret("SESSION_SECRET", CONSOLE),
-    secret("INITIAL_ROOT_ACCESS_TOKEN", CONSOLE),
+    secret(
+        "INITIAL_ROOT_ACCESS_TOKEN",
+        Honoured(
+            Act::RootAccessToken,
+            "opens the management API (GET /api/calls/ID), for as long as it is set",
+        ),
+    ),
     plain("FRONTEND_BASE_URL", CONSOLE),
     plain("THEME", CONSOLE),
     plain("CHANNEL_TEST_FREQUENCY", PROBES),

@@ -17,7 +17,7 @@ impl Resolver<'_> {
     /// The keys, those of the environment last.
     pub(super) fn keys(&mut self, raw: Vec<raw::Key>, root_token: Option<String>) -> Vec<KeySpec> {
         let (mut names, mut digests) = (BTreeSet::new(), BTreeSet::new());
-        let mut keys = Vec::new();
+        let (mut keys, mut parents) = (Vec::<KeySpec>::new(), Vec::new());
         for (index, key) in raw.into_iter().enumerate() {
             let at = |field: &str| At::Key(index, key.name.clone(), field.to_owned());
             if !is_name(&key.name) || !names.insert(key.name.clone()) {
@@ -27,6 +27,9 @@ impl Resolver<'_> {
             if !is_name(&group) {
                 self.refuse(&at("group"), "must be a name");
             }
+            let expires_ms = key.expires.as_deref().and_then(|written| {
+                moment(written).map_err(|problem| self.refuse(&at("expires"), problem)).ok()
+            });
             let Some(digest) = self.digest(index, &key) else { continue };
             if !digests.insert(digest) {
                 self.refuse(&at("secret"), "another key has the same secret");
@@ -38,8 +41,13 @@ impl Resolver<'_> {
                 models: key.models,
                 may_pin: key.may_pin,
                 may_see_routing: key.may_see_routing,
+                quota: key.quota.map(|quota| quota.0),
+                expires_ms,
+                parent: key.parent,
             });
+            parents.push(index);
         }
+        self.check_parents(&keys, &parents);
         for (variable, name, secret, may) in self.of_environment(root_token) {
             if !api_key::is_strong(&secret) {
                 self.problems.push(Problem::variable(variable, format!("{name}: {TOO_WEAK}")));
@@ -63,9 +71,31 @@ impl Resolver<'_> {
                 models: None,
                 may_pin: may == May::PinAndSee,
                 may_see_routing: may == May::PinAndSee,
+                quota: None,
+                expires_ms: None,
+                parent: None,
             });
         }
         keys
+    }
+
+    /// Refuses keys that stand under themselves. A parent that is not in the file may be in the store.
+    fn check_parents(&mut self, keys: &[KeySpec], indices: &[usize]) {
+        for (key, index) in keys.iter().zip(indices) {
+            let above = |name: &str| keys.iter().find(|k| k.name == name)?.parent.as_deref();
+            let mut next = key.parent.as_deref();
+            for _ in 0..=keys.len() {
+                match next {
+                    Some(name) if name == key.name => {
+                        let at = At::Key(*index, key.name.clone(), "parent".to_owned());
+                        self.refuse(&at, "the key stands under itself");
+                        break;
+                    }
+                    Some(name) => next = above(name),
+                    None => break,
+                }
+            }
+        }
     }
 
     fn digest(&mut self, index: usize, key: &raw::Key) -> Option<api_key::KeyDigest> {
@@ -103,6 +133,16 @@ impl Resolver<'_> {
             root_token.map(|secret| (ROOT_TOKEN, "initial-root-token".to_owned(), secret, May::PinAndSee));
         listed.chain(root).collect()
     }
+}
+
+/// Reads a moment, as milliseconds since 1970.
+fn moment(written: &str) -> Result<i64, String> {
+    const FORM: &str =
+        "must be a moment in UTC, \"2027-01-31T12:00:00Z\" or \"2027-01-31\" for its beginning";
+    let whole = if written.len() == 10 { format!("{written}T00:00:00Z") } else { written.to_owned() };
+    let at = humantime::parse_rfc3339(&whole).map_err(|_| FORM.to_owned())?;
+    let since = at.duration_since(std::time::UNIX_EPOCH).map_err(|_| FORM.to_owned())?;
+    i64::try_from(since.as_millis()).map_err(|_| FORM.to_owned())
 }
 
 /// What a key of the environment may do.

@@ -59,6 +59,24 @@ const MISTAKES: &[Mistake] = &[
         ],
     ),
     file(
+        "a quota below zero",
+        "[[key]]\nname = \"a\"\nsecret = \"sk-0123456789abcdef\"\nquota = -1\n",
+        &["penstock.toml:4: key \"a\": quota: must not be negative"],
+    ),
+    file(
+        "an end that is no moment",
+        "[[key]]\nname = \"a\"\nsecret = \"sk-0123456789abcdef\"\nexpires = \"next year\"\n",
+        &[
+            "penstock.toml:4: key \"a\": expires: must be a moment in UTC, \"2027-01-31T12:00:00Z\" or \"2027-01-31\" \
+         for its beginning",
+        ],
+    ),
+    file(
+        "a key that stands under itself",
+        "[[key]]\nname = \"a\"\nsecret = \"sk-0123456789abcdef\"\nparent = \"a\"\n",
+        &["penstock.toml:4: key \"a\": parent: the key stands under itself"],
+    ),
+    file(
         "a duration in words",
         "[server]\ndrain = \"soon\"\n",
         &[

@@ -82,7 +82,7 @@ pub(super) fn block<'a>(part: &'a Part, path: &str) -> Result<Option<Block<'a>>,
     Ok(Some(match part {
         // The API refuses blank texts.
         Part::Text { text, .. } | Part::Refusal(text) if text.trim().is_empty() => return Ok(None),
-        Part::Text { text, cache } => {
+        Part::Text { text, cache, .. } => {
             Block::Text { text: text.into(), cache_control: cache.map(CacheControl::from) }
         }
         Part::Refusal(text) => Block::Text { text: text.into(), cache_control: None },

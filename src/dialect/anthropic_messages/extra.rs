@@ -10,16 +10,14 @@ use crate::{
 };
 
 /// OpenAI's hints and bookkeeping. Without them the answer means the same.
-const DROPPED: [&str; 10] = [
+const DROPPED: [&str; 8] = [
     "store",
-    "verbosity",
     "prediction",
     "prompt_cache_key",
     "prompt_cache_options",
     "prompt_cache_retention",
     // Translated below.
     "metadata",
-    "service_tier",
     "thinking",
     "output_config",
 ];
@@ -104,9 +102,9 @@ pub(super) fn metadata(conversation: &Conversation) -> Option<Metadata> {
 
 /// The service tier, in Anthropic's words.
 pub(super) fn service_tier(conversation: &Conversation) -> Option<&'static str> {
-    match conversation.extra.get("service_tier")?.as_str() {
-        r#""auto""# | r#""priority""# | r#""fast""# => Some("auto"),
-        r#""default""# | r#""standard_only""# => Some("standard_only"),
+    match conversation.service_tier.as_deref()? {
+        "auto" | "priority" | "fast" => Some("auto"),
+        "default" | "standard_only" => Some("standard_only"),
         _ => None,
     }
 }

@@ -83,7 +83,7 @@ pub fn read_reply(body: &[u8]) -> Result<Reply, ReplyError> {
     }
     let mut tally = Tally::default();
     tally.report(&message.usage.unwrap_or_default());
-    Ok(Reply { id: message.id, parts, stop: stop_reason(&stop), usage: tally.usage() })
+    Ok(Reply { id: message.id, parts, logprobs: Vec::new(), stop: stop_reason(&stop), usage: tally.usage() })
 }
 
 fn part(block: ReplyBlock<'_>) -> Result<Option<Part>, ReplyError> {

@@ -174,7 +174,7 @@ fn format(conversation: &Conversation) -> Result<Option<OutputFormat<'_>>, Param
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::{Effort, Message, Part, Role, Sampling};
+    use crate::conversation::{Effort, Message, Part, Reasoning, Role, Sampling};
 
     fn check(model: &str, effort: Option<Effort>) -> String {
         let message = Message {
@@ -185,7 +185,9 @@ mod tests {
         };
         let sampling =
             Sampling { temperature: Some(0.5), top_p: Some(1.0), top_k: Some(3), ..Default::default() };
-        let conversation = Conversation { messages: vec![message], sampling, effort, ..Default::default() };
+        let reasoning = Reasoning { effort, ..Default::default() };
+        let conversation =
+            Conversation { messages: vec![message], sampling, reasoning, ..Default::default() };
         let body = write_request(&conversation, model, Delivery::Whole).expect("it can be said");
         let body = String::from_utf8(body.to_vec()).expect("UTF-8");
         let (_, rest) = body.split_once(r#""hi"}]}]"#).expect("the message");

@@ -27,7 +27,7 @@ pub(super) fn thinking(
     generation: Generation,
     max_tokens: u64,
 ) -> (Option<Thinking>, Option<&'static str>) {
-    let Some(effort) = conversation.effort else { return (None, None) };
+    let Some(effort) = conversation.reasoning.effort_or_budget() else { return (None, None) };
     let forced = conversation.tool_choice.as_ref().is_some_and(ToolChoice::forces);
     match generation {
         Generation::Effort | Generation::Untuned if effort == Effort::None => {
@@ -37,7 +37,7 @@ pub(super) fn thinking(
             ((!forced).then_some(Thinking::Adaptive { display: "summarized" }), effort_word(effort))
         }
         Generation::Budget if forced || calls_without_thinking(conversation) => (None, None),
-        Generation::Budget => (budget(effort, max_tokens), None),
+        Generation::Budget => (budget(effort, conversation.reasoning.budget, max_tokens), None),
     }
 }
 
@@ -55,8 +55,8 @@ fn effort_word(effort: Effort) -> Option<&'static str> {
 /// The least budget the API takes.
 const LEAST_BUDGET: u64 = 1024;
 
-/// A share of the answer's tokens: the budget counts towards `max_tokens` and must be below it.
-fn budget(effort: Effort, max_tokens: u64) -> Option<Thinking> {
+/// The budget wanted, or a share of the answer's tokens: it counts towards `max_tokens` and must be below it.
+fn budget(effort: Effort, wanted: Option<u64>, max_tokens: u64) -> Option<Thinking> {
     let percent = match effort {
         Effort::None => return None,
         Effort::Minimal => 10,
@@ -65,20 +65,29 @@ fn budget(effort: Effort, max_tokens: u64) -> Option<Thinking> {
         Effort::High => 80,
         Effort::ExtraHigh | Effort::Max => 95,
     };
-    let share = (max_tokens / 100 * percent + max_tokens % 100 * percent / 100).max(LEAST_BUDGET);
+    let share = max_tokens / 100 * percent + max_tokens % 100 * percent / 100;
+    let share = wanted.unwrap_or(share).max(LEAST_BUDGET);
     (share < max_tokens).then_some(Thinking::Enabled { budget_tokens: share })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conversation::Reasoning;
 
     fn check(
         generation: Generation,
         effort: Effort,
         max_tokens: u64,
     ) -> (Option<Thinking>, Option<&'static str>) {
-        thinking(&Conversation { effort: Some(effort), ..Default::default() }, generation, max_tokens)
+        thinking(
+            &Conversation {
+                reasoning: Reasoning { effort: Some(effort), ..Default::default() },
+                ..Default::default()
+            },
+            generation,
+            max_tokens,
+        )
     }
 
     #[test]
@@ -90,7 +99,7 @@ mod tests {
             assert_eq!(check(generation, Effort::None, 4096), (Some(Thinking::Disabled), None));
         }
         let forced = Conversation {
-            effort: Some(Effort::High),
+            reasoning: Reasoning { effort: Some(Effort::High), ..Default::default() },
             tool_choice: Some(ToolChoice::Required),
             ..Default::default()
         };

@@ -7,7 +7,10 @@ use penstock_actors::domain::Usage;
 use serde::Serialize;
 
 use super::{AnswerHeader, CompletionUsage, answer_id, finish_reason};
-use crate::conversation::{Delta, StopReason};
+use crate::{
+    conversation::{Delta, StopReason},
+    dialect::{DeltaWriter, Dialect, Failure},
+};
 
 /// Writes the deltas of one answer as server-sent events.
 ///
@@ -27,7 +30,7 @@ pub struct ChunkWriter {
 
 /// Whether the client asked for usage in the stream (`stream_options.include_usage`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UsageChunk {
+enum UsageChunk {
     /// It did: a last chunk without choices has it, and all others say `"usage":null`.
     Wanted,
     /// It did not: no chunk mentions it.
@@ -94,49 +97,16 @@ struct FunctionDelta<'a> {
 
 impl ChunkWriter {
     /// Makes the writer of one answer.
-    pub fn new(header: &AnswerHeader<'_>, usage_wanted: UsageChunk) -> Self {
+    pub fn new(header: &AnswerHeader<'_>) -> Self {
         Self {
             head: String::new(),
             model: header.model.to_owned(),
             created: header.created,
-            usage_wanted,
+            usage_wanted: if header.usage_wanted { UsageChunk::Wanted } else { UsageChunk::Unwanted },
             usage: Usage::default(),
             role: Role::Unsaid,
             signed: Signed::Nothing,
         }
-    }
-
-    /// Appends what a delta means to the client, maybe nothing. The first must be [`Delta::Start`].
-    pub fn write(&mut self, delta: &Delta, out: &mut BytesMut) {
-        let chunk = match delta {
-            Delta::Start { id } => return self.start(id),
-            Delta::Usage(usage) => return self.usage = *usage,
-            Delta::ThinkingSignature(text) => return self.prove(Proof::Signature(text.clone())),
-            Delta::RedactedThinking(data) => return self.prove(Proof::Redacted(data.clone())),
-            Delta::Stop(reason) => return self.stop(reason, out),
-            Delta::Text(text) => ChunkDelta { content: Some(Some(text)), ..Default::default() },
-            Delta::Thinking(text) => ChunkDelta { reasoning_content: Some(text), ..Default::default() },
-            Delta::Refusal(text) => ChunkDelta { refusal: Some(text), ..Default::default() },
-            Delta::ToolCallStart { index, id, name } => ChunkDelta {
-                tool_calls: Some([ToolCallDelta {
-                    index: *index,
-                    id: Some(id),
-                    kind: Some("function"),
-                    function: FunctionDelta { name: Some(name), arguments: "" },
-                }]),
-                ..Default::default()
-            },
-            Delta::ToolCallArguments { index, fragment } => ChunkDelta {
-                tool_calls: Some([ToolCallDelta {
-                    index: *index,
-                    id: None,
-                    kind: None,
-                    function: FunctionDelta { name: None, arguments: fragment },
-                }]),
-                ..Default::default()
-            },
-        };
-        self.chunk(chunk, None, out);
     }
 
     fn start(&mut self, id: &str) {
@@ -204,6 +174,46 @@ impl ChunkWriter {
     }
 }
 
+impl DeltaWriter for ChunkWriter {
+    fn write(&mut self, delta: &Delta, out: &mut BytesMut) {
+        let chunk = match delta {
+            Delta::Start { id } => return self.start(id),
+            Delta::Usage(usage) => return self.usage = *usage,
+            Delta::ThinkingSignature(text) => return self.prove(Proof::Signature(text.clone())),
+            Delta::RedactedThinking(data) => return self.prove(Proof::Redacted(data.clone())),
+            Delta::Stop(reason) => return self.stop(reason, out),
+            Delta::Text(text) => ChunkDelta { content: Some(Some(text)), ..Default::default() },
+            Delta::Thinking(text) => ChunkDelta { reasoning_content: Some(text), ..Default::default() },
+            // Written with the reply's other extensions, once they are.
+            Delta::Citation(_) | Delta::Logprobs(_) | Delta::Media { .. } => return,
+            Delta::Refusal(text) => ChunkDelta { refusal: Some(text), ..Default::default() },
+            Delta::ToolCallStart { index, id, name } => ChunkDelta {
+                tool_calls: Some([ToolCallDelta {
+                    index: *index,
+                    id: Some(id),
+                    kind: Some("function"),
+                    function: FunctionDelta { name: Some(name), arguments: "" },
+                }]),
+                ..Default::default()
+            },
+            Delta::ToolCallArguments { index, fragment } => ChunkDelta {
+                tool_calls: Some([ToolCallDelta {
+                    index: *index,
+                    id: None,
+                    kind: None,
+                    function: FunctionDelta { name: None, arguments: fragment },
+                }]),
+                ..Default::default()
+            },
+        };
+        self.chunk(chunk, None, out);
+    }
+
+    fn break_off(&mut self, failure: &Failure, call_id: &str, out: &mut BytesMut) {
+        out.put_slice(&Dialect::OpenAi.error_event(failure, call_id));
+    }
+}
+
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -215,9 +225,17 @@ fn put_json(value: &impl Serialize, out: &mut BytesMut) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::StreamForm;
 
     fn check(usage: UsageChunk, deltas: &[Delta]) -> String {
-        let mut writer = ChunkWriter::new(&AnswerHeader { model: "m\"x", created: 7 }, usage);
+        let mut writer = ChunkWriter::new(&AnswerHeader {
+            model: "m\"x",
+            created: 7,
+            call_id: "c",
+            usage_wanted: usage == UsageChunk::Wanted,
+            form: StreamForm::Events,
+            echo: None,
+        });
         let mut out = BytesMut::new();
         writer.write(&Delta::Start { id: "1".into() }, &mut out);
         for delta in deltas {

@@ -122,11 +122,21 @@ mod tests {
     use penstock_actors::domain::Usage;
 
     use super::*;
-    use crate::conversation::StopReason;
+    use crate::{conversation::StopReason, dialect::StreamForm};
 
     fn check(parts: Vec<Part>, stop: StopReason) -> String {
-        let reply = Reply { id: "1".into(), parts, stop, usage: Usage::default() };
-        let bytes = write_completion(&reply, &AnswerHeader { model: "m", created: 7 });
+        let reply = Reply { id: "1".into(), parts, logprobs: Vec::new(), stop, usage: Usage::default() };
+        let bytes = write_completion(
+            &reply,
+            &AnswerHeader {
+                model: "m",
+                created: 7,
+                call_id: "c",
+                usage_wanted: false,
+                form: StreamForm::Events,
+                echo: None,
+            },
+        );
         String::from_utf8(bytes.to_vec()).expect("UTF-8")
     }
 

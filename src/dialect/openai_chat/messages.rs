@@ -133,7 +133,7 @@ fn part(mut fields: Fields<'_>, allowed: Allowed) -> Result<Part, ParamError> {
     let kind = fields.needed_text("type")?;
     let cache = cache_hint(&mut fields)?;
     match (kind.as_str(), allowed) {
-        ("text", _) => Ok(Part::Text { text: fields.needed_text("text")?, cache }),
+        ("text", _) => Ok(Part::Text { text: fields.needed_text("text")?, citations: Vec::new(), cache }),
         ("refusal", Allowed::Spoken) => Ok(Part::Refusal(fields.needed_text("refusal")?)),
         ("image_url", Allowed::Anything | Allowed::Pictures) => {
             let mut image = fields.needed_object("image_url")?;

@@ -2,7 +2,7 @@
 
 use super::{messages, tools};
 use crate::{
-    conversation::{Conversation, Effort, Format, Sampling, Verbatim},
+    conversation::{Conversation, Effort, Format, Reasoning, Sampling, Verbatim},
     dialect::fields::{Fields, ParamError},
 };
 
@@ -22,7 +22,9 @@ pub fn parse_request(body: &[u8]) -> Result<Conversation, ParamError> {
     let parallel_tool_calls = top.take("parallel_tool_calls", "a boolean")?;
     let sampling = sampling(&mut top)?;
     let format = format(&mut top)?;
-    let effort = effort(&mut top)?;
+    let reasoning = reasoning(&mut top)?;
+    let verbosity = top.text("verbosity")?;
+    let service_tier = top.text("service_tier")?;
     let user = top.text("user")?;
     let user = top.text("safety_identifier")?.or(user);
     Ok(Conversation {
@@ -33,7 +35,9 @@ pub fn parse_request(body: &[u8]) -> Result<Conversation, ParamError> {
         parallel_tool_calls,
         sampling,
         format,
-        effort,
+        reasoning,
+        verbosity,
+        service_tier,
         user,
         extra: top.rest(),
     })
@@ -95,23 +99,11 @@ fn format(top: &mut Fields<'_>) -> Result<Option<Format>, ParamError> {
     }
 }
 
-fn effort(top: &mut Fields<'_>) -> Result<Option<Effort>, ParamError> {
-    let Some(word) = top.text("reasoning_effort")? else { return Ok(None) };
-    Ok(Some(match word.as_str() {
-        "none" => Effort::None,
-        "minimal" => Effort::Minimal,
-        "low" => Effort::Low,
-        "medium" => Effort::Medium,
-        "high" => Effort::High,
-        "xhigh" => Effort::ExtraHigh,
-        "max" => Effort::Max,
-        _ => {
-            return Err(ParamError::value(
-                top.path("reasoning_effort"),
-                "must be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'",
-            ));
-        }
-    }))
+fn reasoning(top: &mut Fields<'_>) -> Result<Reasoning, ParamError> {
+    let Some(word) = top.text("reasoning_effort")? else { return Ok(Reasoning::default()) };
+    let effort = Effort::of_word(&word)
+        .ok_or_else(|| ParamError::value(top.path("reasoning_effort"), Effort::WORDS))?;
+    Ok(Reasoning { effort: Some(effort), ..Reasoning::default() })
 }
 
 #[cfg(test)]
@@ -170,7 +162,7 @@ mod tests {
         assert_eq!(parsed.sampling.candidates, Some(2));
         assert_eq!(parsed.sampling.logprobs, Some(0));
         assert_eq!(parsed.sampling.top_k, Some(3));
-        assert_eq!(parsed.effort, Some(Effort::ExtraHigh));
+        assert_eq!(parsed.reasoning.effort, Some(Effort::ExtraHigh));
         assert_eq!(parsed.extra.keys().collect::<Vec<_>>(), ["new_field"]);
         assert_eq!(parsed.extra["new_field"].as_str(), r#"{"b":1,"a":2.0}"#);
     }

@@ -203,6 +203,10 @@ fn endpoint_number(endpoint: Endpoint) -> u8 {
         Endpoint::Completions => 2,
         Endpoint::Embeddings => 3,
         Endpoint::Moderations => 4,
+        Endpoint::Messages => 5,
+        Endpoint::CountTokens => 6,
+        Endpoint::Responses => 7,
+        Endpoint::GenerateContent => 8,
     }
 }
 

@@ -1,12 +1,13 @@
 //! Where the passing body changes for a quirk: edits on the scan of its top level.
 
 use bytes::Bytes;
-use penstock_actors::domain::{Delivery, Endpoint};
+use penstock_actors::domain::Delivery;
 
 use super::Quirk;
 use crate::{
+    dialect::openai,
     provider::{Ask, Edit},
-    wire::json::{Field, Kind, TopLevel},
+    wire::json::{Field, Kind, Scanner, TopLevel},
 };
 
 /// Adds the edits of the channel's quirks; with those of others they are disjoint, and not yet in order.
@@ -23,7 +24,7 @@ pub(in crate::provider) fn edits(ask: &Ask<'_>, top: &TopLevel, edits: &mut Vec<
             },
             Quirk::RandomSeed => edits.extend(top.field("seed").map(|f| renamed(f, "random_seed"))),
             Quirk::ClampTemperature => edits.extend(top.field("temperature").and_then(clamped)),
-            Quirk::SystemForDeveloper if ask.endpoint == Endpoint::ChatCompletions => {
+            Quirk::SystemForDeveloper if ask.endpoint.is_chat() => {
                 let system = Bytes::from_static(b"\"system\"");
                 edits.extend(top.inner.iter().map(|&(start, end)| Edit { start, end, with: system.clone() }));
             }
@@ -39,6 +40,29 @@ pub(in crate::provider) fn edits(ask: &Ask<'_>, top: &TopLevel, edits: &mut Vec<
     if !dropped.is_empty() {
         drop_members(dropped, edits);
     }
+}
+
+/// Applies the channel's quirks to a body that was written for it.
+pub(in crate::provider) fn apply(ask: &Ask<'_>, body: Bytes) -> Bytes {
+    let mut scanner = Scanner::new(openai::REQUEST);
+    let Ok(top) = scanner.push(&body).and_then(|()| scanner.finish()) else { return body };
+    // Usage is asked for here, whatever the client's own dialect says of it.
+    let ask = Ask { usage_wanted: false, ..*ask };
+    let mut all = Vec::new();
+    edits(&ask, &top, &mut all);
+    if all.is_empty() {
+        return body;
+    }
+    all.sort_by_key(|e| (e.start, e.end));
+    let mut out = Vec::with_capacity(body.len() + 64);
+    let mut from = 0;
+    for edit in all {
+        out.extend_from_slice(&body[from..edit.start as usize]);
+        out.extend_from_slice(&edit.with);
+        from = edit.end as usize;
+    }
+    out.extend_from_slice(&body[from..]);
+    out.into()
 }
 
 fn fields<'a>(top: &'a TopLevel, names: [&'a str; 2]) -> impl Iterator<Item = &'a Field> {
@@ -99,11 +123,13 @@ fn drop_members(mut fields: Vec<&Field>, edits: &mut Vec<Edit>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::StreamForm;
     use crate::{
         dialect::{Dialect, openai::REQUEST},
         provider::{Adapter as _, AskBody, UpstreamBody, openai::OpenAi},
         wire::json::Scanner,
     };
+    use penstock_actors::domain::Endpoint;
 
     /// What goes out for `body` where `quirks` are on.
     fn sent(body: &str, quirks: &[Quirk]) -> String {
@@ -121,6 +147,9 @@ mod tests {
             quirks,
             max_event: 1 << 20,
             created: 0,
+            call_id: "c",
+            form: StreamForm::Events,
+            echo: None,
         };
         let request = OpenAi.request(&ask, AskBody::Scan(&top)).expect("a request");
         let UpstreamBody::Edited(edits) = request.body else { panic!("edits") };

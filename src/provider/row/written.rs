@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use penstock_actors::domain::Endpoint;
 use serde::Deserialize;
 
-use super::{Auth, Param, Row, Speech, Template, template::is_param, usual};
+use super::{Auth, Param, Row, Speech, Template, natural, template::is_param, usual, usual_paths};
 use crate::{dialect::Dialect, provider::Quirk};
 
 /// A table `[[provider]]`.
@@ -30,6 +30,8 @@ pub struct Written {
     endpoints: Option<Vec<String>>,
     #[serde(default)]
     paths: BTreeMap<String, String>,
+    #[serde(default)]
+    stream_paths: BTreeMap<String, String>,
     quirks: Option<Vec<String>>,
     docs: Option<String>,
     checked: Option<String>,
@@ -199,9 +201,11 @@ pub fn is_param_value(text: &str) -> bool {
 fn speaks(written: &Written, usually: Dialect, params: &[Param]) -> Result<Vec<Speech>, Refused> {
     let names = match &written.endpoints {
         Some(names) => names.iter().map(|n| endpoint("endpoints", n)).collect::<Result<Vec<_>, _>>()?,
-        None => usual(usually).iter().map(|(endpoint, _)| *endpoint).collect(),
+        None => usual(usually).iter().map(|(endpoint, ..)| *endpoint).collect(),
     };
-    for (field, table) in [("paths", &written.paths), ("dialects", &written.dialects)] {
+    let tables =
+        [("paths", &written.paths), ("stream_paths", &written.stream_paths), ("dialects", &written.dialects)];
+    for (field, table) in tables {
         for name in table.keys() {
             if !names.contains(&endpoint(field, name)?) {
                 return Err((field, format!("\"{name}\" is not one of the provider's endpoints")));
@@ -210,18 +214,28 @@ fn speaks(written: &Written, usually: Dialect, params: &[Param]) -> Result<Vec<S
     }
     let mut speaks: Vec<Speech> = Vec::new();
     for endpoint in names {
-        let spoken = written.dialects.get(endpoint.as_str());
-        let spoken = spoken.map_or(Ok(usually), |name| dialect(name).map_err(|(_, p)| ("dialects", p)))?;
-        let Some((_, path)) = usual(spoken).iter().find(|(known, _)| *known == endpoint) else {
-            let problem = format!("the dialect {} has no \"{}\"", spoken.name(), endpoint.as_str());
-            return Err(("endpoints", problem));
+        let word = endpoint.as_str();
+        let spoken = match written.dialects.get(word) {
+            Some(name) => dialect(name).map_err(|(_, p)| ("dialects", p))?,
+            None if usual(usually).iter().any(|(known, ..)| *known == endpoint) => usually,
+            None => natural(endpoint).unwrap_or(usually),
         };
-        let path = written.paths.get(endpoint.as_str()).map_or(*path, String::as_str);
-        let path = path_template(path, params).map_err(|problem| ("paths", problem))?;
+        let Some((path, stream)) = usual_paths(spoken, endpoint) else {
+            return Err(("endpoints", format!("the dialect {} has no \"{word}\"", spoken.name())));
+        };
+        let made = |field, table: &BTreeMap<String, String>, usual: &str| {
+            let text = table.get(word).map_or(usual, String::as_str);
+            path_template(text, params).map_err(|problem| (field, problem))
+        };
+        let path = made("paths", &written.paths, path)?;
+        let stream_path = match stream.or(written.stream_paths.get(word).map(String::as_str)) {
+            Some(usual) => Some(made("stream_paths", &written.stream_paths, usual)?),
+            None => None,
+        };
         if speaks.iter().any(|s| s.endpoint == endpoint) {
-            return Err(("endpoints", format!("\"{}\" stands twice", endpoint.as_str())));
+            return Err(("endpoints", format!("\"{word}\" stands twice")));
         }
-        speaks.push(Speech { endpoint, dialect: spoken, path });
+        speaks.push(Speech { endpoint, dialect: spoken, path, stream_path });
     }
     match speaks.is_empty() {
         true => Err(("endpoints", "must name at least one".to_owned())),

@@ -1,6 +1,6 @@
 //! Usage is entered once, whatever happens between the store and who commits.
 
-use penstock::store::{BILLER, LOG_WRITER, NewKey, NewSecret, Store, StoreError};
+use penstock::store::{BILLER, Claimant, Claimed, Ended, LOG_WRITER, NewKey, NewSecret, Store, StoreError};
 use penstock_actors::{
     domain::{AccountId, Money, PriceVersion},
     ports::{BooksBatch, BooksStore, Spend},
@@ -163,14 +163,43 @@ async fn the_check_finds_what_does_not_balance(database: Database) {
 
 async fn a_node_speaks_with_one_voice(database: Database) {
     let store = database.open().await;
-    assert_eq!(store.claim_node(4, "first", 1_000, 0).await.unwrap(), 1);
-    assert_eq!(store.claim_node(4, "first", 2_000, 0).await.unwrap(), 1);
-    assert_eq!(store.claim_node(4, "first", 2_000, 0).await.unwrap(), 1, "within a millisecond");
-    let second = store.claim_node(4, "second", 5_000, 1_500).await;
-    assert!(matches!(&second, Err(StoreError::Refused(s)) if s.contains("node 4")), "{second:?}");
-    assert_eq!(store.claim_node(4, "second", 9_000, 8_000).await.unwrap(), 2);
-    assert!(store.claim_node(4, "first", 9_001, 8_000).await.is_err(), "it was taken over");
-    assert_eq!(store.claim_node(5, "first", 9_000, 0).await.unwrap(), 1);
+    let start = |nonce: &str, place: &str, may_follow: &[&str]| Claimant {
+        node: 4,
+        nonce: nonce.to_owned(),
+        place: place.to_owned(),
+        may_follow: may_follow.iter().map(|n| (*n).to_owned()).collect(),
+    };
+    let first = start("first", "here", &[]);
+    let claim =
+        async |claimant: &Claimant, now_ms, ended| store.claim_node(claimant, now_ms, ended).await.unwrap();
+    let running = Ended::SeenBefore(0);
+    for now_ms in [1_000, 2_000, 2_000] {
+        assert_eq!(claim(&first, now_ms, running).await, Claimed::Ours(1), "within a millisecond too");
+    }
+    // At the same place only one can be; elsewhere the holder must have ended.
+    let again = start("again", "here", &["first"]);
+    assert_eq!(claim(&again, 3_000, running).await, Claimed::Ours(2));
+    let copy = start("copy", "there", &["first", "again"]);
+    for ended in [running, Ended::SeenBefore(3_000), Ended::SeenLast(2_000)] {
+        assert_eq!(claim(&copy, 5_000, ended).await, Claimed::Alive(3_000), "{ended:?}");
+    }
+    assert_eq!(claim(&copy, 5_000, Ended::SeenLast(3_000)).await, Claimed::Ours(3));
+    // Who cannot have known the holder never follows it, however long it is gone.
+    let older = start("older", "there", &["first", "again"]);
+    for claimant in [&again, &older] {
+        assert_eq!(claim(claimant, i64::MAX, Ended::SeenBefore(i64::MAX)).await, Claimed::Elsewhere);
+    }
+    store.release_node(&again).await.unwrap();
+    let next = start("next", "", &["copy"]);
+    assert_eq!(
+        claim(&next, 6_000, Ended::SeenBefore(1)).await,
+        Claimed::Alive(5_000),
+        "no holder, no release"
+    );
+    store.release_node(&copy).await.unwrap();
+    assert_eq!(claim(&next, 6_000, Ended::SeenBefore(1)).await, Claimed::Ours(4));
+    let nowhere = start("nowhere", "", &["next"]);
+    assert_eq!(claim(&nowhere, 6_000, running).await, Claimed::Alive(6_000), "unknown places are not one");
 }
 
 async fn a_price_is_kept_as_it_was_first_seen(database: Database) {

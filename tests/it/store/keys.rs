@@ -20,6 +20,9 @@ fn spec(name: &str, text: &str) -> KeySpec {
         models: Some(vec!["m".to_owned()]),
         may_pin: false,
         may_see_routing: true,
+        quota: None,
+        expires_ms: None,
+        parent: None,
     }
 }
 
@@ -39,6 +42,7 @@ on_every_database!(
     a_rotated_key_keeps_its_old_secret_for_a_while,
     children_stand_under_their_parents_four_deep,
     declared_keys_are_permanent_by_name,
+    declared_keys_have_the_quota_end_and_parent_that_are_declared,
     a_clash_of_declared_and_made_keys_changes_nothing,
     balances_change_by_entries,
     keys_are_imported_once,
@@ -120,6 +124,47 @@ async fn declared_keys_are_permanent_by_name(database: Database) {
     assert_eq!(store.published().await.unwrap().keys, first);
     assert!(refusal(store.revoke_key("a").await).contains("settings file"));
     assert!(refusal(store.rotate_key("a", &secret("sk-n"), 0).await).contains("settings file"));
+}
+
+async fn declared_keys_have_the_quota_end_and_parent_that_are_declared(database: Database) {
+    let store = database.open().await;
+    let parent = KeySpec { quota: Some(Money::DOLLAR), expires_ms: Some(77), ..spec("z", "sk-z") };
+    let child = KeySpec { parent: Some("z".to_owned()), ..spec("a", "sk-a") };
+    let declare = async |keys: &[&KeySpec]| {
+        let keys: Vec<_> = keys.iter().map(|k| (*k).clone()).collect();
+        store.declare_keys(Origin::File, &keys).await
+    };
+    declare(&[&child, &parent]).await.unwrap();
+    let found = store.published().await.unwrap();
+    let key = |name: &str| found.keys.iter().find(|k| k.name == name).unwrap();
+    assert_eq!((key("a").parent, key("z").expires_ms), (Some(key("z").id), Some(77)));
+    let account = async || {
+        let accounts = store.published().await.unwrap().accounts;
+        accounts.into_iter().find(|a| a.id == key("z").account).map(|a| (a.balance, a.is_limited)).unwrap()
+    };
+    assert_eq!(account().await, (1_000_000_000, true));
+    let revision = store.revision().await.unwrap();
+    declare(&[&child, &parent]).await.unwrap();
+    assert_eq!(store.revision().await.unwrap(), revision, "nothing changed");
+    // What was put in besides stays; the declared quota is raised and lowered by its difference.
+    store.top_up("z", Money::from_nanos(5), "").await.unwrap();
+    declare(&[&child, &KeySpec { quota: Some(Money::from_nanos(300)), ..parent.clone() }]).await.unwrap();
+    assert_eq!(account().await, (305, true));
+    declare(&[&child, &KeySpec { quota: None, ..parent.clone() }]).await.unwrap();
+    assert_eq!(account().await, (305, false));
+    declare(&[&child, &parent]).await.unwrap();
+    assert_eq!(account().await, (1_000_000_005, true));
+    assert!(store.check_books().await.unwrap().balances());
+    for (parent_of_a, words) in [(None, "never changed"), (Some("nobody".to_owned()), "no key named")] {
+        let refused = declare(&[&KeySpec { parent: parent_of_a, ..child.clone() }, &parent]).await;
+        assert!(refusal(refused).contains(words), "{words}");
+    }
+    let chain: Vec<_> = ["z", "b", "c", "d", "e"]
+        .windows(2)
+        .map(|w| KeySpec { parent: Some(w[0].to_owned()), ..spec(w[1], &format!("sk-{}", w[1])) })
+        .collect();
+    let refused = declare(&[&parent, &chain[0], &chain[1], &chain[2], &chain[3]]).await;
+    assert!(refusal(refused).contains("at most 4"));
 }
 
 async fn a_clash_of_declared_and_made_keys_changes_nothing(database: Database) {

@@ -51,6 +51,18 @@ impl TestApp {
         Self::start_where(dir, settings, Options::default)
     }
 
+    /// Tries to start a gateway in a folder, and gives the sentence that it is refused with.
+    pub fn refused(dir: Arc<tempfile::TempDir>, settings: &str) -> String {
+        let source = write(&dir, settings);
+        let starting = std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let started = Gateway::start(app::load(&source).unwrap(), Options::default()).await;
+                started.err().expect("it does not start")
+            })
+        });
+        starting.join().unwrap()
+    }
+
     fn start_where(
         dir: Arc<tempfile::TempDir>,
         settings: &str,
@@ -145,6 +157,11 @@ impl TestApp {
         self.unchecked = true;
         self.jobs = None;
         self.thread.take().unwrap()
+    }
+
+    /// Stops the gateway and waits until it has.
+    pub fn end(mut self) {
+        self.stop().join().unwrap();
     }
 
     /// Forgives connections that an upstream closed while they were kept: they are found on their next use.

@@ -2,11 +2,17 @@
 //!
 //! `X.sse` and `X.json` are Anthropic's answers, `X.openai.sse` and `X.openai.json` what the client gets.
 
+use bytes::Bytes;
 use penstock_actors::domain::Usage;
 use proptest::prelude::*;
 
 use super::*;
-use crate::provider::{AnswerEvent, Garbage};
+use crate::{
+    dialect::StreamForm,
+    provider::{AnswerEvent, Endpoint, Garbage},
+};
+
+const ANTHROPIC: Converting = Converting::new(Dialect::AnthropicMessages);
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -31,6 +37,9 @@ fn ask(delivery: Delivery) -> Ask<'static> {
         quirks: &[],
         max_event: 16 << 20,
         created: 1_760_000_000,
+        call_id: "c",
+        form: StreamForm::Events,
+        echo: None,
     }
 }
 
@@ -53,7 +62,7 @@ fn read<'a>(delivery: Delivery, parts: impl IntoIterator<Item = &'a [u8]>) -> Re
         Delivery::Stream => "text/event-stream; charset=utf-8",
         Delivery::Whole => "application/json",
     };
-    let mut reader = Anthropic.reader(&ask(delivery), &head(content_type)).expect("the right type");
+    let mut reader = ANTHROPIC.reader(&ask(delivery), &head(content_type)).expect("the right type");
     let mut read = Read::default();
     let mut out = Vec::new();
     let mut bytes = Vec::new();
@@ -82,7 +91,7 @@ fn read<'a>(delivery: Delivery, parts: impl IntoIterator<Item = &'a [u8]>) -> Re
 fn a_request_of_everything_is_translated() {
     let body = fixture!("request.openai.json");
     let request =
-        Anthropic.request(&ask(Delivery::Stream), AskBody::Whole(body.as_bytes())).expect("it can be said");
+        ANTHROPIC.request(&ask(Delivery::Stream), AskBody::Whole(body.as_bytes())).expect("it can be said");
     assert_eq!(request.headers, [("anthropic-version", "2023-06-01".to_owned())]);
     let UpstreamBody::Whole(bytes) = request.body else { panic!("a body of its own") };
     assert_eq!(std::str::from_utf8(&bytes).expect("UTF-8"), fixture!("request.anthropic.json").trim_end());
@@ -207,7 +216,7 @@ fn an_answer_of_the_wrong_type_is_refused() {
         (Delivery::Whole, "text/event-stream", false),
         (Delivery::Whole, "text/html", false),
     ] {
-        match Anthropic.reader(&ask(delivery), &head(content_type)) {
+        match ANTHROPIC.reader(&ask(delivery), &head(content_type)) {
             Ok(_) => assert!(fine, "{content_type}"),
             Err(failure) => {
                 assert!(!fine, "{content_type}");
@@ -221,7 +230,7 @@ fn an_answer_of_the_wrong_type_is_refused() {
 fn what_cannot_be_said_is_refused_by_name() {
     let refused = |rest: &str| {
         let body = format!(r#"{{"messages":[{{"role":"user","content":"hi"}}],{rest}}}"#);
-        Anthropic.request(&ask(Delivery::Whole), AskBody::Whole(body.as_bytes())).expect_err(rest)
+        ANTHROPIC.request(&ask(Delivery::Whole), AskBody::Whole(body.as_bytes())).expect_err(rest)
     };
     for (rest, param) in [
         (r#""n":2"#, "n"),
@@ -246,7 +255,7 @@ fn what_cannot_be_said_is_refused_by_name() {
     }
     assert_eq!(refused(r#""temperature":"hot""#).next, Next::Tell);
     let audio = br#"{"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"format":"wav","data":""}}]}]}"#;
-    let failure = Anthropic.request(&ask(Delivery::Whole), AskBody::Whole(audio)).expect_err("audio");
+    let failure = ANTHROPIC.request(&ask(Delivery::Whole), AskBody::Whole(audio)).expect_err("audio");
     assert_eq!(failure.param.as_deref(), Some("messages[0].content"));
 }
 
@@ -255,7 +264,7 @@ fn what_says_nothing_is_not_refused() {
     let body = br#"{"messages":[{"role":"user","content":"hi"}],"n":1,"logprobs":false,"functions":[],
         "logit_bias":{},"modalities":["text"],"temperature":1.7,"response_format":{"type":"text"},
         "thinking":{"type":"enabled","budget_tokens":1024},"reasoning_effort":"high","metadata":{"user_id":"m"},"user":"u"}"#;
-    let request = Anthropic.request(&ask(Delivery::Whole), AskBody::Whole(body)).expect("it can be said");
+    let request = ANTHROPIC.request(&ask(Delivery::Whole), AskBody::Whole(body)).expect("it can be said");
     assert_eq!(
         request.body,
         UpstreamBody::Whole(Bytes::from_static(
@@ -267,15 +276,15 @@ fn what_says_nothing_is_not_refused() {
 #[test]
 fn other_endpoints_and_other_bodies_are_not_ours() {
     let other = Ask { endpoint: Endpoint::Embeddings, ..ask(Delivery::Whole) };
-    let failure = Anthropic.request(&other, AskBody::Whole(b"{}")).expect_err("no embeddings");
+    let failure = ANTHROPIC.request(&other, AskBody::Whole(b"{}")).expect_err("no embeddings");
     assert_eq!(
         (failure.status, failure.code.as_str(), failure.next),
         (400, "endpoint_not_supported", Next::Failover)
     );
     let scan = crate::wire::json::TopLevel::default();
-    let failure = Anthropic.request(&ask(Delivery::Whole), AskBody::Scan(&scan)).expect_err("a defect");
+    let failure = ANTHROPIC.request(&ask(Delivery::Whole), AskBody::Scan(&scan)).expect_err("a defect");
     assert_eq!(failure.fault, Fault::Gateway);
-    assert_eq!(Anthropic.body_need(), BodyNeed::Whole);
+    assert_eq!(ANTHROPIC.body_need(&ask(Delivery::Whole)), BodyNeed::Whole);
 }
 
 proptest! {
@@ -301,6 +310,6 @@ proptest! {
         let mut bytes = fixture!("request.openai.json").as_bytes().to_vec();
         let at = at % bytes.len();
         bytes[at] = byte;
-        let _ = Anthropic.request(&ask(Delivery::Stream), AskBody::Whole(&bytes));
+        let _ = ANTHROPIC.request(&ask(Delivery::Stream), AskBody::Whole(&bytes));
     }
 }

@@ -2,10 +2,8 @@
 
 use penstock_actors::domain::Fault;
 
-use crate::{
-    dialect::anthropic_messages::{ErrorBody, read_error},
-    provider::{AnswerHead, Failure, Next},
-};
+use super::{ErrorBody, read_error};
+use crate::dialect::{AnswerHead, Failure, Next};
 
 /// Refusals with status 400 that are about the account, not the request: the API has no kind of
 /// their own for them. Other accounts can do better.
@@ -37,39 +35,10 @@ fn of(status: u16, message: String) -> Failure {
 }
 
 /// Explains an error that the provider reports inside a good status.
-///
-/// Once the answer has begun the provider may bill for it.
-pub(super) fn of_event(error: ErrorBody, begun: Begun) -> Failure {
+pub(super) fn of_error(error: ErrorBody) -> Failure {
     let status = error.status();
     let (kind, code, message) = words(error);
-    let failure = of(status, message);
-    let next = match (failure.next, begun) {
-        (Next::Failover, Begun::Yes) => Next::FailoverUncertain,
-        (next, _) => next,
-    };
-    Failure { kind, code, next, ..failure }
-}
-
-/// Whether the answer has begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begun {
-    No,
-    Yes,
-}
-
-/// A good status whose content type is not what was asked for.
-pub(super) fn wrong_type(head: &AnswerHead<'_>, wanted: &str) -> Failure {
-    let media: String = head.content_type.chars().filter(|c| !c.is_control()).take(100).collect();
-    Failure {
-        status: 502,
-        fault: Fault::Upstream,
-        next: Next::Failover,
-        kind: "api_error".to_owned(),
-        code: "bad_upstream_answer".to_owned(),
-        param: None,
-        message: format!("The model's provider answered with '{media}' instead of {wanted}."),
-        retry_after: head.retry_after,
-    }
+    Failure { kind, code, ..of(status, message) }
 }
 
 fn words(error: ErrorBody) -> (String, String, String) {
@@ -106,7 +75,7 @@ mod tests {
                 status,
                 content_type: "application/json",
                 retry_after,
-                framing: crate::provider::Framing::Framed,
+                framing: crate::dialect::Framing::Framed,
             },
             body.as_bytes(),
         )
@@ -158,19 +127,18 @@ mod tests {
     }
 
     #[test]
-    fn an_error_event_may_cost_money_once_the_answer_has_begun() {
+    fn an_error_event_has_the_class_of_its_kind() {
         let error =
             |kind: &str| ErrorBody { kind: kind.into(), code: None, message: "x".into(), request_id: None };
-        let failure = of_event(error("overloaded_error"), Begun::Yes);
-        assert_eq!((failure.status, failure.next), (529, Next::FailoverUncertain));
-        assert_eq!(of_event(error("overloaded_error"), Begun::No).next, Next::Failover);
-        assert_eq!(of_event(error("invalid_request_error"), Begun::Yes).next, Next::Tell);
+        let failure = of_error(error("overloaded_error"));
+        assert_eq!((failure.status, failure.next), (529, Next::Failover));
+        assert_eq!(of_error(error("invalid_request_error")).next, Next::Tell);
     }
 
     proptest! {
         #[test]
         fn no_body_makes_it_panic(status in any::<u16>(), body in proptest::collection::vec(any::<u8>(), 0..128)) {
-            let head = AnswerHead { status, content_type: "", retry_after: None, framing: crate::provider::Framing::Framed };
+            let head = AnswerHead { status, content_type: "", retry_after: None, framing: crate::dialect::Framing::Framed };
             let _ = of_status(&head, &body);
         }
     }

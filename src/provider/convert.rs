@@ -1,0 +1,141 @@
+//! The converting adapter: any client face over any provider's dialect, through the conversation.
+//!
+//! It knows what every pair has in common: that the whole body is needed, which content type an answer must
+//! have, how deltas become bytes, when an answer is complete. Formats are the dialects'; the credential is
+//! added by whoever sends.
+
+mod reader;
+
+use penstock_actors::domain::{Delivery, Fault};
+
+use super::{
+    Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Failure, Next, UpstreamBody, UpstreamRequest,
+    quirk,
+};
+use crate::dialect::{AnswerHeader, Dialect, Face, Upstream, Wanted, Written, fields::ParamError};
+
+/// The adapter of a provider that speaks `dialect` to clients that speak another.
+#[derive(Clone, Copy, Debug)]
+pub struct Converting {
+    dialect: Dialect,
+}
+
+impl Converting {
+    /// The adapter of a dialect.
+    pub const fn new(dialect: Dialect) -> Self {
+        Self { dialect }
+    }
+
+    fn upstream(&self, ask: &Ask<'_>) -> Result<&'static dyn Upstream, Failure> {
+        self.dialect.upstream().filter(|_| ask.endpoint.is_chat()).ok_or_else(|| not_supported(ask))
+    }
+}
+
+/// How the client of a call is spoken to.
+fn face(ask: &Ask<'_>) -> Result<&'static dyn Face, Failure> {
+    ask.face.face().ok_or_else(|| not_supported(ask))
+}
+
+impl Adapter for Converting {
+    fn body_need(&self, _ask: &Ask<'_>) -> BodyNeed {
+        BodyNeed::Whole
+    }
+
+    fn request(&self, ask: &Ask<'_>, body: AskBody<'_>) -> Result<UpstreamRequest, Failure> {
+        let (face, upstream) = (face(ask)?, self.upstream(ask)?);
+        let AskBody::Whole(body) = body else { return Err(body_not_whole()) };
+        let wanted = Wanted { model: ask.upstream_model, delivery: ask.delivery };
+        let write = || upstream.write(&face.parse(body)?, &wanted);
+        let Written { headers, body: written } = write().map_err(of_param)?;
+        let written = match self.dialect {
+            Dialect::OpenAi => quirk::apply(ask, written),
+            _ => written,
+        };
+        Ok(UpstreamRequest { headers, body: UpstreamBody::Whole(written), echo: face.echo(body) })
+    }
+
+    fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
+        let (face, upstream) = (face(ask)?, self.upstream(ask)?);
+        let header = AnswerHeader {
+            model: ask.model,
+            created: ask.created,
+            call_id: ask.call_id,
+            usage_wanted: ask.usage_wanted,
+            form: ask.form,
+            echo: ask.echo,
+        };
+        let media = head.content_type.split(';').next().unwrap_or_default().trim();
+        match ask.delivery {
+            Delivery::Stream if media.eq_ignore_ascii_case(upstream.stream_type()) => {
+                let (reader, writer) = (upstream.reader(ask.max_event), face.writer(&header));
+                Ok(Box::new(reader::Streamed::new(reader, writer)))
+            }
+            // A missing type is forgiven: the body must be JSON anyway.
+            Delivery::Whole if media.is_empty() || media.to_ascii_lowercase().ends_with("json") => {
+                Ok(Box::new(reader::Whole::new(face, upstream, &header, ask.max_event)))
+            }
+            Delivery::Stream => Err(wrong_type(head, "a stream of events")),
+            Delivery::Whole => Err(wrong_type(head, "JSON")),
+        }
+    }
+
+    fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {
+        match self.dialect.upstream() {
+            Some(upstream) => upstream.failure(head, body),
+            None => crate::dialect::openai::failure(head.status, body),
+        }
+    }
+}
+
+/// A good status whose content type is not what was asked for.
+fn wrong_type(head: &AnswerHead<'_>, wanted: &str) -> Failure {
+    let media: String = head.content_type.chars().filter(|c| !c.is_control()).take(100).collect();
+    Failure {
+        status: 502,
+        fault: Fault::Upstream,
+        next: Next::Failover,
+        kind: "api_error".to_owned(),
+        code: "bad_upstream_answer".to_owned(),
+        param: None,
+        message: format!("The model's provider answered with '{media}' instead of {wanted}."),
+        retry_after: head.retry_after,
+    }
+}
+
+/// Refuses what cannot be translated; another candidate may serve it.
+fn not_supported(ask: &Ask<'_>) -> Failure {
+    Failure {
+        next: Next::Failover,
+        ..Failure::invalid_request(
+            "endpoint_not_supported",
+            None,
+            format!("The model '{}' does not support '{}'.", ask.model, ask.endpoint.as_str()),
+        )
+    }
+}
+
+fn of_param(error: ParamError) -> Failure {
+    Failure {
+        // A parameter that is wrong is so anywhere; one that this provider lacks, another may have.
+        next: if error.code == ParamError::UNSUPPORTED { Next::Failover } else { Next::Tell },
+        ..Failure::invalid_request(
+            error.code,
+            Some(error.param.as_str()).filter(|param| !param.is_empty()),
+            error.message,
+        )
+    }
+}
+
+fn body_not_whole() -> Failure {
+    Failure {
+        kind: "api_error".to_owned(),
+        ..Failure::gateway(
+            500,
+            "internal_error",
+            "The request could not be prepared for this model's provider.",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
