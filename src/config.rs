@@ -38,8 +38,8 @@ use penstock_actors::{
 
 pub use difference::differences;
 pub use environment::Environment;
-pub use lint::only_checked;
 pub use known_keys::variables as variables_of_providers;
+pub use lint::only_checked;
 pub use one_api::table as one_api_table;
 pub use problem::{Notice, Place, Problem, Weight};
 pub use provider::{ProviderDefaults, Providers, ProvidersRefused};

@@ -93,19 +93,22 @@ impl Bookkeeping {
         let node = Node::open(data_dir).map_err(|e| e.to_string())?;
         let claim = Claim::new(node, Arc::clone(&store));
         claim.make().await?;
-        let mut node = claim.node_mut();
-        let settings = JournalSettings::new(node.folder().to_path_buf());
-        let opened = Journal::open(settings, Arc::new(OsDisk), node.node(), node.boot());
-        let journal = Arc::new(opened.map_err(|e| e.to_string())?);
         let heads = Heads::default();
-        let Older { ended, abandoned } = settle_what_is_open(&journal, &mut node, &heads)?;
+        let (journal, Older { ended, abandoned }, own) = {
+            let mut node = claim.node_mut();
+            let settings = JournalSettings::new(node.folder().to_path_buf());
+            let opened = Journal::open(settings, Arc::new(OsDisk), node.node(), node.boot());
+            let journal = Arc::new(opened.map_err(|e| e.to_string())?);
+            let older = settle_what_is_open(&journal, &mut node, &heads)?;
+            (journal, older, OwnStreams { node: node.node(), boot: node.boot() })
+        };
         let source =
             Arc::new(Source { reader: journal.reader(), ended: ended.clone(), heads: heads.clone() });
         let keeping = Keeping {
             journal: Arc::clone(&source) as Arc<dyn JournalSource>,
             books: Arc::clone(&store) as Arc<dyn BooksStore>,
             log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
-            own: OwnStreams { node: node.node(), boot: node.boot() },
+            own,
             biller: Pace::default(),
             log_writer: Pace::default(),
             limits: Arc::clone(&limits),
@@ -113,7 +116,6 @@ impl Bookkeeping {
         let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
         let ring = Arc::clone(accounting.usage_log.ring());
         let shared = BooksShared::new(ledger, prices, limits, ring, Arc::clone(&journal), heads);
-        drop(node);
         claim.keep(&shared);
         let keep = Arc::clone(&store);
         let books = Self { accounting, journal, shared, store: keep, source, abandoned, claim };

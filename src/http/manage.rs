@@ -127,7 +127,8 @@ pub(super) async fn explained(
             }).collect::<Vec<_>>(),
         })
     });
-    let data = json!({ "revision": table.revision, "group": &*caller.group, "models": each.collect::<Vec<_>>() });
+    let data =
+        json!({ "revision": table.revision, "group": &*caller.group, "models": each.collect::<Vec<_>>() });
     Ok(HttpResponse::Ok().json(json!({ "success": true, "message": "", "data": data })))
 }
 
@@ -155,11 +156,7 @@ fn shown(considered: &Considered) -> Value {
 pub(super) const EXPLAIN: &str = "x-penstock-explain";
 
 /// What a call that wishes it is told: each channel that serves the model, and its verdict at arrival.
-pub(super) fn wished(
-    request: &HttpRequest,
-    call: &crate::relay::Call,
-    worker: &Worker,
-) -> Option<String> {
+pub(super) fn wished(request: &HttpRequest, call: &crate::relay::Call, worker: &Worker) -> Option<String> {
     if !call.caller.may_see_routing || !request.headers().contains_key(EXPLAIN) {
         return None;
     }

@@ -103,9 +103,7 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Metrics => metrics(&request, &worker).map_err(Into::into),
         Matched::Reload => manage::reload(&request, &worker).await.map_err(Into::into),
         Matched::Explain => match authorize(&request, &worker) {
-            Ok(admitted) => {
-                manage::explained(&admitted, &mut payload, &worker).await.map_err(Into::into)
-            }
+            Ok(admitted) => manage::explained(&admitted, &mut payload, &worker).await.map_err(Into::into),
             Err(failure) => Err(failure.into()),
         },
         Matched::Api => Ok(api_answer(&request, &worker).await),

@@ -130,9 +130,12 @@ mod tests {
         ] {
             assert_eq!(read(written).expect(written), wanted);
         }
-        for (written, code) in
-            [("a,b,c,d", "too_many_models"), ("a,", "invalid_value"), (",", "invalid_value"), ("a,,b", "invalid_value")]
-        {
+        for (written, code) in [
+            ("a,b,c,d", "too_many_models"),
+            ("a,", "invalid_value"),
+            (",", "invalid_value"),
+            ("a,,b", "invalid_value"),
+        ] {
             assert_eq!(read(written), Err(code.to_owned()), "{written}");
         }
     }

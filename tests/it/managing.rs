@@ -11,7 +11,9 @@ fn plain() -> String {
 #[tokio::test]
 async fn a_reload_on_command_says_what_changed_or_what_is_wrong() {
     let upstream = Upstream::start(|exchange| exchange.answer_well("hi")).await;
-    let channel = |n: u32| format!("[server]\nwatch = false\n{}", upstream.channel("a", &format!("concurrency = {n}\n")));
+    let channel = |n: u32| {
+        format!("[server]\nwatch = false\n{}", upstream.channel("a", &format!("concurrency = {n}\n")))
+    };
     let process = Process::start(&format!("{}{}", channel(1), plain()));
     let client = process.client();
     let write = |settings: &str| {

@@ -89,8 +89,12 @@ impl Line {
 
     fn observe(&self, sign: Sign) {
         match sign {
-            Sign::Answered(_) => { self.succeeded.fetch_add(1, Ordering::Relaxed); }
-            Sign::Failed | Sign::Overloaded => { self.failed.fetch_add(1, Ordering::Relaxed); }
+            Sign::Answered(_) => {
+                self.succeeded.fetch_add(1, Ordering::Relaxed);
+            }
+            Sign::Failed | Sign::Overloaded => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+            }
             // A provider that says when to come back is no failing one; a bad credential is the channel's.
             Sign::Throttled | Sign::BadCredential | Sign::OutOfCredit | Sign::Nothing => {}
         }
@@ -171,9 +175,15 @@ impl Lines {
     pub fn observe(&self, line: &Line, sign: Sign) {
         line.observe(sign);
         match sign {
-            Sign::Answered(_) => { self.answered.fetch_add(1, Ordering::Relaxed); }
-            Sign::BadCredential => { self.bad_credential.fetch_add(1, Ordering::Relaxed); }
-            Sign::OutOfCredit => { self.out_of_credit.fetch_add(1, Ordering::Relaxed); }
+            Sign::Answered(_) => {
+                self.answered.fetch_add(1, Ordering::Relaxed);
+            }
+            Sign::BadCredential => {
+                self.bad_credential.fetch_add(1, Ordering::Relaxed);
+            }
+            Sign::OutOfCredit => {
+                self.out_of_credit.fetch_add(1, Ordering::Relaxed);
+            }
             Sign::Failed | Sign::Overloaded | Sign::Throttled | Sign::Nothing => {}
         }
     }

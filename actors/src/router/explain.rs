@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{
-    plan::Pinned,
-    table::RouteTable,
-};
+use super::{plan::Pinned, table::RouteTable};
 use crate::{
-    channel::{ChannelCell, breaker::BreakerState, switch::{OffReason, Standing}},
+    channel::{
+        ChannelCell,
+        breaker::BreakerState,
+        switch::{OffReason, Standing},
+    },
     domain::{ChannelSpec, ModelName},
 };
 
@@ -67,8 +68,7 @@ pub struct Considered {
 /// Considers every channel for a call of `group` for `model`, aliases resolved already: those that serve it
 /// first, in the order of their tiers.
 pub fn explain(table: &RouteTable, model: &str, group: &str, pin: Option<Pinned>) -> Vec<Considered> {
-    let mut considered: Vec<_> =
-        table.cells().iter().map(|cell| consider(cell, model, group, pin)).collect();
+    let mut considered: Vec<_> = table.cells().iter().map(|cell| consider(cell, model, group, pin)).collect();
     let serves_not = |c: &Considered| matches!(c.verdict, Verdict::OtherModel);
     considered.sort_by_key(|c| (serves_not(c), std::cmp::Reverse(c.spec.priority)));
     considered

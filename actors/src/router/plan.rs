@@ -176,7 +176,13 @@ pub(super) mod tests {
         Attached, Catalog, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind,
     };
 
-    pub(in crate::router) fn spec(name: &str, id: u64, priority: i32, weight: u32, group: &str) -> ChannelSpec {
+    pub(in crate::router) fn spec(
+        name: &str,
+        id: u64,
+        priority: i32,
+        weight: u32,
+        group: &str,
+    ) -> ChannelSpec {
         ChannelSpec {
             name: ChannelName(name.into()),
             id: Some(id),

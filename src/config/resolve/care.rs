@@ -13,7 +13,8 @@ const MOST_MODELS: usize = 16;
 impl Resolver<'_> {
     /// The models that stand in for others.
     pub(super) fn backups(&mut self, file: &raw::File) -> Backups {
-        let mut backups = Backups { most_listed: file.failover.max_models.unwrap_or(3), ..Backups::default() };
+        let mut backups =
+            Backups { most_listed: file.failover.max_models.unwrap_or(3), ..Backups::default() };
         if !(1..=MOST_MODELS).contains(&backups.most_listed) {
             let problem = format!("must be 1 to {MOST_MODELS}");
             self.refuse(&At::Setting("failover.max_models".to_owned()), problem);
