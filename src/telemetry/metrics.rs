@@ -257,7 +257,7 @@ fn of_collector(made: &dyn Collector) -> Vec<Family> {
     });
     let listed = made.desc().into_iter().zip(kinds).map(|(desc, kind)| {
         let labels = desc.variable_labels.iter().map(|label| {
-            let known = ["channel", "endpoint", "outcome", "bucket", "result"];
+            let known = ["channel", "endpoint", "outcome", "bucket", "result", "scope", "limit", "model"];
             known.into_iter().find(|known| known == label).unwrap_or("?")
         });
         Family { labels: labels.collect(), ..Family::new(&desc.fq_name, kind, &desc.help) }
