@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path};
 
 use penstock_actors::{
-    domain::{Catalog, ChannelName},
+    domain::{Catalog, ChannelName, Served, Unpriced},
     limiter::{Kind, Rules},
 };
 
-use super::{Notice, layers::Document, nearest::did_you_mean};
+use super::{Notice, Settings, layers::Document, nearest::did_you_mean};
 use crate::api_key::KeySpec;
 
 /// Channels, aliases and keys that serve nobody.
@@ -111,6 +111,37 @@ pub(super) fn limits(
                 let (kind, tighter) = (kind.as_str(), tighter.as_str());
                 warn(format!("{name}: {kind} cannot bind: {tighter} is lower"));
             }
+        }
+    }
+    found
+}
+
+/// What only a check tells: models that some keys are refused for want of a price, and channels that no declared
+/// key reaches.
+pub fn only_checked(settings: &Settings) -> Vec<Notice> {
+    const SHOWN: usize = 10;
+    let mut found = Vec::new();
+    let prices = &settings.prices;
+    let refused = match prices.unpriced {
+        Unpriced::RefuseQuota => "are refused to keys with a quota, and free for others",
+        Unpriced::Refuse => "are refused",
+        Unpriced::Free | Unpriced::Default(_) => "",
+    };
+    let served = settings.catalog.channels.iter().flat_map(|c| &c.models);
+    let has_none = |s: &&Served| [&s.model, &s.upstream].iter().all(|n| !prices.prices.contains_key(&***n));
+    let unpriced: BTreeSet<&str> = served.filter(has_none).map(|s| &*s.model).collect();
+    if !refused.is_empty() && !unpriced.is_empty() {
+        let more = unpriced.len().saturating_sub(SHOWN);
+        let names: Vec<_> = unpriced.into_iter().take(SHOWN).collect();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        found.push(Notice::warning(format!("models without a price {refused}: {}{more}", names.join(", "))));
+    }
+    let groups: BTreeSet<&str> = settings.keys.iter().map(|key| key.group.as_str()).collect();
+    for channel in settings.catalog.channels.iter().filter(|_| !groups.is_empty()) {
+        if channel.groups.iter().all(|group| !groups.contains(&**group)) {
+            let (name, groups) = (&channel.name, channel.groups.join(", "));
+            let text = format!("channel \"{name}\": no declared key is of its groups ({groups})");
+            found.push(Notice::warning(text));
         }
     }
     found

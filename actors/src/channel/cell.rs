@@ -17,6 +17,7 @@ use super::{
     connections::Connections,
     gate::{Bell, Gate, UNLIMITED},
     health::{HealthReport, Sample},
+    line::Lines,
     pace::{Pace, Served},
 };
 use crate::{
@@ -35,6 +36,8 @@ pub struct ChannelCell {
     pub gate: Arc<Gate>,
     /// Open connections over all workers.
     pub connections: Arc<Connections>,
+    /// What is known of its models, its credential and its retries.
+    pub lines: Lines,
     /// Calls that the router offers; as many as wait at most. The supervisor takes them.
     pub offers: SegQueue<Arc<Ticket>>,
     /// What the key had settled that was served last: [`super::queue::Queue::serving`].
@@ -74,6 +77,7 @@ impl ChannelCell {
             serving: AtomicU64::new(0),
             bell,
             connections: Connections::new(spec.pool.max_connections),
+            lines: Lines::default(),
             counters: CachePadded::new(Counters::default()),
             generation: AtomicU64::new(1),
             success_rate: AtomicU32::new(1.0_f32.to_bits()),
