@@ -165,7 +165,8 @@ impl Relay {
                     page.leave_channel();
                 }
                 if refused == Turn::Lost {
-                    // It may be the call's another time.
+                    // It may be the call's another time; others that wait for it have no turn either.
+                    self.shared.room.plan_anew();
                     journey.excluded.retain(|slot| *slot != route.cell.slot);
                 }
                 let ends = refused == Turn::TheirsAbove;

@@ -8,7 +8,12 @@ use std::{
 };
 
 use penstock_actors::{
-    channel::{ChannelCell, breaker::BreakerState, gate::UNLIMITED, switch::Standing},
+    channel::{
+        ChannelCell,
+        breaker::BreakerState,
+        gate::UNLIMITED,
+        switch::{OffReason, Standing},
+    },
     domain::{Endpoint, Outcome, Usage},
     limiter::CellId,
 };
@@ -193,7 +198,7 @@ impl Metrics {
                 )),
                 off: register!(ints(
                     "penstock_channel_switched_off",
-                    "1 where evidence switched it off: a refused credential, an empty account."
+                    "Switched off on evidence: 1 for a refused credential, 2 for an empty account."
                 )),
                 refused_retries: register!(ints(
                     "penstock_channel_refused_retries",
@@ -350,8 +355,12 @@ impl ChannelMetrics {
             self.opened.with_label_values(label).set(cell.connections.opened() as i64);
             self.pressure.with_label_values(label).set(cell.connections.pressure() as i64);
             self.restarts.with_label_values(label).set(cell.restarts() as i64);
-            let is_on = cell.lines.standing() == Standing::On;
-            self.off.with_label_values(label).set(i64::from(!is_on));
+            let off = match cell.lines.standing() {
+                Standing::On => 0,
+                Standing::Off(OffReason::BadCredential) | Standing::Trying(OffReason::BadCredential) => 1,
+                Standing::Off(OffReason::OutOfCredit) | Standing::Trying(OffReason::OutOfCredit) => 2,
+            };
+            self.off.with_label_values(label).set(off);
             self.refused_retries.with_label_values(label).set(cell.lines.refused_retries() as i64);
             for (model, line) in cell.lines.all().iter() {
                 let state = match line.state() {

@@ -203,8 +203,9 @@ impl WaitingRoom {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the router look anew at which channels may serve the calls that wait: a breaker or a switch moved.
-    pub(crate) fn plan_anew(&self) {
+    /// Has the router look anew at which channels may serve the calls that wait: a breaker or a switch moved, or its
+    /// probes are out.
+    pub fn plan_anew(&self) {
         self.has_moved.store(true, Ordering::Release);
     }
 
