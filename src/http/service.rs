@@ -206,7 +206,7 @@ async fn call(
     let explained = manage::wished(request, &call, worker);
     match worker.relay.call(call, record).await {
         Ok(answer) => {
-            let mut answered = reply::answer(answer, running, may_see_routing);
+            let mut answered = reply::answer(called.face, answer, running, may_see_routing);
             reply::tell_explained(answered.headers_mut(), explained);
             Ok(match keeper {
                 Some(keeper) => keeper.watch(answered),
