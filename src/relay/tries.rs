@@ -316,3 +316,34 @@ fn unroutable(reason: Unroutable, call: &Call) -> Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_is_tried_where_it_may_do_better_and_only_there() {
+        let client = |code: &str| Failure::invalid_request(code, None, "no");
+        for code in ["model_not_found", "model_without_price", "context_length_exceeded"] {
+            assert!(another_model_may_do_better(&client(code)), "{code}");
+        }
+        for code in ["invalid_value", "key_requests_per_minute_exceeded", "insufficient_quota"] {
+            assert!(!another_model_may_do_better(&client(code)), "{code}");
+        }
+        assert!(another_model_may_do_better(&Failure::upstream(500, "x", Next::Failover, "no")));
+        assert!(another_model_may_do_better(&Failure::gateway(429, refuse::SATURATED, "full")));
+        assert!(!another_model_may_do_better(&admit::shutting_down()));
+        assert!(!another_model_may_do_better(&refuse::of_own_deadline(Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn a_providers_word_tells_more_than_a_full_gate_and_both_more_than_what_a_channel_cannot() {
+        let upstream = Failure::upstream(500, "first", Next::Failover, "no");
+        let mut telling = Telling::default();
+        telling.add(Failure::invalid_request("endpoint_not_supported", None, "no"));
+        telling.add(upstream.clone());
+        telling.add(Failure::gateway(429, refuse::SATURATED, "full"));
+        assert_eq!(telling.take(), Some(upstream));
+        assert_eq!(telling.take(), None);
+    }
+}

@@ -114,6 +114,7 @@ async fn of_the_calls_that_wait_few_probe_a_channel_that_may_have_recovered() {
     assert_eq!(app.cell("bad").gate.in_flight(), PROBES);
     bad.turns.add_permits(11);
     eventually("it closes", || state(&app, "bad") == BreakerState::Closed).await;
+    eventually("nobody waits", || app.shared().relay.room.calls() == 0).await;
     full.turn(1);
     for tcp in &mut open {
         assert_eq!(read_answer(tcp).await.status, 200);

@@ -21,8 +21,9 @@ pub(super) struct Caretaker {
     seen: Evidence,
     /// What the evidence is about.
     credential: Option<Credential>,
-    attempts: Rolling<u64>,
-    attempts_seen: u64,
+    /// Attempts that were no retries.
+    others: Rolling<u64>,
+    others_seen: u64,
 }
 
 #[derive(Debug)]
@@ -53,17 +54,18 @@ impl Caretaker {
             switch: Switch::default(),
             seen: cell.lines.evidence(answered),
             credential: cell.spec().credential.clone(),
-            attempts: Rolling::new(RETRY_WINDOW / RETRY_SLOTS, RETRY_SLOTS as usize),
-            attempts_seen: attempts(cell),
+            others: Rolling::new(RETRY_WINDOW / RETRY_SLOTS, RETRY_SLOTS as usize),
+            others_seen: others(cell),
         }
     }
 
     /// Looks at what was counted since the last look. `now` is on a monotonic clock.
     pub(super) fn tick(&mut self, cell: &ChannelCell, now: Duration) -> Moved {
-        let all = attempts(cell);
-        self.attempts.add(now, all.saturating_sub(self.attempts_seen));
-        self.attempts_seen = all;
-        cell.lines.publish_attempts(self.attempts.sum(now));
+        let others = others(cell);
+        self.others.add(now, others.saturating_sub(self.others_seen));
+        // Retries are counted as they begin, attempts as they end.
+        self.others_seen = others.max(self.others_seen);
+        cell.lines.publish_others(self.others.sum(now));
         let lines = self.look_at_lines(cell, now);
         let evidence = self.look_at_evidence(cell, now);
         if lines == Moved::Nothing { evidence } else { lines }
@@ -72,7 +74,9 @@ impl Caretaker {
     fn look_at_lines(&mut self, cell: &ChannelCell, now: Duration) -> Moved {
         let rules = cell.spec().care.breaker;
         let mut moved = Moved::Nothing;
-        for (model, line) in cell.lines.all().iter() {
+        let lines = cell.lines.all();
+        self.breakers.retain(|model, _| lines.contains_key(model));
+        for (model, line) in lines.iter() {
             let all = line.tries();
             if !self.breakers.contains_key(model) {
                 if all == Tries::default() && line.state() == BreakerState::Closed {
@@ -163,9 +167,10 @@ impl Watched {
     }
 }
 
-fn attempts(cell: &ChannelCell) -> u64 {
+/// Attempts so far that were no retries.
+fn others(cell: &ChannelCell) -> u64 {
     let totals = cell.totals();
-    totals.succeeded + totals.failed
+    (totals.succeeded + totals.failed).saturating_sub(cell.lines.retried())
 }
 
 #[cfg(all(test, not(feature = "loom")))]

@@ -3,6 +3,7 @@
 //! Cells are carried across route tables; a table refers to them and never copies them.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -183,6 +184,8 @@ impl ChannelCell {
     pub(super) fn apply(&self, spec: Arc<ChannelSpec>) {
         let old = self.spec.swap(Arc::clone(&spec));
         self.gate.set_limit(spec.concurrency.unwrap_or(UNLIMITED));
+        let served: HashSet<_> = spec.models.iter().map(|served| &served.upstream).collect();
+        self.lines.keep(|model| served.contains(model));
         self.connections.set_cap(spec.pool.max_connections);
         let leads_elsewhere = old.base_url != spec.base_url || old.proxy != spec.proxy;
         if leads_elsewhere || old.pool != spec.pool || old.transport != spec.transport {

@@ -128,8 +128,10 @@ pub struct Lines {
     standing: AtomicU8,
     bad_credential: AtomicU64,
     out_of_credit: AtomicU64,
-    /// Attempts of late, as the supervisor counted them last.
-    attempts: AtomicU64,
+    /// Attempts of late that were no retries, as the supervisor counted them last.
+    others: AtomicU64,
+    /// Retries so far.
+    retried: AtomicU64,
     retries: Window,
     refused_retries: AtomicU64,
 }
@@ -141,7 +143,8 @@ impl Default for Lines {
             standing: AtomicU8::new(0),
             bad_credential: AtomicU64::new(0),
             out_of_credit: AtomicU64::new(0),
-            attempts: AtomicU64::new(0),
+            others: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
             retries: Window::new(RETRY_WINDOW),
             refused_retries: AtomicU64::new(0),
         }
@@ -166,6 +169,17 @@ impl Lines {
     /// Every line, by the provider's name for the model.
     pub fn all(&self) -> Arc<HashMap<ModelName, Arc<Line>>> {
         self.lines.load_full()
+    }
+
+    /// Forgets the lines of models that the channel no longer serves.
+    pub(super) fn keep(&self, is_wanted: impl Fn(&ModelName) -> bool) {
+        if self.lines.load().keys().all(&is_wanted) {
+            return;
+        }
+        self.lines.rcu(|lines| {
+            let kept = lines.iter().filter(|(model, _)| is_wanted(model));
+            kept.map(|(model, line)| (Arc::clone(model), Arc::clone(line))).collect::<HashMap<_, _>>()
+        });
     }
 
     /// Whether the channel is used, as far as evidence goes.
@@ -228,22 +242,26 @@ impl Lines {
     pub fn retry(&self, percent: u32, now_ms: u64) -> bool {
         let limit = self.budget(percent, now_ms).allowed;
         let taken = self.retries.take(1, limit, now_ms).is_ok();
-        if !taken {
-            self.refused_retries.fetch_add(1, Ordering::Relaxed);
-        }
+        let counter = if taken { &self.retried } else { &self.refused_retries };
+        counter.fetch_add(1, Ordering::Relaxed);
         taken
     }
 
     /// How the budget for such attempts stands.
     pub fn budget(&self, percent: u32, now_ms: u64) -> Budget {
         let used = self.retries.used(now_ms);
-        let others = self.attempts.load(Ordering::Relaxed).saturating_sub(used);
+        let others = self.others.load(Ordering::Relaxed);
         Budget { used, allowed: LEAST_RETRIES.max(others.saturating_mul(u64::from(percent)) / 100) }
     }
 
-    /// Publishes how many attempts there were of late. For the supervisor alone.
-    pub(crate) fn publish_attempts(&self, attempts: u64) {
-        self.attempts.store(attempts, Ordering::Relaxed);
+    /// Retries so far.
+    pub(super) fn retried(&self) -> u64 {
+        self.retried.load(Ordering::Relaxed)
+    }
+
+    /// Publishes how many attempts of late were no retries. For the supervisor alone.
+    pub(crate) fn publish_others(&self, others: u64) {
+        self.others.store(others, Ordering::Relaxed);
     }
 
     /// Retries that the budget refused.
@@ -301,10 +319,10 @@ mod tests {
         let lines = Lines::default();
         assert_eq!((0..200).filter(|_| lines.retry(20, 0)).count(), 90);
         assert_eq!(lines.refused_retries(), 110);
-        lines.publish_attempts(1_000 + 90);
+        lines.publish_others(1_000);
         assert_eq!(lines.budget(20, 1_000), Budget { used: 90, allowed: 200 });
         assert_eq!((0..200).filter(|_| lines.retry(20, 1_000)).count(), 110, "a fifth of a thousand");
-        lines.publish_attempts(0);
+        lines.publish_others(0);
         assert_eq!((0..200).filter(|_| lines.retry(20, 62_000)).count(), 90, "another time");
     }
 
@@ -325,11 +343,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_for_all_and_stays() {
+    fn a_line_is_one_for_all_and_stays_while_its_model_is_served() {
         let lines = Lines::default();
         let first = lines.line(&"m".into());
         lines.observe(&first, Sign::Failed);
         assert_eq!(lines.line(&"m".into()).tries(), Tries { succeeded: 0, failed: 1 });
+        lines.line(&"other".into());
+        lines.keep(|model| **model == *"m");
         assert_eq!(lines.all().len(), 1);
+        assert!(Arc::ptr_eq(&first, &lines.line(&"m".into())));
     }
 }
