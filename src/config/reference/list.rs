@@ -370,7 +370,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "may_see_routing",
                 Switch,
                 Default("false"),
-                "Is told which channel answered (x-penstock-channel, x-penstock-attempts), and may read /metrics.",
+                "Is told which channel answered (x-penstock-channel, x-penstock-attempts), may read /metrics and\n\
+                 /api/runtime, and may ask for /api/reload and /api/explain.",
             ),
             set(
                 "backup_models",
