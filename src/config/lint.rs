@@ -116,8 +116,8 @@ pub(super) fn limits(
     found
 }
 
-/// What only a check tells: models that some keys are refused for want of a price, and channels that no declared
-/// key reaches.
+/// What only a check tells: models that some keys are refused for want of a price, channels that no declared key
+/// reaches, and backups that no channel serves.
 pub fn only_checked(settings: &Settings) -> Vec<Notice> {
     const SHOWN: usize = 10;
     let mut found = Vec::new();
@@ -127,7 +127,9 @@ pub fn only_checked(settings: &Settings) -> Vec<Notice> {
         Unpriced::Refuse => "are refused",
         Unpriced::Free | Unpriced::Default(_) => "",
     };
-    let served = settings.catalog.channels.iter().flat_map(|c| &c.models);
+    // The mock costs nothing.
+    let paid = settings.catalog.channels.iter().filter(|channel| *channel.provider != *"mock");
+    let served = paid.flat_map(|channel| &channel.models);
     let has_none = |s: &&Served| [&s.model, &s.upstream].iter().all(|n| !prices.prices.contains_key(&***n));
     let unpriced: BTreeSet<&str> = served.filter(has_none).map(|s| &*s.model).collect();
     if !refused.is_empty() && !unpriced.is_empty() {
@@ -144,7 +146,28 @@ pub fn only_checked(settings: &Settings) -> Vec<Notice> {
             found.push(Notice::warning(text));
         }
     }
+    found.extend(unserved_backups(settings));
     found
+}
+
+fn unserved_backups(settings: &Settings) -> Vec<Notice> {
+    let (catalog, backups) = (&settings.catalog, &settings.backups);
+    // What discovered channels serve is not known before they are asked.
+    if !settings.discover.channels.is_empty() {
+        return Vec::new();
+    }
+    let served: BTreeSet<&str> =
+        catalog.channels.iter().flat_map(|channel| &channel.models).map(|served| &*served.model).collect();
+    let is_known = |name: &str| served.contains(name) || catalog.aliases.contains_key(name);
+    let of_models =
+        backups.of_models.iter().map(|(model, names)| (format!("backup_models.\"{model}\""), names));
+    let of_keys = backups.of_keys.iter().map(|(key, names)| (format!("key \"{key}\": backup_models"), names));
+    let unknown = of_models.chain(of_keys).flat_map(|(place, names)| {
+        let unknown = names.iter().filter(|name| !is_known(name));
+        unknown.map(move |name| format!("{place}: no channel serves \"{name}\"")).collect::<Vec<_>>()
+    });
+    let texts: BTreeSet<String> = unknown.collect();
+    texts.into_iter().map(Notice::warning).collect()
 }
 
 /// Secrets in clear text in a file that others may read.
