@@ -26,6 +26,9 @@ struct Gated {
     status: Arc<AtomicU16>,
 }
 
+/// Instead of a status: the connection is closed.
+const CLOSES: u16 = 0;
+
 impl Gated {
     async fn start(status: u16) -> Self {
         let (turns, status) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU16::new(status)));
@@ -36,6 +39,7 @@ impl Gated {
                 turns.acquire().await.unwrap().forget();
                 match status.load(Ordering::SeqCst) {
                     200 => exchange.answer_well("hi").await,
+                    CLOSES => After::Close,
                     status => {
                         exchange.answer(status, "application/json", r#"{"error":{"message":"no"}}"#).await;
                         After::Keep(exchange)
@@ -257,4 +261,63 @@ async fn what_is_explained_is_what_the_call_then_does() {
     assert_eq!(explained().await, says("bad_credential", "may_be_tried"));
     assert_eq!(app.client().chat(&chat("m")).await.header("x-penstock-channel"), Some("good"));
     assert_eq!(bad.count(), 8);
+}
+
+/// Forty calls at once on three channels that take one each, of which the first is bad: none is lost.
+async fn check_none_is_lost(bad: Upstream, more: &str, spoil: impl FnOnce(Upstream) -> Option<Upstream>) {
+    let (b, c) = (well().await, well().await);
+    let app = TestApp::start(&format!(
+        "{}{}{}",
+        bad.channel("a", &format!("concurrency = 1\n{more}")),
+        b.channel("b", "concurrency = 1\n"),
+        c.channel("c", "concurrency = 1\n"),
+    ));
+    let mut open = Vec::new();
+    for _ in 0..40 {
+        open.push(ask(&app.client(), &chat("m")).await);
+    }
+    let _bad = spoil(bad);
+    for tcp in &mut open {
+        let answer = read_answer(tcp).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let attempts: u32 = answer.header("x-penstock-attempts").unwrap().parse().unwrap();
+        assert!(attempts <= 2, "each tried channel is left out: {attempts}");
+    }
+    assert_eq!(app.shared().relay.room.calls(), 0);
+    let refused = ["b", "c"].map(|name| app.cell(name).lines.refused_retries());
+    assert_eq!(refused, [0, 0]);
+}
+
+#[tokio::test]
+async fn no_call_is_lost_where_one_of_three_channels_answers_500_now_and_then() {
+    let nth = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let bad = Upstream::start(move |mut exchange| {
+        let nth = nth.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if nth % 10 >= 3 {
+                return exchange.answer_well("hi").await;
+            }
+            exchange.answer(500, "application/json", r#"{"error":{"message":"no"}}"#).await;
+            After::Keep(exchange)
+        }
+    })
+    .await;
+    check_none_is_lost(bad, "", Some).await;
+}
+
+#[tokio::test]
+async fn no_call_is_lost_where_one_of_three_channels_stalls() {
+    let bad = Upstream::start(|exchange| exchange.until_left()).await;
+    check_none_is_lost(bad, "timeouts = { first_byte = \"200ms\" }\n", Some).await;
+}
+
+#[tokio::test]
+async fn no_call_is_lost_where_one_of_three_channels_dies() {
+    let Gated { upstream, turns, .. } = Gated::start(CLOSES).await;
+    check_none_is_lost(upstream, "", move |dies| {
+        drop(dies);
+        turns.add_permits(100);
+        None
+    })
+    .await;
 }
