@@ -47,6 +47,13 @@ async fn a_failing_channel_is_passed_over_probed_and_used_again() {
     }
     eventually("the breaker opens", || state(&app, "bad") == BreakerState::Open).await;
     assert_eq!(app.metric("penstock_breaker_open{channel=\"bad\",model=\"m\"}"), 1.0);
+    let shown = app.client().get("/api/runtime").await.json();
+    let known = shown["channels"].as_array().unwrap().iter().find(|c| c["name"] == "bad").unwrap().clone();
+    assert_eq!(
+        (&known["breakers"][0]["model"], &known["breakers"][0]["state"]),
+        (&"m".into(), &"open".into())
+    );
+    assert_eq!(known["retries"], serde_json::json!({ "used": 0, "allowed": 90, "refused": 0 }));
     let (before, answer) = (bad.count(), app.client().chat(&chat("m")).await);
     assert_eq!(
         (answer.header("x-penstock-channel"), answer.header("x-penstock-attempts")),
