@@ -2,17 +2,27 @@
 
 pub mod answer;
 pub mod anthropic_messages;
+pub mod bedrock_claude;
+pub mod bedrock_converse;
+#[cfg(test)]
+mod checks;
+pub mod cohere;
 pub mod estimate;
 pub mod face;
 pub mod failure;
 pub mod fields;
 pub mod foreign;
 pub mod gemini;
+mod json_lines;
+mod leftover;
+pub mod ollama;
 pub mod openai;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod passing;
 pub mod proof;
+mod tree;
+mod trouble;
 pub mod upstream;
 
 use bytes::Bytes;
@@ -39,6 +49,14 @@ pub enum Dialect {
     Gemini,
     /// OpenAI's responses.
     OpenAiResponses,
+    /// Claude on Bedrock, invoked. No client speaks this one, nor those that follow.
+    BedrockClaude,
+    /// Bedrock's Converse.
+    BedrockConverse,
+    /// Cohere's chat, version 2.
+    Cohere,
+    /// Ollama's chat.
+    Ollama,
 }
 
 /// What a request says that the gateway must know.
@@ -67,7 +85,16 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 4] = [Self::OpenAi, Self::AnthropicMessages, Self::Gemini, Self::OpenAiResponses];
+    pub const ALL: [Self; 8] = [
+        Self::OpenAi,
+        Self::AnthropicMessages,
+        Self::Gemini,
+        Self::OpenAiResponses,
+        Self::BedrockClaude,
+        Self::BedrockConverse,
+        Self::Cohere,
+        Self::Ollama,
+    ];
 
     /// The name in settings.
     pub fn name(self) -> &'static str {
@@ -76,6 +103,10 @@ impl Dialect {
             Self::AnthropicMessages => "anthropic",
             Self::Gemini => "gemini",
             Self::OpenAiResponses => "openai-responses",
+            Self::BedrockClaude => "bedrock-claude",
+            Self::BedrockConverse => "bedrock-converse",
+            Self::Cohere => "cohere",
+            Self::Ollama => "ollama",
         }
     }
 
@@ -99,6 +130,7 @@ impl Dialect {
             Self::AnthropicMessages => anthropic_messages::REQUEST,
             Self::Gemini => gemini::REQUEST,
             Self::OpenAiResponses => openai_responses::REQUEST,
+            Self::BedrockClaude | Self::BedrockConverse | Self::Cohere | Self::Ollama => &[],
         }
     }
 
@@ -108,19 +140,19 @@ impl Dialect {
     /// A [`Failure`] with the parameter that is missing or of a wrong type.
     pub fn facts(self, endpoint: Endpoint, told: &Told, top: &TopLevel) -> Result<RequestFacts, Failure> {
         match self {
-            Self::OpenAi | Self::AnthropicMessages => openai::request_facts(endpoint, top),
             Self::Gemini => gemini::facts(endpoint, told, top),
             Self::OpenAiResponses => openai_responses::facts(endpoint, top),
+            _ => openai::request_facts(endpoint, top),
         }
     }
 
     /// What a scanned request tells of its cost.
     pub fn foreseen(self, top: &TopLevel) -> Foreseen {
         match self {
-            Self::OpenAi => openai::foreseen(top),
             Self::AnthropicMessages => anthropic_messages::foreseen(top),
             Self::Gemini => gemini::foreseen(top),
             Self::OpenAiResponses => openai_responses::foreseen(top),
+            _ => openai::foreseen(top),
         }
     }
 
@@ -131,6 +163,7 @@ impl Dialect {
             Self::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
             Self::Gemini => Some(&gemini::Gemini),
             Self::OpenAiResponses => Some(&openai_responses::OpenAiResponses),
+            Self::BedrockClaude | Self::BedrockConverse | Self::Cohere | Self::Ollama => None,
         }
     }
 
@@ -141,15 +174,19 @@ impl Dialect {
             Self::AnthropicMessages => &anthropic_messages::AnthropicMessages,
             Self::Gemini => &gemini::Gemini,
             Self::OpenAiResponses => &openai_responses::OpenAiResponses,
+            Self::BedrockClaude => &bedrock_claude::BedrockClaude,
+            Self::BedrockConverse => &bedrock_converse::BedrockConverse,
+            Self::Cohere => &cohere::Cohere,
+            Self::Ollama => &ollama::Ollama,
         }
     }
 
     /// The body of a refusal in the dialect of a face; `call_id` ends its message.
     pub fn error_body(self, failure: &Failure, call_id: &str) -> Bytes {
         match self {
-            Self::OpenAi | Self::OpenAiResponses => openai::error_body(failure, call_id),
             Self::AnthropicMessages => anthropic_messages::error_body(failure, call_id),
             Self::Gemini => gemini::error_body(failure, call_id),
+            _ => openai::error_body(failure, call_id),
         }
     }
 
@@ -157,8 +194,8 @@ impl Dialect {
     pub fn error_event(self, failure: &Failure, call_id: &str) -> Bytes {
         let body = self.error_body(failure, call_id);
         let head: &[u8] = match self {
-            Self::OpenAi | Self::Gemini => b"data: ",
             Self::AnthropicMessages | Self::OpenAiResponses => b"event: error\ndata: ",
+            _ => b"data: ",
         };
         [head, &body, b"\n\n"].concat().into()
     }
