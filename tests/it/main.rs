@@ -7,6 +7,8 @@ mod bench;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
 mod bodies;
+mod breakers;
+mod breakers_waiting;
 mod call_limits;
 mod calls;
 mod claims;
@@ -21,6 +23,7 @@ mod http_abuse;
 mod keys;
 mod keys_of_file;
 mod limits;
+mod managing;
 mod messages;
 mod observing;
 mod panics;

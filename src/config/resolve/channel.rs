@@ -106,6 +106,7 @@ impl Resolver<'_> {
                 raw::Transport::Awc => TransportKind::Awc,
             },
             proxy,
+            care: defaults.care,
         })
     }
 
