@@ -24,6 +24,7 @@ pub mod proof;
 mod tree;
 mod trouble;
 pub mod upstream;
+pub mod vertex_claude;
 
 use bytes::Bytes;
 use penstock_actors::{
@@ -57,6 +58,8 @@ pub enum Dialect {
     Cohere,
     /// Ollama's chat.
     Ollama,
+    /// Claude on Vertex AI.
+    VertexClaude,
 }
 
 /// What a request says that the gateway must know.
@@ -85,7 +88,7 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OpenAi,
         Self::AnthropicMessages,
         Self::Gemini,
@@ -94,6 +97,7 @@ impl Dialect {
         Self::BedrockConverse,
         Self::Cohere,
         Self::Ollama,
+        Self::VertexClaude,
     ];
 
     /// The name in settings.
@@ -107,6 +111,7 @@ impl Dialect {
             Self::BedrockConverse => "bedrock-converse",
             Self::Cohere => "cohere",
             Self::Ollama => "ollama",
+            Self::VertexClaude => "vertex-claude",
         }
     }
 
@@ -123,6 +128,11 @@ impl Dialect {
         }
     }
 
+    /// Whether it is this dialect as a cloud has it, so that its clients' headers have the same meaning.
+    pub fn is_of_host_of(self, dialect: Self) -> bool {
+        (self, dialect) == (Self::VertexClaude, Self::AnthropicMessages)
+    }
+
     /// The request fields that must be known of its clients' requests.
     pub fn watches(self) -> &'static [Watch] {
         match self {
@@ -130,7 +140,7 @@ impl Dialect {
             Self::AnthropicMessages => anthropic_messages::REQUEST,
             Self::Gemini => gemini::REQUEST,
             Self::OpenAiResponses => openai_responses::REQUEST,
-            Self::BedrockClaude | Self::BedrockConverse | Self::Cohere | Self::Ollama => &[],
+            _ => &[],
         }
     }
 
@@ -163,7 +173,7 @@ impl Dialect {
             Self::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
             Self::Gemini => Some(&gemini::Gemini),
             Self::OpenAiResponses => Some(&openai_responses::OpenAiResponses),
-            Self::BedrockClaude | Self::BedrockConverse | Self::Cohere | Self::Ollama => None,
+            _ => None,
         }
     }
 
@@ -178,6 +188,7 @@ impl Dialect {
             Self::BedrockConverse => &bedrock_converse::BedrockConverse,
             Self::Cohere => &cohere::Cohere,
             Self::Ollama => &ollama::Ollama,
+            Self::VertexClaude => &vertex_claude::VertexClaude,
         }
     }
 

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod queued;
 mod refuse;
 pub mod settle;
+mod showing;
 pub mod spool;
 mod wait;
 
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api_key::Caller,
+    credential::Vault,
     dialect::{Dialect, RequestFacts, StreamForm},
     provider::{Endpoint, Failure, Next, row::MOCK},
     relay::{
@@ -87,6 +89,8 @@ pub struct RelayShared {
     pub policy: ArcSwap<WaitPolicy>,
     /// What the books are kept with.
     pub books: Arc<books::BooksShared>,
+    /// Tokens, and channels with several credentials.
+    pub vault: Arc<Vault>,
 }
 
 /// The relay of one worker.

@@ -19,10 +19,12 @@ use super::{
     listener::{Listener, listen, serve},
     publisher::Publisher,
     queue,
+    tokens::Tokens,
 };
 use crate::{
     api::{ApiShared, Desk},
     config::{self, Settings},
+    credential::Vault,
     http::{Drain, HttpShared, InMemory, KeysHealth},
     journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
@@ -52,6 +54,7 @@ pub struct Gateway {
     transport: Arc<SharedTransport>,
     publisher: Rc<Publisher>,
     discovery: Discovery,
+    tokens: Tokens,
     keys: Rc<KeyFeed>,
     books: Rc<Bookkeeping>,
     store: Arc<LateStore>,
@@ -100,6 +103,7 @@ impl Gateway {
         let books = Rc::new(books);
         take_over_balances(&keys, &books);
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
+        let vault = Arc::<Vault>::default();
         let shared = Arc::new(HttpShared {
             keys: table,
             keys_health,
@@ -121,6 +125,7 @@ impl Gateway {
                 )),
                 room: Arc::clone(&actors.room),
                 books: Arc::clone(books.shared()),
+                vault: Arc::clone(&vault),
             }),
             api: ApiShared { root: settings.root_access, desk },
             max_body: server_settings.max_body,
@@ -146,6 +151,7 @@ impl Gateway {
         let (keys_in_force, routes) = (Arc::clone(&shared.keys), Arc::clone(&actors.table));
         limits::restore(&books, Arc::clone(&store), keys_in_force, routes);
         actix_web::rt::spawn(server);
+        let tokens = Tokens::start(Rc::clone(&publisher), Arc::clone(&transport), vault);
         let discovery = Discovery::start(Rc::clone(&publisher), Arc::clone(&transport));
         Ok(Self {
             address,
@@ -155,6 +161,7 @@ impl Gateway {
             transport,
             publisher,
             discovery,
+            tokens,
             keys,
             books,
             store,
@@ -244,10 +251,10 @@ impl Gateway {
 
     /// Stops in order: not ready; listener closed; streams drained; what is left told and cut; actors.
     pub async fn stop(self) {
-        let Self { actors, shared, server, publisher, discovery, books, drain_for, .. } = self;
+        let Self { actors, shared, server, publisher, discovery, tokens, books, drain_for, .. } = self;
         tracing::info!(in_flight = shared.metrics.calls_in_flight.get(), "shutting down");
         shared.drain.start();
-        drop(discovery);
+        drop((discovery, tokens));
         // Graceful: the listener closes now, connections go on. Its own end is not waited for, since
         // idle clients would hold it for as long as they are kept alive.
         actix_web::rt::spawn(server.stop(true));

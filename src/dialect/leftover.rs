@@ -8,7 +8,7 @@ use super::{
     foreign,
     tree::{Json, object, raw},
 };
-use crate::conversation::{Conversation, Function, Part, Source, Tool, ToolCall, ToolChoice};
+use crate::conversation::{Conversation, Function, Part, Source, ToolCall, ToolChoice};
 
 /// Adds to `body` what may be meant for the provider, as it was written.
 ///
@@ -73,25 +73,14 @@ pub fn text_of(parts: &[Part], path: &str) -> Result<String, ParamError> {
 /// The tools to offer: functions alone, and only those that the choice allows.
 ///
 /// # Errors
-/// [`ParamError`] where one is no function.
+/// [`ParamError`] where there is no function to offer, or one that is none must be called.
 pub fn functions(conversation: &Conversation) -> Result<Vec<&Function>, ParamError> {
     let among = match &conversation.tool_choice {
         Some(ToolChoice::AutoAmong(names) | ToolChoice::RequiredAmong(names)) => Some(names),
         _ => None,
     };
-    let mut all = Vec::new();
-    for tool in &conversation.tools {
-        match tool {
-            Tool::Function(function) if among.is_none_or(|names| names.contains(&function.name)) => {
-                all.push(function);
-            }
-            Tool::Function(_) => {}
-            Tool::Other { path, .. } => {
-                return Err(ParamError::unsupported(format!("{path}.type"), "must be 'function'"));
-            }
-        }
-    }
-    Ok(all)
+    let allowed = |function: &&Function| among.is_none_or(|names| names.contains(&function.name));
+    Ok(foreign::functions(conversation)?.filter(allowed).collect())
 }
 
 /// A function as OpenAI writes it, which many copy: `{"type":"function","function":{..}}`.

@@ -82,6 +82,13 @@ impl Scheme {
         }
     }
 
+    /// Whether a signature covers the body, so that it must be whole.
+    pub fn covers_body(self) -> bool {
+        match self {
+            Self::SigV4 => true,
+        }
+    }
+
     /// What of a credential must never be told: its parts, for each is quoted on its own.
     pub fn secrets(self, credential: &str) -> impl Iterator<Item = &str> + Clone {
         credential.split('|').filter(|part| part.len() >= 8)

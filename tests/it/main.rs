@@ -12,6 +12,7 @@ mod calls;
 mod claims;
 mod clients_leave;
 mod commands;
+mod credentials;
 mod dialects;
 mod drills;
 mod edges;

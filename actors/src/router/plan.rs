@@ -133,7 +133,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::domain::{
-        Attached, Catalog, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind,
+        Attached, Catalog, ChannelName, ChannelSpec, Credentials, PoolSettings, Served, Timeouts,
+        TransportKind,
     };
 
     pub(in crate::router) fn spec(
@@ -150,7 +151,7 @@ pub(super) mod tests {
             row: Attached::default(),
             base_url: "http://upstream".into(),
             params: Vec::new(),
-            credential: None,
+            credentials: Credentials::default(),
             headers: Vec::new(),
             quirks: Vec::new(),
             models: vec![Served { model: "m".into(), upstream: "up".into() }],

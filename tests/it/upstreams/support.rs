@@ -85,7 +85,31 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "cohere", model: "command-a-03-2025", ..ALL },
     Case { name: "ollama-native", credential: "", model: "qwen3", ..ALL },
+    Case {
+        name: "vertex",
+        credential: ACCOUNT,
+        wrong_credential: Some(STRANGER),
+        more: PROJECT,
+        model: "gemini-2.5-pro",
+        parallel: false,
+        ..ALL
+    },
+    Case {
+        name: "vertex-claude",
+        credential: ACCOUNT,
+        wrong_credential: Some(STRANGER),
+        more: PROJECT,
+        model: "claude-sonnet-4-5@20250929",
+        parallel: false,
+        ..ALL
+    },
 ];
+
+/// A service account's key file that the mock accepts.
+const ACCOUNT: &str = "(account)";
+/// One of a service account that it does not know.
+const STRANGER: &str = "(stranger)";
+const PROJECT: &str = "params = { project = \"penstock-mock\", region = \"eu\" }";
 
 /// A running mock.
 pub struct Provider {
@@ -121,8 +145,14 @@ impl Drop for Provider {
 
 /// The channel `up` to a provider at an address.
 pub fn setting(case: &Case, address: SocketAddr) -> String {
+    let account = || mock::service_account(&format!("http://{address}"));
     let credential = match case.credential {
         "" => String::new(),
+        ACCOUNT => format!("credential = {}\n", serde_json::Value::from(account())),
+        STRANGER => {
+            let stranger = account().replace("mock@", "stranger@");
+            format!("credential = {}\n", serde_json::Value::from(stranger))
+        }
         credential => format!("credential = {}\n", serde_json::Value::from(credential)),
     };
     format!(
