@@ -66,7 +66,7 @@ async fn a_credential_that_is_refused_is_set_aside_and_the_client_sees_nothing_o
 }
 
 #[tokio::test]
-async fn where_every_credential_is_refused_the_call_goes_on_to_another_channel_or_is_told() {
+async fn where_every_credential_is_refused_the_client_is_told_that_the_channels_was() {
     let bad = [("key-one-1", 401), ("key-two-22", 401), ("key-three-3", 401)];
     let upstream = judging(&bad).await;
     let app = TestApp::start(&several(&upstream, ""));
@@ -77,6 +77,11 @@ async fn where_every_credential_is_refused_the_call_goes_on_to_another_channel_o
     // Set aside, they are still shown where there is no better one.
     assert_eq!(app.client().chat(&chat("m")).await.status, 401);
     assert!(upstream.count() > 3);
+}
+
+#[tokio::test]
+async fn where_every_credential_is_refused_another_channel_serves() {
+    let upstream = judging(&[("key-one-1", 401), ("key-two-22", 402), ("key-three-3", 429)]).await;
     let good = Upstream::start(|exchange| exchange.answer_well("good")).await;
     let both = several(&upstream, "priority = 1") + &good.channel("good", "");
     let app = TestApp::start(&both);

@@ -25,6 +25,8 @@ pub struct Case {
     pub counts: bool,
     /// Whether it streams piece by piece.
     pub streams: bool,
+    /// Whether its streams have an end of their own, which can be missing.
+    pub ends: bool,
     /// Whether it can be told to stop.
     pub limits: bool,
     /// Whether it calls tools.
@@ -53,6 +55,7 @@ const ALL: Case = Case {
     model: "model-1",
     counts: true,
     streams: true,
+    ends: true,
     limits: true,
     tools: true,
     parallel: true,
@@ -91,6 +94,7 @@ pub const CASES: &[Case] = &[
         wrong_credential: Some(STRANGER),
         more: PROJECT,
         model: "gemini-2.5-pro",
+        ends: false,
         parallel: false,
         ..ALL
     },
