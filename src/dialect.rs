@@ -7,12 +7,14 @@ pub mod bedrock_converse;
 #[cfg(test)]
 mod checks;
 pub mod cohere;
+pub mod dashscope;
 pub mod estimate;
 pub mod face;
 pub mod failure;
 pub mod fields;
 pub mod foreign;
 pub mod gemini;
+pub mod hunyuan;
 mod json_lines;
 mod leftover;
 pub mod ollama;
@@ -20,6 +22,7 @@ pub mod openai;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod passing;
+mod pieces;
 pub mod proof;
 mod tree;
 mod trouble;
@@ -60,6 +63,10 @@ pub enum Dialect {
     Ollama,
     /// Claude on Vertex AI.
     VertexClaude,
+    /// Tencent's Hunyuan by its own API.
+    Hunyuan,
+    /// DashScope's own text generation.
+    DashScope,
 }
 
 /// What a request says that the gateway must know.
@@ -88,7 +95,7 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::OpenAi,
         Self::AnthropicMessages,
         Self::Gemini,
@@ -98,6 +105,8 @@ impl Dialect {
         Self::Cohere,
         Self::Ollama,
         Self::VertexClaude,
+        Self::Hunyuan,
+        Self::DashScope,
     ];
 
     /// The name in settings.
@@ -112,6 +121,8 @@ impl Dialect {
             Self::Cohere => "cohere",
             Self::Ollama => "ollama",
             Self::VertexClaude => "vertex-claude",
+            Self::Hunyuan => "hunyuan",
+            Self::DashScope => "dashscope",
         }
     }
 
@@ -189,6 +200,8 @@ impl Dialect {
             Self::Cohere => &cohere::Cohere,
             Self::Ollama => &ollama::Ollama,
             Self::VertexClaude => &vertex_claude::VertexClaude,
+            Self::Hunyuan => &hunyuan::Hunyuan,
+            Self::DashScope => &dashscope::DashScope,
         }
     }
 

@@ -51,7 +51,7 @@ pub fn no_logprobs(conversation: &Conversation) -> Result<(), ParamError> {
 ///
 /// # Errors
 /// [`ParamError`] where a part is no text.
-pub fn text_of(parts: &[Part], path: &str) -> Result<String, ParamError> {
+pub fn text_of<'p>(parts: impl IntoIterator<Item = &'p Part>, path: &str) -> Result<String, ParamError> {
     let mut all = String::new();
     for part in parts {
         let text = match part {
@@ -68,6 +68,14 @@ pub fn text_of(parts: &[Part], path: &str) -> Result<String, ParamError> {
         all.push_str(text);
     }
     Ok(all)
+}
+
+/// Appends a text in a line of its own.
+pub fn join(text: &mut String, more: &str) {
+    if !text.is_empty() && !more.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(more);
 }
 
 /// The tools to offer: functions alone, and only those that the choice allows.

@@ -6,6 +6,8 @@
 
 mod bedrock;
 mod cohere;
+mod dashscope;
+mod hunyuan;
 mod ollama;
 pub mod tokens;
 mod vertex;
@@ -81,6 +83,8 @@ pub fn of(path: &str) -> Option<&'static dyn Foreign> {
     match path {
         "/api/chat" => Some(&ollama::Ollama),
         "/v2/chat" => Some(&cohere::Cohere),
+        "/" => Some(&hunyuan::Hunyuan),
+        "/api/v1/services/aigc/text-generation/generation" => Some(&dashscope::DashScope),
         path if path.starts_with("/model/") => Some(&bedrock::Bedrock),
         path if path.starts_with("/v1/projects/") => Some(&vertex::Vertex),
         _ => None,

@@ -120,6 +120,8 @@ pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
             const { &Passing::new(Dialect::VertexClaude) }
         }
         Dialect::VertexClaude => const { &Converting::new(Dialect::VertexClaude) },
+        Dialect::Hunyuan => const { &Converting::new(Dialect::Hunyuan) },
+        Dialect::DashScope => const { &Converting::new(Dialect::DashScope) },
     }
 }
 
@@ -159,6 +161,10 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
         }
         Dialect::Cohere => &[(Endpoint::ChatCompletions, "/v2/chat", None)],
         Dialect::Ollama => &[(Endpoint::ChatCompletions, "/api/chat", None)],
+        Dialect::Hunyuan => &[(Endpoint::ChatCompletions, "/", None)],
+        Dialect::DashScope => {
+            &[(Endpoint::ChatCompletions, "/services/aigc/text-generation/generation", None)]
+        }
         Dialect::VertexClaude => &[
             (
                 Endpoint::ChatCompletions,

@@ -198,3 +198,21 @@ async fn a_provider_that_refuses_every_token_is_not_asked_for_them_without_end()
     assert_eq!(app.client().chat(&chat("m")).await.status, 401);
     assert_eq!(giver.given.load(SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_key_of_two_halves_becomes_a_token_of_a_moment() {
+    let upstream = Upstream::start(|exchange| exchange.answer_well("hi")).await;
+    let base = format!("http://{}", upstream.address);
+    let one = upstream::channel("up", &base, "");
+    let settings =
+        one.replace("openai-compatible", "zhipu-jwt").replace("secret-up", "identity.secretsecret");
+    let app = TestApp::start(&settings);
+    for body in [chat("m"), chat_stream("m")] {
+        assert_eq!(app.client().chat(&body).await.status, 200);
+    }
+    for seen in upstream.seen() {
+        let shown = seen.header("authorization").unwrap_or_default();
+        assert!(shown.starts_with("eyJ") && shown.split('.').count() == 3, "{shown}");
+        assert!(!shown.contains("secretsecret"));
+    }
+}

@@ -29,6 +29,7 @@ mod passing;
 mod paths;
 mod providers;
 mod proxies;
+mod reasoning;
 mod reload;
 mod responses;
 mod runtime;

@@ -270,7 +270,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Example("[\"request-stream-usage\"]"),
                 "Small named rewrites; without this line, the provider's own. docs/providers.md says what each does:\n  \
                  request-stream-usage, drop-stream-options, max-tokens-only, random-seed, clamp-temperature,\n  \
-                 system-for-developer, drop-user, drop-store, drop-metadata, drop-cache-hints",
+                 system-for-developer, drop-user, drop-store, drop-metadata, drop-cache-hints, split-think-tags,\n  \
+                 merge-reasoning",
             ),
             set("groups", List, Default("[\"default\"]"), "Groups of callers that may use the channel."),
             set(

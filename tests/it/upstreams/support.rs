@@ -89,6 +89,16 @@ pub const CASES: &[Case] = &[
     Case { name: "cohere", model: "command-a-03-2025", ..ALL },
     Case { name: "ollama-native", credential: "", model: "qwen3", ..ALL },
     Case {
+        name: "hunyuan",
+        credential: SIGNED,
+        wrong_credential: Some(FORGED),
+        model: "hunyuan-turbos-latest",
+        limits: false,
+        schemas: false,
+        ..ALL
+    },
+    Case { name: "dashscope-native", model: "qwen-plus", schemas: false, pictures: false, ..ALL },
+    Case {
         name: "vertex",
         credential: ACCOUNT,
         wrong_credential: Some(STRANGER),
