@@ -1,17 +1,22 @@
 //! One channel: its gate, its queue, its connections, what is measured of it, and the actor that owns them.
 
+pub mod breaker;
+mod caretaker;
 pub mod cell;
 pub mod connections;
 pub mod gate;
 pub mod health;
+pub mod line;
 pub mod pace;
 pub mod queue;
 pub mod roster;
 pub mod shedding;
 pub mod slot;
 pub mod supervisor;
+pub mod switch;
 
 pub use cell::ChannelCell;
 pub use connections::{ConnectionSlot, Connections};
 pub use gate::{Gate, Permit};
+pub use line::{Counted, Line, Lines};
 pub use slot::SlotMap;

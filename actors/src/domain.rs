@@ -2,7 +2,9 @@
 
 pub mod attached;
 pub mod books;
+pub mod care;
 pub mod catalog;
+pub mod credential;
 pub mod endpoint;
 pub mod money;
 pub mod outcome;
@@ -14,10 +16,12 @@ pub use books::{
     AccountChain, AccountId, AttemptFact, CallId, Dispatch, KeyId, PriceVersion, Progress, Settled,
     Settlement, StreamId, UsageSource,
 };
+pub use care::{BreakerRules, Care, Sign, SwitchRule};
 pub use catalog::{
-    Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Proxy, ProxyKind,
-    ProxyLogin, Served, Timeouts, TransportKind,
+    Catalog, ChannelName, ChannelSpec, Delivery, ModelName, PoolSettings, Proxy, ProxyKind, ProxyLogin,
+    Served, Timeouts, TransportKind,
 };
+pub use credential::{Credential, Credentials, Turn};
 pub use endpoint::Endpoint;
 pub use money::{Money, PicosPerUnit, Ratio};
 pub use outcome::{Fault, Outcome};

@@ -86,7 +86,9 @@ mod tests {
     use super::*;
     use crate::{
         channel::roster::SupervisorOf,
-        domain::{Attached, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
+        domain::{
+            Attached, ChannelName, ChannelSpec, Credentials, PoolSettings, Served, Timeouts, TransportKind,
+        },
         testing::PanicDrill,
     };
 
@@ -98,7 +100,7 @@ mod tests {
             row: Attached::default(),
             base_url: "http://upstream".into(),
             params: Vec::new(),
-            credential: None,
+            credentials: Credentials::default(),
             headers: Vec::new(),
             quirks: Vec::new(),
             models: vec![Served { model: "m".into(), upstream: "m".into() }],
@@ -112,6 +114,7 @@ mod tests {
             transport: TransportKind::default(),
             proxy: None,
             cost_ratio: Default::default(),
+            care: Default::default(),
         };
         let channels = names.iter().map(spec).map(Arc::new).collect();
         Arc::new(Catalog { revision, channels, aliases: [].into() })

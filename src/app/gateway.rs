@@ -1,11 +1,12 @@
 //! A running gateway: its parts, how they start, how settings are applied, in what order they stop.
 
-use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::billing::Ledger;
 use penstock_actors::{limiter::LimitHandle, router::RouteTable, system::Actors};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -20,14 +21,16 @@ use super::{
     prices::PriceKeeper,
     publisher::Publisher,
     queue,
+    tokens::Tokens,
 };
 use crate::{
     api::{ApiShared, Desk},
     config::{self, Settings},
-    http::{Drain, HttpShared, InMemory, KeysHealth},
+    credential::Vault,
+    http::{Drain, HttpShared, InMemory, KeysHealth, ReloadWish, reloads},
     journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
-    relay::{RelayShared, budget::ByteBudget, policy::WaitPolicy},
+    relay::{RelayShared, budget::ByteBudget, models::Backups, policy::WaitPolicy},
     store::LateStore,
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
@@ -53,12 +56,15 @@ pub struct Gateway {
     transport: Arc<SharedTransport>,
     publisher: Rc<Publisher>,
     discovery: Discovery,
+    tokens: Tokens,
     keys: Rc<KeyFeed>,
     books: Rc<Bookkeeping>,
     store: Arc<LateStore>,
     prices: Rc<PriceKeeper>,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log, config::Store),
+    /// Reloads that are wished for, until somebody takes care of them.
+    wishes: RefCell<Option<mpsc::Receiver<ReloadWish>>>,
     server: ServerHandle,
     drain_for: Duration,
 }
@@ -84,6 +90,7 @@ impl Gateway {
         let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
         let data_dir = &settings.server.data_dir;
         data_dir::try_out(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
+        let (reloads, wishes) = reloads();
         let limits = LimitHandle::new(settings.limits.clone());
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
@@ -103,6 +110,7 @@ impl Gateway {
         let books = Rc::new(books);
         take_over_balances(&keys, &books);
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
+        let vault = Arc::<Vault>::default();
         let shared = Arc::new(HttpShared {
             keys: table,
             keys_health,
@@ -124,12 +132,15 @@ impl Gateway {
                 )),
                 room: Arc::clone(&actors.room),
                 books: Arc::clone(books.shared()),
+                backups: ArcSwap::from_pointee(backups(&settings.backups)),
+                vault: Arc::clone(&vault),
             }),
             api: ApiShared { root: settings.root_access, desk },
             max_body: server_settings.max_body,
             max_calls: allowance.calls,
             client_stall: server_settings.client_stall,
             drain,
+            reloads,
         });
         let plain = bound(server_settings.listen)?;
         let address = plain.local_addr().map_err(|e| e.to_string())?;
@@ -149,6 +160,7 @@ impl Gateway {
         let (keys_in_force, routes) = (Arc::clone(&shared.keys), Arc::clone(&actors.table));
         limits::restore(&books, Arc::clone(&store), keys_in_force, routes);
         actix_web::rt::spawn(server);
+        let tokens = Tokens::start(Rc::clone(&publisher), Arc::clone(&transport), vault);
         let discovery = Discovery::start(Rc::clone(&publisher), Arc::clone(&transport));
         Ok(Self {
             address,
@@ -158,14 +170,21 @@ impl Gateway {
             transport,
             publisher,
             discovery,
+            tokens,
             keys,
             books,
             store,
             prices: kept,
             in_force,
+            wishes: RefCell::new(Some(wishes)),
             server: handle,
             drain_for: server_settings.drain,
         })
+    }
+
+    /// Takes what tells of reloads that clients wish for; `None` where it was taken before.
+    pub fn take_wishes(&self) -> Option<mpsc::Receiver<ReloadWish>> {
+        self.wishes.borrow_mut().take()
     }
 
     /// Where clients connect.
@@ -225,6 +244,7 @@ impl Gateway {
         let models = KnownModels::with(settings.models.clone());
         let (prices, limits) = (Arc::clone(&settings.prices), settings.limits.clone());
         let waits = settings.queue.clone();
+        let backups = backups(&settings.backups);
         self.publisher.apply(settings).await?;
         let (room, policy) = (&self.actors.room, &self.shared.relay.policy);
         room.set_bounds(queue::bounds(&waits));
@@ -233,6 +253,7 @@ impl Gateway {
         self.prices.keep(&prices);
         self.books.shared().prices.store(prices);
         self.books.shared().limits.set_rules(limits);
+        self.shared.relay.backups.store(Arc::new(backups));
         self.transport.ask_to_evict();
         Ok(differences)
     }
@@ -252,10 +273,10 @@ impl Gateway {
 
     /// Stops in order: not ready; listener closed; streams drained; what is left told and cut; actors.
     pub async fn stop(self) {
-        let Self { actors, shared, server, publisher, discovery, books, drain_for, .. } = self;
+        let Self { actors, shared, server, publisher, discovery, tokens, books, drain_for, .. } = self;
         tracing::info!(in_flight = shared.metrics.calls_in_flight.get(), "shutting down");
         shared.drain.start();
-        drop(discovery);
+        drop((discovery, tokens));
         // Graceful: the listener closes now, connections go on. Its own end is not waited for, since
         // idle clients would hold it for as long as they are kept alive.
         actix_web::rt::spawn(server.stop(true));
@@ -290,6 +311,11 @@ fn take_over_balances(keys: &Rc<KeyFeed>, books: &Rc<Bookkeeping>) {
             }
         }
     });
+}
+
+fn backups(settings: &config::Backups) -> Backups {
+    let config::Backups { of_models, of_keys, most_listed } = settings.clone();
+    Backups { of_models, of_keys, most_listed }
 }
 
 fn bound(address: SocketAddr) -> Result<std::net::TcpListener, String> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{Catalog, ChannelSpec, Money, Ratio, Served, TransportKind};
+use penstock_actors::domain::{Catalog, ChannelSpec, Money, Ratio, Served, SwitchRule, TransportKind};
 
 use super::{Log, LogFormat, Queue, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
@@ -15,6 +15,9 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &St
         lines.push("models: changed".to_owned());
     }
     lines.extend(queue(&old.queue, &new.queue));
+    if old.backups != new.backups {
+        lines.push("backup models: changed".to_owned());
+    }
     if old.limits != new.limits {
         lines.push("limits: changed".to_owned());
     }
@@ -103,12 +106,18 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         pool.idle,
         pool.lifetime,
         transport,
-        cost_ratio
+        cost_ratio,
+        care.retry_percent,
+        care.breaker.percent,
+        care.breaker.least,
+        care.breaker.window,
+        care.breaker.open,
+        care.switch
     );
     if old.models != new.models {
         lines.push(format!("models {}", models(&old.models, &new.models)));
     }
-    if old.credential != new.credential {
+    if old.credentials != new.credentials {
         lines.push("credential changed".to_owned());
     }
     for (name, differs) in
@@ -239,7 +248,7 @@ macro_rules! said_as_written {
         }
     })* };
 }
-said_as_written!(TransportKind, LogFormat, Rotation);
+said_as_written!(SwitchRule, TransportKind, LogFormat, Rotation);
 
 impl Said for PathBuf {
     fn said(&self) -> String {

@@ -15,6 +15,8 @@ pub enum Drill {
     Outage(Outage),
     /// Counts SQL statements under load.
     Statements(Statements),
+    /// Has one of three channels fail in each way there is, and tells what clients see of it.
+    Failover(Failover),
     /// The gateway of the other drills, which notes what is durable.
     #[command(hide = true)]
     Gateway(Gateway),
@@ -97,6 +99,45 @@ pub struct Statements {
     /// The most statements a call.
     #[arg(long, default_value_t = 0.05)]
     pub at_most: f64,
+}
+
+/// Channels that fail.
+#[derive(Args, Debug)]
+pub struct Failover {
+    /// Calls a second, sent when they are due, whatever becomes of those before.
+    #[arg(long, default_value_t = 60)]
+    pub rate: u32,
+    /// For how long a channel fails in each way, in seconds.
+    #[arg(long, default_value_t = 20)]
+    pub seconds: u64,
+    /// Has it fail in these ways alone.
+    #[arg(long, value_name = "WAYS", value_delimiter = ',')]
+    pub only: Vec<Way>,
+    /// Fails where more calls than so many percent of those that could be saved were lost, in one of the ways.
+    #[arg(long, default_value_t = 1.0)]
+    pub at_most: f64,
+    /// Keeps the drill's folder, and makes it here.
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+}
+
+/// How a channel fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// It answers 500 to one call in three.
+    SomeErrors,
+    /// It answers 500.
+    Errors,
+    /// It stalls before the first byte.
+    Stalls,
+    /// It closes the connection before the head of an answer.
+    Closes,
+    /// It cuts answers in the middle.
+    Cuts,
+    /// It refuses its credential.
+    BadKey,
+    /// It dies.
+    Dies,
 }
 
 /// The gateway of a drill.

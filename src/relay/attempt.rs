@@ -10,19 +10,21 @@ use std::{
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 use penstock_actors::{
-    channel::ChannelCell,
+    channel::{ChannelCell, Counted, Line},
     domain::{Delivery, Fault, Timeouts},
     router::Route,
 };
 
 use super::{
-    Call, Relay,
+    ATTEMPT, Call, Relay, Retries,
     deadline::within,
+    evidence,
     fault::{self, Deadline},
     flow::Flow,
     held::HeldPermit,
     link::{EndpointLink, Link, misconfigured},
     refuse,
+    showing::{Shown, Tried, Unshown},
 };
 use crate::{
     dialect::{Dialect, StreamForm},
@@ -30,7 +32,7 @@ use crate::{
         Adapter, AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest,
         row,
     },
-    transport::{Incoming, Outgoing, OutgoingBody, Target, TransportError, Via},
+    transport::{Incoming, IncomingBody, Outgoing, OutgoingBody, TransportError, Via},
 };
 
 /// What a stream is to the client.
@@ -40,6 +42,14 @@ const CHECKED: usize = 256 << 10;
 /// How much of an error's body is read, in bytes.
 const ERROR_BODY: usize = 64 << 10;
 
+/// Where an attempt goes, and which of its call's it is.
+pub(super) struct Way<'a> {
+    pub(super) route: &'a Route,
+    pub(super) link: &'a Rc<Link>,
+    pub(super) at: &'a EndpointLink,
+    pub(super) number: u32,
+}
+
 /// An attempt that has content for the client.
 pub(super) struct Begun {
     pub(super) flow: Flow,
@@ -48,6 +58,8 @@ pub(super) struct Begun {
     pub(super) started: Instant,
     pub(super) link: Rc<Link>,
     pub(super) cell: Arc<ChannelCell>,
+    pub(super) line: Arc<Line>,
+    pub(super) counted: Counted,
     pub(super) permit: HeldPermit,
 }
 
@@ -59,15 +71,14 @@ impl Relay {
     pub(super) async fn attempt(
         &self,
         call: &Call,
-        route: &Route,
-        link: &Rc<Link>,
-        at: &EndpointLink,
+        way: &Way<'_>,
         permit: HeldPermit,
     ) -> Result<Begun, Failure> {
+        let &Way { route, link, .. } = way;
         let started = Instant::now();
         let deadline = route.spec.timeouts.first_byte_for(call.facts.delivery);
         let own = call.left().filter(|left| *left < deadline);
-        let mut begun = match within(own.unwrap_or(deadline), self.begin(call, route, link, at)).await {
+        let mut begun = match within(own.unwrap_or(deadline), self.begin(call, way)).await {
             Ok(begun) => begun,
             Err(_) => Err(match call.max_wait.filter(|_| own.is_some()) {
                 Some(asked) => refuse::of_own_deadline(asked),
@@ -90,6 +101,8 @@ impl Relay {
                     started,
                     link: Rc::clone(link),
                     cell: Arc::clone(&route.cell),
+                    counted: route.cell.lines.began(&route.line),
+                    line: Arc::clone(&route.line),
                     permit,
                 })
             }
@@ -97,6 +110,7 @@ impl Relay {
                 if failure.fault == Fault::Upstream {
                     route.cell.failed();
                 }
+                route.cell.lines.observe(&route.line, evidence::sign(&failure));
                 link.cleanse(&mut failure);
                 Err(failure)
             }
@@ -104,17 +118,12 @@ impl Relay {
     }
 
     /// Sends the request and waits for the first content of a stream, or for the first byte of a whole answer.
-    async fn begin(
-        &self,
-        call: &Call,
-        route: &Route,
-        link: &Link,
-        at: &EndpointLink,
-    ) -> Result<(Flow, HeaderValue), Failure> {
+    async fn begin(&self, call: &Call, way: &Way<'_>) -> Result<(Flow, HeaderValue), Failure> {
+        let &Way { route, link, at, .. } = way;
         let ask = Ask {
             endpoint: call.endpoint,
             face: call.face,
-            model: &call.facts.model,
+            model: call.model(),
             upstream_model: &route.upstream_model,
             delivery: call.facts.delivery,
             usage_wanted: call.facts.usage_wanted,
@@ -126,33 +135,35 @@ impl Relay {
             echo: None,
         };
         let adapter = at.adapter(call.face);
-        let mut request = self.request(call, &ask, adapter).await?;
+        let request = self.request(call, &ask, adapter).await?;
         let target = link.target(at, &route.upstream_model, ask.delivery).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
-        let signed = link.sign(&target, &request.body, SystemTime::now()).map_err(|problem| {
-            tracing::error!(channel = %route.spec.name, problem, "a request cannot be signed");
-            misconfigured()
-        })?;
-        request.headers.extend(signed);
-        let mut incoming = self.send(call, route, link, at, target, &request).await?;
         let ask = Ask { echo: request.echo.as_deref(), ..ask };
-        let content_type = std::mem::take(&mut incoming.content_type);
-        let head = AnswerHead {
-            framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
-            status: incoming.status,
-            content_type: &content_type,
-            retry_after: fault::retry_after(
+        let mut tried = Tried::default();
+        let (incoming, content_type, retry_after) = loop {
+            let which = link.showing.choose(&tried);
+            let shown = link.showing.show(which, Rc::clone(&target), &request.body).await;
+            let shown = shown.map_err(|unshown| not_shown(route, &unshown))?;
+            let mut incoming = self.send(call, way, &shown, &request).await?;
+            let content_type = std::mem::take(&mut incoming.content_type);
+            let retry_after = fault::retry_after(
                 incoming.retry_after_ms.as_deref(),
                 incoming.retry_after.as_deref(),
                 SystemTime::now,
-            ),
+            );
+            if (200..300).contains(&incoming.status) {
+                break (incoming, content_type, retry_after);
+            }
+            let head = head(&incoming, &content_type, retry_after);
+            let body = read_error(&mut incoming.body, route.spec.timeouts.idle).await;
+            let failure = adapter.failure(&head, &body);
+            if !link.showing.refused(which, &shown, &failure, &mut tried) {
+                return Err(failure);
+            }
         };
-        if !(200..300).contains(&head.status) {
-            let body = read_error(incoming, route.spec.timeouts.idle).await;
-            return Err(adapter.failure(&head, &body));
-        }
+        let head = head(&incoming, &content_type, retry_after);
         let reader = adapter.reader(&ask, &head)?;
         let mut flow = Flow::new(incoming.body, reader);
         let enough = |flow: &Flow| match ask.delivery {
@@ -213,15 +224,14 @@ impl Relay {
     async fn send(
         &self,
         call: &Call,
-        route: &Route,
-        link: &Link,
-        at: &EndpointLink,
-        target: Rc<Target>,
+        way: &Way<'_>,
+        shown: &Shown,
         request: &UpstreamRequest,
     ) -> Result<Incoming, Failure> {
+        let route = way.route;
         let outgoing = || Outgoing {
-            headers: headers(call, link, at, &target, request),
-            target: Rc::clone(&target),
+            headers: headers(call, way, shown, request),
+            target: Rc::clone(&shown.target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),
                 UpstreamBody::Whole(bytes) => OutgoingBody::Pieces(vec![bytes.clone()]),
@@ -241,17 +251,42 @@ impl Relay {
     }
 }
 
+/// What the adapter is told of an answer's head.
+fn head<'a>(incoming: &Incoming, content_type: &'a str, retry_after: Option<Duration>) -> AnswerHead<'a> {
+    AnswerHead {
+        framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
+        status: incoming.status,
+        content_type,
+        retry_after,
+    }
+}
+
+/// What a call is told whose channel can show no credential.
+fn not_shown(route: &Route, unshown: &Unshown) -> Failure {
+    match unshown {
+        Unshown::Token(error) => fault::of_token(error),
+        Unshown::Misconfigured(problem) => {
+            tracing::error!(channel = %route.spec.name, problem, "a request cannot show its credential");
+            misconfigured()
+        }
+    }
+}
+
 /// The headers of this request alone.
 fn headers(
     call: &Call,
-    link: &Link,
-    at: &EndpointLink,
-    target: &Target,
+    way: &Way<'_>,
+    shown: &Shown,
     request: &UpstreamRequest,
 ) -> Vec<(HeaderName, HeaderValue)> {
+    let &Way { link, at, number, .. } = way;
+    let target = &shown.target;
     // What belongs to a dialect is for providers that speak it.
     let fits = |name: &HeaderName| Dialect::of_header(name.as_str()).is_none_or(|dialect| at.speaks(dialect));
     let mut headers: Vec<_> = call.headers.iter().filter(|(name, _)| fits(name)).cloned().collect();
+    if number > 1 || call.retries == Retries::TheirsAbove {
+        headers.push((HeaderName::from_static(ATTEMPT), HeaderValue::from(number.max(2))));
+    }
     for (name, value) in &request.headers {
         // The operator's word stands, then the client's.
         let said = headers.iter().map(|(known, _)| known);
@@ -260,6 +295,12 @@ fn headers(
         }
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.push((HeaderName::from_static(name), value));
+        }
+    }
+    for (name, value) in &shown.headers {
+        // The operator's word stands.
+        if !target.headers().iter().any(|(known, _)| known == name) {
+            headers.push((name.clone(), value.clone()));
         }
     }
     if *link.row.id == *row::MOCK {
@@ -290,10 +331,10 @@ async fn check_whole(flow: &mut Flow, timeouts: &Timeouts, started: Instant) -> 
 }
 
 /// Reads what explains a bad status; whatever came in time counts.
-async fn read_error(mut incoming: Incoming, idle: Duration) -> BytesMut {
+async fn read_error(incoming: &mut IncomingBody, idle: Duration) -> BytesMut {
     let mut body = BytesMut::new();
     while body.len() < ERROR_BODY {
-        let next = poll_fn(|cx| incoming.body.as_mut().poll_next(cx));
+        let next = poll_fn(|cx| incoming.as_mut().poll_next(cx));
         match within(idle.min(Duration::from_secs(5)), next).await {
             Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY - body.len())]),
             _ => break,

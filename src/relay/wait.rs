@@ -24,13 +24,14 @@ use penstock_actors::{
 };
 
 use super::{
-    Call, Relay, Telling,
+    Call, Relay,
     admit::shutting_down,
     attempt::Begun,
     page::Free,
     policy::{OnLimit, Terms},
     refuse,
     settle::CallRecord,
+    tries::Telling,
 };
 use crate::provider::{Failure, row::MOCK};
 
@@ -96,9 +97,15 @@ impl Relay {
                     self.try_granted(&call, &mut record, &mut journey, route, permit).await
                 }
                 Ok(None) => None,
-                Err(failure) => return (Err(failure), record),
+                Err(failure) => Some(Step::Failed(failure)),
             };
             let step = match step {
+                Some(Step::Failed(failure)) => {
+                    match self.next_model(&call, &mut record, &mut journey, failure) {
+                        Ok(()) => self.try_free(&call, &mut record, &mut journey).await,
+                        Err(failure) => Step::Failed(failure),
+                    }
+                }
                 Some(step) => step,
                 None => self.try_free(&call, &mut record, &mut journey).await,
             };
@@ -132,7 +139,7 @@ impl Relay {
         blocked: Blocked,
     ) -> Result<Option<(Route, Permit)>, Failure> {
         let (policy, table) = (self.shared.policy.load_full(), self.table());
-        let model: ModelName = table.resolve(&call.facts.model).into();
+        let model: ModelName = table.resolve(call.model()).into();
         let terms = policy.terms(&call.caller, &model, call.max_wait);
         if let (Some(page), Blocked::Channel(route)) = (record.page(), &blocked) {
             // Who cannot pay need not wait.

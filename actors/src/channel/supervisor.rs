@@ -11,6 +11,7 @@ use actix::{
 };
 
 use super::{
+    caretaker::{Caretaker, Moved},
     cell::ChannelCell,
     health::{Health, Sample},
     pace::{Pace, Served},
@@ -48,6 +49,7 @@ struct Core {
     pace: Pace,
     served: Served,
     shedding: Shedding,
+    caretaker: Caretaker,
 }
 
 impl ChannelSupervisor {
@@ -127,6 +129,15 @@ impl ChannelSupervisor {
         self.core.seen = totals;
         let report = self.core.health.observe(since, self.core.started.elapsed());
         self.cell.publish_health(report);
+        self.take_care();
+    }
+
+    /// Has breakers and the evidence switch follow what was counted; calls that wait are planned anew where that
+    /// changes which channels may serve them.
+    fn take_care(&mut self) {
+        if self.core.caretaker.tick(&self.cell, self.core.started.elapsed()) == Moved::Something {
+            self.room.plan_anew();
+        }
     }
 }
 
@@ -140,6 +151,7 @@ impl Core {
             pace: Pace::default(),
             served: Served::default(),
             shedding: Shedding::default(),
+            caretaker: Caretaker::new(cell),
         }
     }
 }
@@ -177,6 +189,8 @@ impl Handler<Apply> for ChannelSupervisor {
     fn handle(&mut self, Apply(spec): Apply, ctx: &mut Self::Context) {
         guarded(self, ctx, "channel", |me, _| {
             me.cell.apply(spec);
+            // A new credential is no longer known bad.
+            me.take_care();
             me.pump();
         });
     }

@@ -1,6 +1,7 @@
 //! The settings themselves.
 
 mod books;
+mod calls;
 mod keys;
 mod queue;
 
@@ -243,7 +244,20 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Example("{}"),
                 "What the provider's address or paths have places for, for example { api_version = \"2024-10-21\" } with azure.",
             ),
-            set("credential", Text, Example("\"env:OPENAI_API_KEY\""), ""),
+            set(
+                "credential",
+                Text,
+                Example("\"env:OPENAI_API_KEY\""),
+                "What the provider is shown. For Vertex AI a service account's key file: \"file:key.json\".",
+            ),
+            set(
+                "credentials",
+                List,
+                Comment("[\"env:KEY_1\", \"file:more-keys\"]"),
+                "Several in the place of one; a variable or file may hold one a line. Each request shows one, in turn or\n\
+                 drawn at random (\"random\"); one that the provider refuses or throttles is set aside for a while, and the next is shown.",
+            ),
+            set("credential_turn", Text, Default("\"round-robin\""), ""),
             set(
                 "organisation",
                 Text,
@@ -271,7 +285,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Example("[\"request-stream-usage\"]"),
                 "Small named rewrites; without this line, the provider's own. docs/providers.md says what each does:\n  \
                  request-stream-usage, drop-stream-options, max-tokens-only, random-seed, clamp-temperature,\n  \
-                 system-for-developer, drop-user, drop-store, drop-metadata, drop-cache-hints",
+                 system-for-developer, drop-user, drop-store, drop-metadata, drop-cache-hints, split-think-tags,\n  \
+                 merge-reasoning",
             ),
             set("groups", List, Default("[\"default\"]"), "Groups of callers that may use the channel."),
             set(
@@ -352,35 +367,11 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         about: "Keys. `penstock key create` makes keys of its own, in the data directory.",
         settings: keys::KEY,
     },
-    Section {
-        name: "limits",
-        form: Table,
-        about: "What may be taken in a time: requests, tokens (of prompt and answer) or USD, per minute, hour, day or month.\n\
-                Minutes and hours slide; days and months are the calendar's. A call over a limit is refused with 429 and\n\
-                the time to come back. Calls count as they begin and are put right when they end.",
-        settings: &[
-            set(
-                "time_zone",
-                Text,
-                Default("\"UTC\""),
-                "By whose clocks days and months begin: \"Europe/Berlin\", \"Asia/Shanghai\".",
-            ),
-            set("key", List, Default("[]"), "Of every key that says nothing of its own."),
-            set("space", List, Default("[]"), "Of all calls together."),
-        ],
-    },
-    Section {
-        name: "group_limits",
-        form: Names,
-        about: "The same for the keys of a group together.",
-        settings: &[set("\"default\"", List, Example("[\"6_000 requests per minute\"]"), "")],
-    },
-    Section {
-        name: "model_limits",
-        form: Names,
-        about: "The same for all calls of a model, whatever alias they used.",
-        settings: &[set("\"gpt-5.2\"", List, Example("[\"2_000_000 tokens per minute\"]"), "")],
-    },
+    calls::BACKUP_MODELS,
+    calls::FAILOVER,
+    calls::LIMITS,
+    calls::GROUP_LIMITS,
+    calls::MODEL_LIMITS,
     Section {
         name: "prices",
         form: Table,

@@ -36,7 +36,14 @@ pub(super) const KEY: &[Setting] = &[
         "may_see_routing",
         Switch,
         Default("false"),
-        "Is told which channel answered (x-penstock-channel, x-penstock-attempts), and may read /metrics.",
+        "Is told which channel answered (x-penstock-channel, x-penstock-attempts), may read /metrics and\n\
+         /api/runtime, and may ask for /api/reload and /api/explain.",
+    ),
+    set(
+        "backup_models",
+        List,
+        Example("[\"gpt-5.2\"]"),
+        "Models that its calls fall back to where none of those asked for can serve.",
     ),
     set(
         "limits",
