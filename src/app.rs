@@ -13,9 +13,11 @@ mod keys;
 mod limits;
 mod listener;
 mod log;
+mod prices;
 mod providers;
 mod publisher;
 mod queue;
+mod retention;
 mod status;
 mod tokens;
 mod watch;
@@ -24,6 +26,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
+pub use books::LEFT_TO_REPLAY;
 pub use gateway::{Gateway, Options};
 pub use health::health;
 pub use keys::{Place, new_secret};

@@ -3,6 +3,7 @@
 mod books;
 mod docs;
 mod keys;
+mod migrate;
 
 use std::{
     io::ErrorKind,
@@ -68,6 +69,8 @@ enum Command {
         #[command(subcommand)]
         drill: drill::Drill,
     },
+    /// Brings the databases to the schema of this program, as every start does, and says what it did.
+    Migrate(migrate::Migrate),
     /// API keys kept in the store. A running server takes changes up within a second.
     Key {
         #[command(subcommand)]
@@ -234,6 +237,7 @@ impl Cli {
                 println!("{}", app::status(listen, key.as_deref(), form)?);
                 Ok(())
             }
+            Command::Migrate(migrate) => migrate.run(),
             Command::Key { command } => command.run(),
         }
     }

@@ -74,10 +74,10 @@ pub struct Settings {
     pub keys: Vec<KeySpec>,
     /// Models that stand in for others.
     pub backups: Backups,
-    /// What may be taken in a time.
-    pub limits: Rules,
     /// The digest of the management token, which the environment names. Changes need a restart.
     pub root_access: Option<KeyDigest>,
+    /// What may be taken in a time.
+    pub limits: Rules,
     /// What models cost.
     pub prices: Arc<PriceList>,
     /// What the operator says of models, by name.
@@ -217,6 +217,66 @@ pub struct Store {
     pub log_url: Option<Credential>,
     /// For how long keys open that the database could not confirm.
     pub max_staleness: Duration,
+    /// How the journal is kept.
+    pub journal: Journal,
+    /// What age takes.
+    pub retention: Retention,
+}
+
+/// How the journal is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// What a settlement must survive before the last byte of its answer goes out.
+    pub mode: JournalMode,
+    /// How often it is synced.
+    pub sync: Duration,
+    /// A write that takes longer moves the writer to a thread.
+    pub slow_write: Duration,
+    /// The longest file, in bytes.
+    pub segment: u64,
+    /// What is allocated ahead for each worker, in bytes.
+    pub spare: u64,
+    /// What waits in memory for a slow disk, for each worker, in bytes.
+    pub queue: u64,
+    /// What becomes of calls when the disk takes nothing.
+    pub on_failure: OnFailure,
+    /// How long a file is kept that nothing needs.
+    pub keep: Duration,
+    /// Rows of the request log that are further behind are left out, in bytes of journal.
+    pub log_lag: u64,
+}
+
+/// What a settlement must survive before the last byte of its answer goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JournalMode {
+    /// The process: a power cut may lose the last ones.
+    #[default]
+    Group,
+    /// The machine.
+    Power,
+}
+
+/// What becomes of calls when the journal's disk takes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// They are refused.
+    #[default]
+    Refuse,
+    /// They go on without a record.
+    GoOn,
+}
+
+/// What age takes from the database; `None` for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Calls in the request log.
+    pub requests: Option<Duration>,
+    /// Single entries of the ledger.
+    pub ledger: Option<Duration>,
+    /// How often it is looked for.
+    pub every: Duration,
 }
 
 /// The log.

@@ -80,7 +80,7 @@ pub enum Power {
     /// The process. A power cut may lose the last [`JournalSettings::sync_interval`].
     #[default]
     Process,
-    /// The machine: each append wakes the syncing thread, and callers wait for [`StreamState::wait_durable`].
+    /// The machine: each settlement wakes the syncing thread, and its call waits for [`StreamState::wait_durable`].
     Machine,
 }
 

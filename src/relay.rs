@@ -39,7 +39,7 @@ use http::{HeaderName, HeaderValue};
 use penstock_actors::{
     billing::Foreseen,
     channel::SlotMap,
-    domain::{CallId, ChannelName, Delivery},
+    domain::{CallId, ChannelName, Delivery, Money},
     limiter::Rates,
     router::{Pinned, RouteTable, TableHandle, WaitingRoom, estimate::Estimate},
 };
@@ -188,6 +188,8 @@ pub struct Tried {
     pub channel: ChannelName,
     /// How many attempts there were.
     pub attempts: u32,
+    /// What the caller pays, where the whole answer is there.
+    pub cost: Option<Money>,
 }
 
 /// A call that got no answer.
@@ -243,7 +245,7 @@ impl Relay {
         };
         match step {
             Step::Begun(begun, _) => Ok(self.begun(*begun, &call, record)),
-            Step::Failed(failure) => Err(self.refused(failure, record)),
+            Step::Failed(failure) => Err(self.refused(failure, record).await),
             Step::Blocked(by) => self.wait_for(Rc::new(call), record, journey, by).await,
         }
     }
@@ -281,7 +283,7 @@ impl Relay {
                     let coming = Box::pin(async move {
                         match queued.await {
                             (Ok((begun, _)), record) => Ok(relay.body(*begun, &call, record)),
-                            (Err(failure), record) => Err(relay.refused(failure, record).failure),
+                            (Err(failure), record) => Err(relay.refused(failure, record).await.failure),
                         }
                     });
                     let content_type = HeaderValue::from_static(attempt::EVENT_STREAM);
@@ -293,14 +295,21 @@ impl Relay {
         };
         match ended {
             (Ok((begun, _)), record) => Ok(self.begun(*begun, &call, record)),
-            (Err(failure), record) => Err(self.refused(failure, record)),
+            (Err(failure), record) => Err(self.refused(failure, record).await),
         }
     }
 
     fn begun(&self, begun: attempt::Begun, call: &Call, mut record: CallRecord) -> Answer {
+        let mut tried = record.tried();
+        // In a stream the headers are gone before it is known.
+        if let (Some(tried), Some(usage), true) = (&mut tried, &begun.flow.usage, call.caller.may_see_routing)
+            && begun.flow.is_ended()
+        {
+            tried.cost = record.page().and_then(|page| page.price_of(usage));
+        }
         Answer {
             content_type: begun.content_type.clone(),
-            tried: record.tried(),
+            tried,
             waited: record.has_waited(),
             rates: record.page().map(|page| page.rates()).unwrap_or_default(),
             body: Body::Answer(self.body(begun, call, record)),
@@ -311,7 +320,7 @@ impl Relay {
         AnswerBody::new(begun, call, record, self.cut.clone())
     }
 
-    fn refused(&self, failure: Failure, mut record: CallRecord) -> Box<Refused> {
+    async fn refused(&self, failure: Failure, mut record: CallRecord) -> Box<Refused> {
         if failure.code == SATURATED {
             self.shared.metrics.saturated.inc();
         }
@@ -319,7 +328,9 @@ impl Relay {
         if let Some(limit) = record.page().and_then(|page| page.limited_by()) {
             self.shared.metrics.limited(limit);
         }
-        record.refused(&failure);
+        if let Some(kept) = record.refused(&failure) {
+            kept.await;
+        }
         let (tried, waited, queue) = (record.tried(), record.has_waited(), record.has_stood());
         Box::new(Refused { failure, tried, waited, queue, rates, explained: None })
     }

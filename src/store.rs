@@ -4,6 +4,7 @@
 //! nobody sees which backend there is. Nothing here is on a call's path.
 
 mod accounts;
+mod age;
 mod books;
 mod check;
 mod consumed;
@@ -28,14 +29,15 @@ use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
 
 pub use accounts::{Account, Allowance};
+pub use age::Duty;
 pub use check::{BooksReport, OffBalance, OffLog};
 pub use consumed::Consumed;
 pub use drill::Hold;
 pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
-pub use late::{LateStore, Voice};
+pub use late::{LateStore, LogLag, Voice};
 pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged, attempts};
-pub use nodes::{Claimant, Claimed, Ended, Reach};
+pub use nodes::{Claimant, Claimed, Ended, KeptPrice, Reach};
 pub use snapshot::Snapshot;
 
 use dsn::Dsn;
@@ -66,6 +68,15 @@ pub struct Published {
     pub positions: Vec<(StreamId, u64)>,
 }
 
+/// What [`Store::migrate`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migration {
+    /// Applies what is missing.
+    Apply,
+    /// Says what is missing.
+    Look,
+}
+
 /// The consumer that the balances follow.
 pub const BILLER: &str = "biller";
 
@@ -87,6 +98,33 @@ impl Store {
             None => main_db.clone(),
         };
         Ok(Self { main: main_db, log, statements })
+    }
+
+    /// Brings the databases to the schema this program knows, or only looks what that takes. Gives each with
+    /// the names of its steps.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn migrate(
+        main: &Dsn,
+        log: Option<&Dsn>,
+        migration: Migration,
+    ) -> Stored<Vec<(String, Vec<&'static str>)>> {
+        let mut done = Vec::new();
+        for dsn in std::iter::once(main).chain(log.filter(|log| *log != main)) {
+            let steps = match migration {
+                // A file that is not there yet is not made by looking at it.
+                Migration::Look if dsn.is_missing_file() => migrate::all(),
+                Migration::Look => {
+                    migrate::pending(&Db::connect(dsn, &Statements::default()).await?, dsn).await?
+                }
+                Migration::Apply => {
+                    migrate::run(&Db::connect(dsn, &Statements::default()).await?, dsn).await?
+                }
+            };
+            done.push((dsn.to_string(), steps));
+        }
+        Ok(done)
     }
 
     /// How many statements have reached a database; the rows of a batch count as one.

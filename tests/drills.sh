@@ -54,6 +54,7 @@ for kind in $drills; do
         ;;
     power)
         drill power --cuts "$cuts"
+        drill power --cuts "$cuts" --mode power
         for server in postgres mysql; do
             drill power --cuts "$cuts" --url "$(database $server power)"
         done

@@ -113,6 +113,7 @@ mod tests {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            cost_ratio: Default::default(),
             care: Default::default(),
         };
         let channels = names.iter().map(spec).map(Arc::new).collect();

@@ -99,7 +99,7 @@ struct Amounts {
 #[derive(Debug, Serialize)]
 struct Price {
     version: String,
-    content: Option<String>,
+    content: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -213,7 +213,10 @@ fn shown(found: Found, sees_routing: bool) -> Call {
             cost_nanos: Some(row.cost).filter(|_| sees_routing),
             cost_usd: Some(usd(row.cost)).filter(|_| sees_routing),
         },
-        price: Price { version: row.price_version.to_string(), content: price },
+        price: Price {
+            version: row.price_version.to_string(),
+            content: price.and_then(|text| serde_json::from_str(&text).ok()),
+        },
         attempts: attempts.collect(),
         outcome: Some(row.outcome).filter(|_| !is_under_way),
         status: Some(row.status).filter(|_| !is_under_way),

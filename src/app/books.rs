@@ -3,7 +3,13 @@
 
 mod source;
 
-use std::{collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use penstock_actors::{
     accounting::{Accounting, Keeping},
@@ -17,12 +23,13 @@ use penstock_actors::{
     usage_log::{Finished, Pace, Positions},
 };
 
-use super::{calls::Calls, claim::Claim};
+use super::{calls::Calls, claim::Claim, retention};
 use crate::{
     clock::now_ms,
+    config,
     journal::{self, Journal, JournalSettings, Node, TO_THE_END, disk::Disk},
     relay::books::{BooksShared, Heads},
-    store::{LateStore, Reach},
+    store::{LateStore, LogLag, Reach},
     telemetry::{BooksSources, JournalFigures},
 };
 
@@ -30,10 +37,17 @@ use source::Source;
 
 /// Slots of the ring, of half a KiB each.
 const SLOTS: usize = 8192;
+/// How long settlements gather before they are entered: with the journal's sync and the commit, they are in the
+/// balances of the database within a second.
+const ENTER_AFTER: Duration = Duration::from_millis(600);
+/// How long they gather before they are written into the request log.
+const LOG_AFTER: Duration = Duration::from_millis(750);
 /// How often segments that nothing needs are looked for.
 const RETAIN: Duration = Duration::from_secs(60);
 /// How long a stop waits until everything is in the database. The rest is replayed by the next start.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
+/// What a stop says that could not wait any longer.
+pub const LEFT_TO_REPLAY: &str = "some calls are not in the database yet";
 
 /// What keeps the books while the gateway runs.
 pub(super) struct Bookkeeping {
@@ -56,19 +70,21 @@ impl Bookkeeping {
     /// A sentence, where the data directory is another's, or damaged.
     pub(super) async fn start(
         (data_dir, disk): (&std::path::Path, Arc<dyn Disk>),
+        settings: &config::Store,
         opened_at: Positions,
         ledger: Arc<Ledger>,
         prices: Arc<PriceList>,
         limits: Arc<LimitHandle>,
         store: Arc<LateStore>,
-        reach: Reach,
     ) -> Result<Self, String> {
         let node = Node::open(data_dir).map_err(|e| e.to_string())?;
+        // Without an address it is the file in the data directory.
+        let reach = if settings.url.is_none() { Reach::Own } else { Reach::Shared };
         let claim = Claim::new(node, Arc::clone(&store), reach);
         claim.make().await?;
         let mut node = claim.node_mut();
-        let settings = JournalSettings::new(node.folder().to_path_buf());
-        let opened = Journal::open(settings, disk, node.node(), node.boot());
+        let kept = journal_settings(&settings.journal, node.folder());
+        let opened = Journal::open(kept, disk, node.node(), node.boot());
         let journal = Arc::new(opened.map_err(|e| e.to_string())?);
         let heads = Heads::default();
         let Older { ended, abandoned } = settle_what_is_open(&journal, &mut node, &heads)?;
@@ -81,8 +97,8 @@ impl Bookkeeping {
             log: Arc::clone(&store) as Arc<dyn RequestLogStore>,
             own: OwnStreams { node: node.node(), boot: node.boot() },
             ahead,
-            biller: Pace::default(),
-            log_writer: Pace::default(),
+            biller: Pace { gather: ENTER_AFTER, ..Pace::default() },
+            log_writer: Pace { gather: LOG_AFTER, ..Pace::default() },
             limits: Arc::clone(&limits),
         };
         let accounting = Accounting::start(SLOTS, Arc::clone(&ledger), keeping);
@@ -93,6 +109,13 @@ impl Bookkeeping {
         let keep = Arc::clone(&store);
         let books = Self { accounting, journal, shared, store: keep, source, abandoned, claim };
         books.retain(ended);
+        let lag = books.lag();
+        store.shed(LogLag {
+            most: settings.journal.log_lag,
+            now: Box::new(move || lag(Accounting::DURABLE[1])),
+        });
+        let holder = format!("{}/{}", books.claim.node().node(), books.claim.node().boot());
+        retention::keep(&store, settings.retention, holder);
         check_hourly(store);
         Ok(books)
     }
@@ -100,15 +123,6 @@ impl Bookkeeping {
     /// What the workers keep their books with.
     pub(super) fn shared(&self) -> &Arc<BooksShared> {
         &self.shared
-    }
-
-    /// Has the Limiter count what was consumed before this start.
-    pub(super) async fn restore(&self, past: Vec<Past>) {
-        let rows = past.len();
-        match self.accounting.limiter.send(Restore(past)).await {
-            Ok(()) => tracing::debug!(rows, "limits know of the time before this start"),
-            Err(error) => tracing::warn!(%error, "limits begin anew"),
-        }
     }
 
     /// Where single calls are looked up.
@@ -122,26 +136,19 @@ impl Bookkeeping {
 
     /// Where the figures of the books are read for the metrics.
     pub(super) fn figures(&self) -> BooksSources {
-        let (journal, source) = (Arc::downgrade(&self.journal), Arc::downgrade(&self.source));
-        let (usage_log, abandoned) = (self.accounting.usage_log.clone(), self.abandoned);
+        let (journal, lag, store) = (Arc::downgrade(&self.journal), self.lag(), Arc::clone(&self.store));
+        let abandoned = self.abandoned;
         let look = move || {
-            let (Some(journal), Some(source)) = (journal.upgrade(), source.upgrade()) else {
-                return JournalFigures::default();
-            };
-            let (heads, streams) = (source.heads(), journal.streams());
-            let behind = |consumer: &'static str| {
-                let left =
-                    |(s, head): (&StreamId, &u64)| head.saturating_sub(usage_log.durable(&[consumer], *s));
-                (consumer, heads.iter().map(left).sum())
-            };
+            let Some(journal) = journal.upgrade() else { return JournalFigures::default() };
+            let streams = journal.streams();
             JournalFigures {
                 counters: journal.counters().all().collect(),
                 open: streams.iter().map(|s| s.open()).sum(),
                 unsynced: streams.iter().map(|s| s.written().saturating_sub(s.durable().upto)).sum(),
                 failing: streams.iter().filter(|s| s.is_failing()).count() as u64,
-                behind: Accounting::DURABLE.into_iter().map(behind).collect(),
+                behind: Accounting::DURABLE.into_iter().map(|consumer| (consumer, lag(consumer))).collect(),
                 abandoned,
-                dropped_rows: 0,
+                dropped_rows: store.dropped_rows(),
             }
         };
         BooksSources {
@@ -149,6 +156,32 @@ impl Bookkeeping {
             usage_log: self.accounting.usage_log.clone(),
             traffic: Arc::clone(&self.accounting.traffic),
             ledger: Arc::clone(&self.accounting.ledger),
+        }
+    }
+
+    /// How many bytes of journal a consumer has yet to bring home.
+    fn lag(&self) -> impl Fn(&'static str) -> u64 + Send + Sync + use<> {
+        let (source, usage_log) = (Arc::downgrade(&self.source), self.accounting.usage_log.clone());
+        move |consumer| {
+            let heads = source.upgrade().map(|source| source.heads()).unwrap_or_default();
+            let left = |(s, head): (StreamId, u64)| head.saturating_sub(usage_log.durable(&[consumer], s));
+            heads.into_iter().map(left).sum()
+        }
+    }
+
+    /// Whether the request log has everything that older starts settled.
+    pub(super) fn has_logged_older(&self) -> bool {
+        let log = &self.accounting.usage_log;
+        let is_in = |(stream, end): &(StreamId, u64)| log.durable(&Accounting::DURABLE[1..], *stream) >= *end;
+        self.source.ended.iter().all(is_in)
+    }
+
+    /// Has the Limiter count what was consumed before this start.
+    pub(super) async fn restore(&self, past: Vec<Past>) {
+        let rows = past.len();
+        match self.accounting.limiter.send(Restore(past)).await {
+            Ok(()) => tracing::debug!(rows, "limits know of the time before this start"),
+            Err(error) => tracing::warn!(%error, "limits begin anew"),
         }
     }
 
@@ -191,7 +224,7 @@ impl Bookkeeping {
         self.journal.sync();
         match tokio::time::timeout(LAST_ENTRIES, self.accounting.finish()).await {
             Ok(Finished::AtHead) => {}
-            _ => tracing::warn!("some calls are not in the database yet; the next start brings them there"),
+            _ => tracing::warn!("{LEFT_TO_REPLAY}; the next start brings them there"),
         }
         self.accounting.stop();
         self.claim.release().await;
@@ -220,6 +253,27 @@ fn check_hourly(store: Arc<LateStore>) {
     });
 }
 
+/// The journal's own settings.
+fn journal_settings(settings: &config::Journal, folder: &std::path::Path) -> JournalSettings {
+    JournalSettings {
+        power: match settings.mode {
+            config::JournalMode::Group => journal::Power::Process,
+            config::JournalMode::Power => journal::Power::Machine,
+        },
+        sync_interval: settings.sync,
+        slow_write: settings.slow_write,
+        segment_bytes: settings.segment,
+        spare_bytes: settings.spare,
+        queue_bytes: settings.queue,
+        on_failure: match settings.on_failure {
+            config::OnFailure::Refuse => journal::OnFailure::Refuse,
+            config::OnFailure::GoOn => journal::OnFailure::GoOn,
+        },
+        keep: settings.keep,
+        ..JournalSettings::new(folder.to_path_buf())
+    }
+}
+
 /// What older starts left.
 struct Older {
     /// Their streams, and where the last settlement of each ends.
@@ -237,11 +291,19 @@ fn settle_what_is_open(journal: &Journal, node: &mut Node, heads: &Heads) -> Res
     let older = journal.sync_older(node.recovered());
     let recovered =
         journal::recover(&reader, node.recovered(), &mut writer, now_ms()).map_err(|e| e.to_string())?;
-    head.store(writer.state().written(), std::sync::atomic::Ordering::Release);
+    let state = Arc::clone(writer.state());
+    // A slow disk has moved the writer to its thread: what waits there is written before anyone is told of it.
+    drop(writer);
+    let end = state.written();
+    head.store(end, Ordering::Release);
     journal.sync();
-    let end = writer.state().written();
     match older {
-        Ok(()) if end == 0 || writer.state().durable().knows(end) == Some(Ok(())) => {
+        Ok(()) if end < recovered.end => {
+            tracing::error!(
+                "the disk takes nothing: what earlier starts left open is settled by the next start"
+            );
+        }
+        Ok(()) if end == 0 || state.durable().knows(end) == Some(Ok(())) => {
             node.set_recovered().map_err(|e| e.to_string())?;
         }
         Ok(()) => tracing::error!("what was settled for earlier starts may not survive a power cut yet"),
@@ -271,3 +333,8 @@ fn settle_what_is_open(journal: &Journal, node: &mut Node, heads: &Heads) -> Res
 fn unreadable(error: &io::Error) -> String {
     format!("the journal cannot be read: {error}")
 }
+
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use penstock_actors::{accounting::Accounting, domain::CallId, usage_log::UsageLogView};
+use penstock_actors::{domain::CallId, usage_log::UsageLogView};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
@@ -13,6 +13,9 @@ use crate::{
 
 /// Questions that are looked up at a time; each takes a connection to the database.
 const AT_ONCE: usize = 4;
+
+/// The request log's place among the consumers.
+const LOG_WRITER: usize = 1;
 
 /// Where calls are to be found.
 #[derive(Clone)]
@@ -43,8 +46,8 @@ impl Calls {
         let away = |e: &dyn std::fmt::Display| Away(e.to_string());
         let store = self.store.get().map_err(|e| away(&e))?;
         // Before the rows: what is entered meanwhile is found in the journal still.
-        let log = self.usage_log.clone();
-        let known = move |stream| log.durable(&Accounting::DURABLE[1..], stream);
+        let positions = self.usage_log.consumers()[LOG_WRITER].durable();
+        let known = move |stream| positions.get(&stream).copied().unwrap_or_default();
         let found = match store.get_call(call).await.map_err(|e| away(&e))? {
             Some((row, attempts)) => Some((row, attempts, None)),
             None => self.in_journal(call, known).await?,

@@ -18,6 +18,7 @@ use super::{
     keys::KeyFeed,
     limits,
     listener::{Listener, listen, serve},
+    prices::PriceKeeper,
     publisher::Publisher,
     queue,
     tokens::Tokens,
@@ -30,7 +31,7 @@ use crate::{
     journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
     relay::{RelayShared, budget::ByteBudget, models::Backups, policy::WaitPolicy},
-    store::{LateStore, Reach},
+    store::LateStore,
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
 };
@@ -59,6 +60,7 @@ pub struct Gateway {
     keys: Rc<KeyFeed>,
     books: Rc<Bookkeeping>,
     store: Arc<LateStore>,
+    prices: Rc<PriceKeeper>,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log, config::Store),
     /// Reloads that are wished for, until somebody takes care of them.
@@ -94,13 +96,14 @@ impl Gateway {
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
         let (desk, questions) = Desk::new();
+        let kept = PriceKeeper::start(Arc::clone(&store));
+        kept.keep(&settings.prices);
         let books = {
             let disk = options.disk.unwrap_or_else(|| Arc::new(OsDisk));
             let (prices, limits) = (Arc::clone(&settings.prices), Arc::clone(&limits));
             let (opened_at, store) = (keys.opened_at(), Arc::clone(&store));
-            // Without an address it is the file in the data directory.
-            let reach = if settings.store.url.is_none() { Reach::Own } else { Reach::Shared };
-            Bookkeeping::start((data_dir, disk), opened_at, ledger, prices, limits, store, reach).await?
+            let kept = &settings.store;
+            Bookkeeping::start((data_dir, disk), kept, opened_at, ledger, prices, limits, store).await?
         };
         books.calls().answer(questions);
         metrics.read_books(books.figures());
@@ -171,6 +174,7 @@ impl Gateway {
             keys,
             books,
             store,
+            prices: kept,
             in_force,
             wishes: RefCell::new(Some(wishes)),
             server: handle,
@@ -193,11 +197,14 @@ impl Gateway {
         self.tls_address
     }
 
-    /// How many statements have reached the database, and how many of them the threads of HTTP workers sent;
-    /// `None` while it is away since the start.
-    pub fn statements(&self) -> Option<(u64, u64)> {
-        let store = self.store.get().ok()?;
-        Some((store.statements(), store.statements_of_http_workers()))
+    /// Tells, even after the end, how many statements have reached the database, and how many of them the threads of
+    /// HTTP workers sent; `None` while it is away since the start.
+    pub fn statements(&self) -> impl Fn() -> Option<(u64, u64)> + use<> {
+        let store = Arc::clone(&self.store);
+        move || {
+            let store = store.get().ok()?;
+            Some((store.statements(), store.statements_of_http_workers()))
+        }
     }
 
     /// The route table in force.
@@ -243,6 +250,7 @@ impl Gateway {
         room.set_bounds(queue::bounds(&waits));
         policy.store(Arc::new(queue::policy(&waits, &policy.load(), room)));
         self.shared.models.store(Arc::new(models));
+        self.prices.keep(&prices);
         self.books.shared().prices.store(prices);
         self.books.shared().limits.set_rules(limits);
         self.shared.relay.backups.store(Arc::new(backups));

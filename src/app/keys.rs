@@ -25,7 +25,8 @@ use crate::{
     config::Settings,
     http::KeysHealth,
     store::{
-        KeyStatus, LateStore, NewKey, NewSecret, Origin, Published, Snapshot, Store, StoreError, dsn::Dsn,
+        KeyStatus, LateStore, Migration, NewKey, NewSecret, Origin, Published, Snapshot, Store, StoreError,
+        dsn::Dsn,
     },
 };
 
@@ -78,6 +79,18 @@ impl Place {
             tracing::info!(keys = keys.len(), "keys of keys.json were taken into the store");
         }
         Ok(store)
+    }
+
+    /// Brings the databases to this program's schema, or only looks what that takes. Gives each with the names of
+    /// its steps.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn migrate(
+        &self,
+        migration: Migration,
+    ) -> Result<Vec<(String, Vec<&'static str>)>, StoreError> {
+        Store::migrate(&self.main, self.log.as_ref(), migration).await
     }
 }
 

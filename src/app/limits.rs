@@ -19,6 +19,9 @@ use crate::{
 /// How long a start looks for a database before it lets the past be.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often it is seen whether the request log has everything of older starts.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// A part of the past, and the times in which what was consumed then is to count.
 #[derive(Debug, PartialEq, Eq)]
 struct Slice {
@@ -69,6 +72,11 @@ pub(super) fn restore(
     actix_web::rt::spawn(async move {
         let read = async {
             loop {
+                // What older starts settled last may be on its way into the log still.
+                if books.upgrade().is_some_and(|books| !books.has_logged_older()) {
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
                 match read(&store, &slices).await {
                     Ok(read) => return read,
                     Err(error) => tracing::debug!(%error, "the past of the limits cannot be read yet"),

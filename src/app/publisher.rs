@@ -159,6 +159,7 @@ impl Publisher {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            cost_ratio: Default::default(),
             care: Default::default(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{Catalog, ChannelSpec, Money, Served, SwitchRule, TransportKind};
+use penstock_actors::domain::{Catalog, ChannelSpec, Money, Ratio, Served, SwitchRule, TransportKind};
 
 use super::{Log, LogFormat, Queue, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
@@ -29,8 +29,19 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &St
         lines.push(format!("discover.refresh: {} -> {}", said(&old), said(&new)));
     }
     lines.extend(restart(in_force.0, &new.server, in_force.1, &new.log));
-    if *in_force.2 != new.store {
-        lines.push("store: changed; in force after a restart".to_owned());
+    let (store, wanted) = (in_force.2, &new.store);
+    for (name, differs) in [
+        ("journal", store.journal != wanted.journal),
+        ("retention", store.retention != wanted.retention),
+        (
+            "store",
+            (&store.url, &store.log_url, store.max_staleness)
+                != (&wanted.url, &wanted.log_url, wanted.max_staleness),
+        ),
+    ] {
+        if differs {
+            lines.push(format!("{name}: changed; in force after a restart"));
+        }
     }
     lines
 }
@@ -95,6 +106,7 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         pool.idle,
         pool.lifetime,
         transport,
+        cost_ratio,
         care.retry_percent,
         care.breaker.percent,
         care.breaker.least,
@@ -253,6 +265,12 @@ impl Said for Tls {
 impl Said for Duration {
     fn said(&self) -> String {
         humantime::format_duration(*self).to_string()
+    }
+}
+
+impl Said for Ratio {
+    fn said(&self) -> String {
+        format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
     }
 }
 

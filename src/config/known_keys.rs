@@ -263,6 +263,7 @@ fn bare(name: &str, provider: &str) -> raw::Channel {
         pool: raw::Pool::default(),
         transport: raw::Transport::default(),
         proxy: None,
+        cost_ratio: None,
         limits: None,
     }
 }

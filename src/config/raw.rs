@@ -8,8 +8,8 @@ use serde::{
 };
 
 use super::{
-    LogFormat, OnLimit, Rotation,
-    units::{Dollars, Size, Span},
+    JournalMode, LogFormat, OnFailure, OnLimit, Rotation,
+    units::{Dollars, Factor, Size, Span},
 };
 use crate::known_models::ModelFacts;
 
@@ -20,6 +20,8 @@ pub(super) struct File {
     pub(super) tls: Option<Tls>,
     pub(super) log: Log,
     pub(super) store: Store,
+    pub(super) journal: Journal,
+    pub(super) retention: Retention,
     pub(super) mock: Mock,
     pub(super) defaults: Defaults,
     pub(super) discover: Discover,
@@ -112,6 +114,28 @@ pub(super) struct Store {
     pub(super) url: Option<String>,
     pub(super) log_url: Option<String>,
     pub(super) max_staleness: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Journal {
+    pub(super) mode: JournalMode,
+    pub(super) sync: Option<Span>,
+    pub(super) slow_write: Option<Span>,
+    pub(super) segment: Option<Size>,
+    pub(super) spare: Option<Size>,
+    pub(super) queue: Option<Size>,
+    pub(super) on_failure: OnFailure,
+    pub(super) keep: Option<Span>,
+    pub(super) log_lag: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Retention {
+    pub(super) requests: Option<Span>,
+    pub(super) ledger: Option<Span>,
+    pub(super) every: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -212,6 +236,7 @@ pub(super) struct Channel {
     #[serde(default)]
     pub(super) transport: Transport,
     pub(super) proxy: Option<String>,
+    pub(super) cost_ratio: Option<Factor>,
     pub(super) limits: Option<Vec<String>>,
 }
 

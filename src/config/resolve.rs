@@ -1,5 +1,6 @@
 //! From what is written to settings in force: layers, defaults, units, secrets, contradictions.
 
+mod books;
 mod care;
 mod channel;
 mod header;
@@ -94,7 +95,7 @@ pub(super) fn resolve(
     let backups = resolver.backups(&file);
     let server = resolver.server(file.server, file.tls, compatible.port, compatible.host, &source.overrides);
     let log = resolver.log(file.log);
-    let store = resolver.store(&file.store);
+    let store = resolver.store(&file.store, &file.journal, &file.retention, &limits);
     let mut channels = file.channels;
     resolver.add_made(&mut channels, &file.discover.local, checked.incomplete);
     let (catalog, discovered) = resolver.catalog(channels, &file.defaults, &file.failover, file.aliases);
@@ -122,8 +123,8 @@ pub(super) fn resolve(
         discover: Discover { channels: discovered, refresh },
         keys,
         backups,
-        limits,
         root_access: compatible.root_access,
+        limits,
         prices: Arc::new(prices.unwrap_or_default()),
         models: file.models,
         notices,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use penstock_actors::domain::Money;
+use penstock_actors::domain::{Money, Ratio};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::decimal::{self, Beyond};
@@ -61,11 +61,10 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// An amount of dollars, read exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Dollars(pub(super) Money);
+/// A decimal number, as its digits: written as a number or as a text.
+struct Digits(String);
 
-impl<'de> Deserialize<'de> for Dollars {
+impl<'de> Deserialize<'de> for Digits {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -74,15 +73,38 @@ impl<'de> Deserialize<'de> for Dollars {
             Decimal(f64),
             Text(String),
         }
-        const FORM: &str = "dollars are a number such as 12.50, or a text";
-        let text = match Written::deserialize(from).map_err(|_| D::Error::custom(FORM))? {
-            Written::Whole(dollars) => dollars.to_string(),
+        const FORM: &str = "must be a number such as 12.50, or a text of one";
+        Ok(Self(match Written::deserialize(from).map_err(|_| D::Error::custom(FORM))? {
+            Written::Whole(number) => number.to_string(),
             // The shortest decimal that is this float: what was written, as far as a float can hold it.
-            Written::Decimal(dollars) => dollars.to_string(),
+            Written::Decimal(number) => number.to_string(),
             Written::Text(text) => text,
-        };
-        let nanos = decimal::parse(&text, 9, Beyond::Refuse).map_err(D::Error::custom)?;
+        }))
+    }
+}
+
+/// An amount of dollars, read exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dollars(pub(super) Money);
+
+impl<'de> Deserialize<'de> for Dollars {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Digits(digits) = Digits::deserialize(from)?;
+        let nanos = decimal::parse(&digits, 9, Beyond::Refuse).map_err(D::Error::custom)?;
         Ok(Self(Money::from_nanos(nanos)))
+    }
+}
+
+/// A factor, read exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Factor(pub(super) Ratio);
+
+impl<'de> Deserialize<'de> for Factor {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Digits(digits) = Digits::deserialize(from)?;
+        decimal::parse(&digits, 6, Beyond::Refuse)
+            .map(|millionths| Self(Ratio(millionths)))
+            .map_err(D::Error::custom)
     }
 }
 

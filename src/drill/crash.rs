@@ -27,7 +27,9 @@ pub(super) fn run(options: &options::Crash, program: &Path) -> Result<(), String
     }
     thread::sleep(LAST_CALLS);
     let seen = load.stop()?;
-    gateway.end()?;
+    let starts = world.end_gateway(gateway, Serves::Itself)?;
     let title = format!("crash, {}: {} kills", world.database(), options.kills);
-    Join::of(&world, seen, &Lost::default())?.report(&title)
+    let mut join = Join::of(&world, seen, &Lost::default())?;
+    join.count("starts that brought home what an end had left", starts);
+    join.report(&title)
 }

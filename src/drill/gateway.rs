@@ -32,11 +32,12 @@ pub(super) fn serve(options: &options::Gateway) -> Result<(), String> {
             disk.note_log(file).map_err(|e| format!("SQLite's log cannot be noted: {e}"))?;
         }
         app::terminated().await;
-        if let Some((all, of_http_workers)) = gateway.statements() {
+        let statements = gateway.statements();
+        gateway.stop().await;
+        if let Some((all, of_http_workers)) = statements() {
             let told = std::fs::write(statements_file(&options.notes), format!("{all} {of_http_workers}"));
             told.map_err(|e| format!("the statements cannot be told: {e}"))?;
         }
-        gateway.stop().await;
         Ok(())
     })
 }

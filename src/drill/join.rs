@@ -10,6 +10,7 @@ use penstock_actors::domain::{AccountId, CallId, Money, Outcome, Settled, Settle
 use super::{
     facts::{Call, Facts},
     load::{Saw, Seen},
+    options::Mode,
     world::{PRICES, World},
 };
 use crate::store::{BooksReport, CallRow};
@@ -24,6 +25,8 @@ pub(super) struct Lost {
     pub settled: HashSet<CallId>,
     /// How long before its cut the oldest such settlement was written, in milliseconds.
     pub oldest_ms: i64,
+    /// How the journal was kept.
+    pub mode: Mode,
 }
 
 /// What the join has found.
@@ -118,6 +121,11 @@ impl Join {
                 {
                     self.violated("a refused call was charged", s);
                 }
+                (Saw::Refusal(_), [(_, _, s)])
+                    if s.settled == Settled::Abandoned && lost.mode == Mode::Power =>
+                {
+                    self.violated("a call whose refusal was seen became abandoned", s);
+                }
                 _ => {}
             }
         }
@@ -127,6 +135,9 @@ impl Join {
             self.count("ms before its cut the oldest of them was written", lost.oldest_ms.unsigned_abs());
             self.count("calls with the final byte seen that became abandoned by that", abandoned);
             self.count("of which nothing is left", gone);
+        }
+        if lost.mode == Mode::Power && abandoned + gone > 0 {
+            self.violated("a power cut took calls that were seen to their final byte", &(abandoned, gone));
         }
         Ok(())
     }

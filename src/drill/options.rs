@@ -57,6 +57,19 @@ pub struct Power {
     /// How often.
     #[arg(long, default_value_t = 20)]
     pub cuts: u32,
+    /// As journal.mode; with "power" no call whose final byte was seen may be lost.
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: Mode,
+}
+
+/// What the journal's settlements must survive before their answers end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// The process.
+    #[default]
+    Group,
+    /// The machine.
+    Power,
 }
 
 /// A database that stops.

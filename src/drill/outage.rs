@@ -46,9 +46,10 @@ pub(super) fn run(options: &options::Outage, program: &Path) -> Result<(), Strin
     thread::sleep(AROUND);
     let seen = load.stop()?;
     let caught_up = actix_web::rt::System::new().block_on(caught_up(&world, back))?;
-    gateway.end()?;
+    let starts = world.end_gateway(gateway, Serves::Itself)?;
     let calls = Calls::of(&seen, stopped..back, killed..started);
     let mut join = Join::of(&world, seen, &Lost::default())?;
+    join.count("starts that brought home what an end had left", starts);
     join.count("ms for which the database was stopped", (back - stopped).as_millis() as u64);
     join.count(
         "ms of a start in between, from the kill to the first connection",

@@ -23,11 +23,12 @@ use super::{
 /// Runs the drill. A third of the cuts come soon after a kill, when what the process before wrote may not be
 /// synced either.
 pub(super) fn run(options: &options::Power, program: &Path) -> Result<(), String> {
-    let world = World::new(&options.world, program)?;
+    let world = World::with(&options.world, program, options.mode)?;
     let mut chance = StdRng::seed_from_u64(options.world.seed);
     let mut gateway = world.start_gateway(Serves::Noting)?;
     let load = Load::start(world.address(), options.world.clients, options.world.seed);
-    let (mut lost, mut bytes, mut kills) = (Lost::default(), 0, 0);
+    let (mut bytes, mut kills) = (0, 0);
+    let mut lost = Lost { mode: options.mode, ..Lost::default() };
     for _ in 0..options.cuts {
         thread::sleep(Duration::from_millis(chance.random_range(100..1_000)));
         if chance.random_bool(0.3) {
@@ -42,11 +43,12 @@ pub(super) fn run(options: &options::Power, program: &Path) -> Result<(), String
     }
     thread::sleep(LAST_CALLS);
     let seen = load.stop()?;
-    gateway.end()?;
+    let starts = world.end_gateway(gateway, Serves::Noting)?;
     let mut join = Join::of(&world, seen, &lost)?;
     join.count("bytes of journals that the cuts took", bytes);
     join.count("kills before a cut", kills);
-    join.report(&format!("power, {}: {} cuts", world.database(), options.cuts))
+    join.count("starts that brought home what an end had left", starts);
+    join.report(&format!("power, {}, {:?}: {} cuts", world.database(), options.mode, options.cuts))
 }
 
 /// Takes away what would be lost, notes the calls concerned, and gives how many bytes of journals went.

@@ -17,6 +17,8 @@ pub(super) struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
+    /// How long the log was when it was started.
+    from: usize,
 }
 
 impl Process {
@@ -29,6 +31,7 @@ impl Process {
     ) -> Result<Self, String> {
         let log = folder.join(format!("{name}.log"));
         let failed = |error: std::io::Error| format!("{name} cannot be started: {error}");
+        let from = std::fs::metadata(&log).map_or(0, |log| log.len() as usize);
         let open = || -> std::io::Result<(File, File)> {
             let file = OpenOptions::new().create(true).append(true).open(&log)?;
             Ok((file.try_clone()?, file))
@@ -38,7 +41,7 @@ impl Process {
         // Settings of whoever runs the drill would change it.
         command.current_dir(folder).env_clear().args(arguments).stdin(Stdio::null()).stdout(out).stderr(err);
         let child = command.spawn().map_err(failed)?;
-        Ok(Self { name, child, log })
+        Ok(Self { name, child, log, from })
     }
 
     /// Waits until the process takes connections.
@@ -62,10 +65,13 @@ impl Process {
         gone.map(drop).map_err(|error| format!("{} cannot be killed: {error}", self.name))
     }
 
-    /// Asks it to end, and waits until it has.
-    pub fn end(self) -> Result<(), String> {
+    /// Asks it to end, waits until it has, and gives what it said.
+    pub fn end(self) -> Result<String, String> {
         shell(&format!("kill -TERM {}", self.child.id()))?;
-        self.ended()
+        let (log, from) = (self.log.clone(), self.from);
+        self.ended()?;
+        let said = std::fs::read(&log).map_err(|e| format!("{} cannot be read: {e}", log.display()))?;
+        Ok(String::from_utf8_lossy(said.get(from..).unwrap_or_default()).into_owned())
     }
 
     /// Waits until it has ended by itself.

@@ -10,12 +10,18 @@ use super::{
     client, options,
     process::{Process, free_address},
 };
-use crate::store::{Store, dsn::Dsn};
+use crate::{
+    app,
+    store::{Store, dsn::Dsn},
+};
 
 /// The secret of the key that the clients show.
 pub(super) const KEY: &str = "sk-drill-0123456789abcdef";
 /// What a token of a prompt costs in nano-dollars, and what a token of an answer.
 pub(super) const PRICES: (i64, i64) = (1_000, 2_000);
+
+/// After so many starts what an end left behind must be in the database.
+const MOST_STARTS: u64 = 10;
 
 /// The stage of a drill.
 pub(super) struct World {
@@ -71,6 +77,11 @@ pub(super) struct AllServed {
 impl World {
     /// Makes the folder and starts the mock.
     pub fn new(options: &options::World, program: &Path) -> Result<Self, String> {
+        Self::with(options, program, options::Mode::default())
+    }
+
+    /// The same, with a journal that is kept so.
+    pub fn with(options: &options::World, program: &Path, mode: options::Mode) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("the drill's folder cannot be made: {error}");
         let (folder, dir) = match &options.keep {
             Some(folder) => (folder.clone(), None),
@@ -88,15 +99,20 @@ impl World {
         let url = options.url.clone();
         let world =
             Self { program: program.into(), url, folder, gateway, mock_address, _mock: mock, _dir: dir };
-        fs::write(world.settings_file(), world.settings()).map_err(failed)?;
+        fs::write(world.settings_file(), world.settings(mode)).map_err(failed)?;
         Ok(world)
     }
 
-    fn settings(&self) -> String {
+    fn settings(&self, mode: options::Mode) -> String {
+        let mode = match mode {
+            options::Mode::Group => "group",
+            options::Mode::Power => "power",
+        };
         let (mock, url) = (self.mock_address, toml::Value::from(self.url.as_str()));
         let store = if self.url.is_empty() { String::new() } else { format!("[store]\nurl = {url}\n") };
         format!(
             "{store}\
+             [journal]\nmode = \"{mode}\"\n\
              [server]\nworkers = 2\nwatch = false\ndrain = \"5s\"\n\
              [[channel]]\nname = \"mock\"\nprovider = \"mock\"\nbase_url = \"http://{mock}\"\n\
              credential = \"mock\"\nmodels = [\"m\"]\n\
@@ -144,6 +160,18 @@ impl World {
         let mut gateway = Process::start("gateway", &self.program, &arguments, &self.folder)?;
         gateway.await_listening(self.gateway)?;
         Ok(gateway)
+    }
+
+    /// Ends the gateway in peace. What it says it could not bring into the database in time, further starts do:
+    /// gives how many it took.
+    pub fn end_gateway(&self, mut gateway: Process, serves: Serves) -> Result<u64, String> {
+        for starts in 0..MOST_STARTS {
+            if !gateway.end()?.contains(app::LEFT_TO_REPLAY) {
+                return Ok(starts);
+            }
+            gateway = self.start_gateway(serves)?;
+        }
+        Err(format!("{MOST_STARTS} starts did not bring everything into the database"))
     }
 
     /// Whether the database is the drill's own SQLite file.

@@ -32,6 +32,8 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const CHANNEL: HeaderName = HeaderName::from_static("x-penstock-channel");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-penstock-attempts");
+/// Dollars.
+const COST: HeaderName = HeaderName::from_static("x-penstock-cost");
 const QUEUE_MS: HeaderName = HeaderName::from_static("x-penstock-queue-ms");
 const QUEUE_POSITION: HeaderName = HeaderName::from_static("x-penstock-queue-position");
 const QUEUE_ETA_MS: HeaderName = HeaderName::from_static("x-penstock-queue-eta-ms");
@@ -168,6 +170,9 @@ fn tell_routing(headers: &mut HeaderMap, tried: &Tried) {
         headers.insert(CHANNEL, channel);
     }
     headers.insert(ATTEMPTS, HeaderValue::from(tried.attempts));
+    if let Some(cost) = tried.cost.and_then(|cost| HeaderValue::from_str(&cost.to_string()).ok()) {
+        headers.insert(COST, cost);
+    }
 }
 
 /// An answer to a request whose body was not read to its end.

@@ -42,8 +42,11 @@ impl Journal {
         }
         for state in own {
             let records = reader.read_open(state.stream(), state.needed_from())?;
-            if let Some(found) = scan(records, state.written(), call)? {
-                return Ok(Some(found));
+            match scan(records, state.written(), call)? {
+                None => {}
+                // It was known elsewhere, and is forgotten there.
+                Some(Journalled::Settled(_, stream, end)) if end <= known(stream) => return Ok(None),
+                found => return Ok(found),
             }
         }
         Ok(None)

@@ -20,6 +20,9 @@ use super::{disk::OsDisk, segment};
 /// How many starts without a claim are remembered; so often may a node start while its database is away.
 const REMEMBERED: usize = 1_000;
 
+/// How many stay remembered once the store has the last: a power cut may take the store some claims back.
+const KEPT: usize = 16;
+
 /// This start of this node. While it lives no other process can open the same data directory.
 #[derive(Debug)]
 pub struct Node {
@@ -57,7 +60,7 @@ struct Facts {
     boot: u32,
     /// The boots up to this one were recovered.
     recovered: u32,
-    /// Nonces in hexadecimal: of the last start that claimed the node, and of those since. The last is this one's.
+    /// Nonces in hexadecimal: of the last starts that claimed the node, and of those since. The last is this one's.
     nonces: Vec<String>,
 }
 
@@ -143,7 +146,7 @@ impl Node {
     /// [`NodeError::Io`]; it does no harm then.
     pub fn set_claimed(&mut self) -> Result<(), NodeError> {
         let count = self.facts.nonces.len();
-        self.facts.nonces.drain(..count.saturating_sub(1));
+        self.facts.nonces.drain(..count.saturating_sub(KEPT));
         self.write()
     }
 

@@ -57,6 +57,8 @@ pub struct Recovered {
     pub abandoned: u64,
     /// What they are charged, in all.
     pub charge: Money,
+    /// Where the last of their settlements ends in the recovery stream. On a slow disk that is not written yet.
+    pub end: u64,
     /// Of the abandoned, those of a stream with a gap: their settlement may have stood in it.
     pub doubtful: u64,
     /// Parts of streams that are missing.
@@ -102,8 +104,9 @@ pub fn survey(reader: &JournalReader, recovered: u32, boot: u32) -> io::Result<S
     Ok(survey)
 }
 
-/// Settles what older starts left open in the recovery stream of this start. The caller makes it durable, and
-/// says so to [`super::Node::set_recovered`].
+/// Settles what older starts left open in the recovery stream of this start. The caller drops the writer, which
+/// has all of it written, makes it durable as far as [`Recovered::end`], and says so to
+/// [`super::Node::set_recovered`].
 ///
 /// # Errors
 /// [`RecoveryError`]; the next start goes on where this one ended.
@@ -125,7 +128,7 @@ pub fn recover(
     open.sort_unstable_by_key(|open| open.dispatch.call);
     for open in open {
         let settlement = abandon(&open, now_ms);
-        writer.append(Fact::Settlement(&settlement))?;
+        done.end = writer.append(Fact::Settlement(&settlement))?.end;
         done.abandoned += 1;
         done.charge += settlement.charge;
         done.doubtful += u64::from(done.gaps.iter().any(|gap| gap.stream == open.stream));

@@ -213,9 +213,9 @@ impl JournalWriter {
             self.next += self.buffer.len() as u64;
             if kind == Kind::Settlement {
                 self.last_settlement = self.next;
-            }
-            if self.inner.settings.power == Power::Machine {
-                self.state.kick.kick();
+                if self.inner.settings.power == Power::Machine {
+                    self.state.kick.kick();
+                }
             }
         }
         Appended { offset, end: self.next, previous, stage }

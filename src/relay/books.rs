@@ -2,10 +2,12 @@
 
 use std::{
     cell::RefCell,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -18,9 +20,16 @@ use penstock_actors::{
 
 use crate::{
     api_key::Caller,
-    journal::{Appended, Fact, Journal, JournalError, JournalWriter, Stage},
+    journal::{Appended, Fact, Journal, JournalError, JournalWriter, Power, Stage},
     provider::Failure,
 };
+
+/// How long the last byte of an answer waits for a slow disk to take its settlement, so that no crash makes a
+/// call abandoned that its client saw end.
+const SLOW_DISK: Duration = Duration::from_secs(1);
+
+/// Comes when a settlement survives what it must.
+pub(super) type Kept = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Pairs of key and model whose answers' length a worker remembers.
 const REMEMBERED: usize = 20_000;
@@ -140,6 +149,29 @@ impl Books {
             event.push(&self.shared.ring);
         }
         Ok(appended)
+    }
+
+    /// What the last byte of an answer waits for, once its settlement was appended; `None` where it stands on disk
+    /// as firmly as the settings ask for.
+    pub(super) fn kept(&self, appended: &Appended) -> Option<Kept> {
+        let (end, stage) = (appended.end, appended.stage);
+        match (self.shared.journal.settings().power, stage) {
+            (_, Stage::Skipped) | (Power::Process, Stage::Written) => None,
+            (Power::Machine, _) => {
+                let state = Arc::clone(self.writer.borrow().as_ref()?.0.state());
+                // Where its sync fails the journal has told of it, and no other would help.
+                Some(Box::pin(async move {
+                    let _ = state.wait_durable(end).await;
+                }))
+            }
+            (Power::Process, Stage::Queued) => {
+                let state = Arc::clone(self.writer.borrow().as_ref()?.0.state());
+                Some(Box::pin(async move {
+                    // What is synced was written. A disk that takes nothing for so long keeps nobody waiting.
+                    let _ = tokio::time::timeout(SLOW_DISK, state.synced(end)).await;
+                }))
+            }
+        }
     }
 
     /// The price of a model, by the first of these names that has one, and the group's ratio.

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::{
     Call, admit,
     attempt::Begun,
+    books::Kept,
     evidence,
     fault::{self, Deadline},
     flow::Flow,
@@ -41,6 +42,15 @@ pub struct AnswerBody {
     /// Held until the answer ends; given back at once then, not when the client has read it.
     permit: Option<HeldPermit>,
     behind: Behind,
+    /// The last bytes, while the books do not keep yet what the call came to.
+    last: Option<Box<Last>>,
+}
+
+type Piece = Option<Result<Bytes, io::Error>>;
+
+struct Last {
+    kept: Kept,
+    piece: Piece,
 }
 
 struct CallFacts {
@@ -161,22 +171,38 @@ impl AnswerBody {
             state: State::Fresh,
             permit,
             behind: Behind { cell, line, counted, link },
+            last: None,
             flow,
             record,
         }
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, piece: Piece, cx: &mut Context<'_>) -> Poll<Piece> {
         self.permit = None;
         let Behind { cell, line, counted, .. } = &self.behind;
         cell.lines.ended(line, *counted);
         self.record.consumed(self.flow.usage, self.flow.delivered);
-        self.record.completed();
+        let kept = self.record.completed();
         self.state = State::Ended;
+        self.end_with(piece, kept, cx)
+    }
+
+    /// Gives the last bytes, once the books keep what the call came to.
+    fn end_with(&mut self, piece: Piece, kept: Option<Kept>, cx: &mut Context<'_>) -> Poll<Piece> {
+        let Some(kept) = kept else { return Poll::Ready(piece) };
+        self.last = Some(Box::new(Last { kept, piece }));
+        self.poll_last(cx)
+    }
+
+    fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        if let Some(last) = &mut self.last {
+            ready!(last.kept.as_mut().poll(cx));
+        }
+        Poll::Ready(self.last.take().and_then(|last| last.piece))
     }
 
     /// Ends an answer that cannot go on: an error event in a stream, a cut connection otherwise.
-    fn break_off(&mut self, mut failure: Failure) -> Option<Result<Bytes, io::Error>> {
+    fn break_off(&mut self, mut failure: Failure, cx: &mut Context<'_>) -> Poll<Piece> {
         self.permit = None;
         self.behind.link.cleanse(&mut failure);
         if failure.fault == Fault::Upstream {
@@ -185,15 +211,16 @@ impl AnswerBody {
             cell.lines.broke_off(line, *counted, evidence::sign(&failure));
         }
         self.record.consumed(self.flow.usage, self.flow.delivered);
-        self.record.broken(&failure);
+        let kept = self.record.broken(&failure);
         self.state = State::Broken;
-        match self.call.delivery {
+        let piece = match self.call.delivery {
             Delivery::Stream => {
                 let words = self.flow.last_words(&failure, &self.call.id);
-                Some(Ok(words.unwrap_or_else(|| self.call.face.error_event(&failure, &self.call.id))))
+                Ok(words.unwrap_or_else(|| self.call.face.error_event(&failure, &self.call.id)))
             }
-            Delivery::Whole => Some(Err(io::Error::other(failure.message))),
-        }
+            Delivery::Whole => Err(io::Error::other(failure.message)),
+        };
+        self.end_with(Some(piece), kept, cx)
     }
 
     /// Whether silence may be the end: only a stream says in its content that it is finished.
@@ -201,7 +228,10 @@ impl AnswerBody {
         self.call.delivery == Delivery::Stream && missed.is_silence()
     }
 
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        if self.last.is_some() {
+            return self.poll_last(cx);
+        }
         loop {
             if matches!(self.state, State::Broken | State::Ended) {
                 return Poll::Ready(None);
@@ -212,32 +242,32 @@ impl AnswerBody {
                     self.record.first_byte();
                 }
                 if self.flow.is_ended() && self.flow.ready_bytes() == 0 {
-                    self.complete();
-                } else if let Err(failure) =
+                    return self.complete(Some(Ok(bytes)), cx);
+                }
+                if let Err(failure) =
                     self.record.progress(self.flow.usage, self.flow.delivered, self.patience.last_read)
                 {
-                    return Poll::Ready(self.break_off(failure));
+                    return self.break_off(failure, cx);
                 }
                 return Poll::Ready(Some(Ok(bytes)));
             }
             if let Some(failure) = self.flow.take_failure() {
-                return Poll::Ready(self.break_off(failure));
+                return self.break_off(failure, cx);
             }
             if self.flow.is_ended() {
-                self.complete();
-                return Poll::Ready(None);
+                return self.complete(None, cx);
             }
             match self.flow.poll_pull(cx) {
                 Poll::Ready(()) if self.patience.bytes_came() && !self.flow.is_ended() => {
                     let failure = fault::of_deadline(Deadline::Total, self.patience.timeouts.total);
-                    return Poll::Ready(self.break_off(failure));
+                    return self.break_off(failure, cx);
                 }
                 Poll::Ready(()) => {}
                 Poll::Pending => {
                     match self.patience.poll_missed(cx) {
                         // Some providers leave `[DONE]` out and the connection open.
                         Some(missed) if self.may_end_here(missed) && self.flow.end_here() => {}
-                        Some(missed) => return Poll::Ready(self.break_off(missed.into_failure())),
+                        Some(missed) => return self.break_off(missed.into_failure(), cx),
                         None => return Poll::Pending,
                     }
                 }
@@ -253,7 +283,7 @@ impl MessageBody for AnswerBody {
         self.size
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Piece> {
         self.poll_bytes(cx)
     }
 }

@@ -220,6 +220,7 @@ mod tests {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            cost_ratio: Default::default(),
             care: Default::default(),
         };
         Link::new(&Arc::new(spec), &Vault::default()).expect("a link")

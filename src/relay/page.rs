@@ -9,14 +9,14 @@ use std::{
 use penstock_actors::{
     billing::{Foreseen, Reservation, charge, estimate, worst},
     domain::{
-        AttemptFact, CallId, ChannelName, Delivery, Dispatch, Endpoint, ModelName, Money, Outcome, Priced,
-        Progress, Ratio, Settled, Settlement, Usage, UsageSource,
+        AttemptFact, CallId, ChannelName, ChannelSpec, Delivery, Dispatch, Endpoint, ModelName, Money,
+        Outcome, Priced, Progress, Ratio, Settled, Settlement, Usage, UsageSource,
     },
     limiter::{Amounts, CellId, Held, Measure, OverLimit, Rates, Who},
 };
 
 use super::{
-    books::{self, Books},
+    books::{self, Books, Kept},
     flow::Delivered,
     limits::{self, Limited},
 };
@@ -66,6 +66,7 @@ struct Terms {
 /// The attempt that was sent last, as the journal has it.
 struct Dispatched {
     fact: Dispatch,
+    cost_ratio: Ratio,
     began: Instant,
 }
 
@@ -217,7 +218,7 @@ impl Page {
     /// [`JournalError`]: it must not be sent then.
     pub(super) fn dispatch(
         &mut self,
-        channel: &ChannelName,
+        channel: &ChannelSpec,
         upstream_model: &ModelName,
     ) -> Result<(), JournalError> {
         let Some(terms) = &self.terms else { return Ok(()) };
@@ -237,17 +238,17 @@ impl Page {
             endpoint: self.opening.endpoint,
             model: self.opening.model.clone(),
             upstream_model: upstream_model.to_string(),
-            channel: channel.to_string(),
+            channel: channel.name.to_string(),
             price: terms.priced.version(),
         };
         self.books.append(Fact::Dispatch(&fact))?;
-        self.dispatched = Some(Dispatched { fact, began });
+        self.dispatched = Some(Dispatched { fact, cost_ratio: channel.cost_ratio, began });
         Ok(())
     }
 
     /// Notes how the attempt that was sent last came out: an answer, or a failure.
     pub(super) fn tried(&mut self, failure: Option<&Failure>) {
-        let Some(Dispatched { fact, began }) = &self.dispatched else { return };
+        let Some(Dispatched { fact, began, .. }) = &self.dispatched else { return };
         if failure.is_some() {
             // It was sent, and counts as that.
             let sent = Amounts { requests: 1, ..Amounts::default() };
@@ -325,15 +326,26 @@ impl Page {
         }
     }
 
-    /// Draws what the call came to and writes its settlement. It never waits, and never fails the call.
-    pub(super) fn settle(mut self: Box<Self>, end: &End<'_>) {
+    /// What the caller pays for an answer that is all there, as its provider counted it.
+    pub(super) fn price_of(&self, usage: &Usage) -> Option<Money> {
+        let terms = self.terms.as_ref()?;
+        Some(match &terms.priced {
+            Priced::At(price) => charge(price, usage, terms.ratio),
+            Priced::Free => Money::ZERO,
+        })
+    }
+
+    /// Draws what the call came to and writes its settlement. It never waits, and never fails the call. Gives what
+    /// the last byte of its answer waits for.
+    pub(super) fn settle(mut self: Box<Self>, end: &End<'_>) -> Option<Kept> {
         let (usage, usage_source) = self.consumed(end);
         let (mut paid, mut cost, mut reserved, mut version) =
             (Money::ZERO, Money::ZERO, Money::ZERO, Default::default());
         if let Some(mut terms) = self.terms.take() {
             if let Priced::At(price) = &terms.priced {
                 paid = charge(price, &usage, terms.ratio);
-                cost = charge(price, &usage, Ratio::ONE);
+                let ratio = self.dispatched.as_ref().map_or(Ratio::ONE, |d| d.cost_ratio);
+                cost = charge(price, &usage, ratio);
                 if usage_source == UsageSource::None {
                     (paid, cost) = (Money::ZERO, Money::ZERO);
                 }
@@ -347,7 +359,8 @@ impl Page {
         if end.outcome == Outcome::Completed {
             self.books.learn(self.opening.caller.id, &self.opening.model, usage.completion());
         }
-        if self.dispatched.is_some() {
+        let is_dispatched = self.dispatched.is_some();
+        if is_dispatched {
             let tokens = usage.prompt().saturating_add(usage.completion());
             let actual = Amounts { requests: 1, tokens, spend: Amounts::of_money(paid) };
             self.limits.settle(actual);
@@ -388,8 +401,13 @@ impl Page {
             usage_source,
             attempts: self.attempts,
         };
-        if let Err(error) = self.books.append(Fact::Settlement(&settlement)) {
-            tracing::error!(%error, call = %uuid::Uuid::from_u128(call.0), "a settlement was not journalled");
+        match self.books.append(Fact::Settlement(&settlement)) {
+            // Without a dispatch nothing could be found abandoned.
+            Ok(appended) => self.books.kept(&appended).filter(|_| is_dispatched),
+            Err(error) => {
+                tracing::error!(%error, call = %uuid::Uuid::from_u128(call.0), "a settlement was not journalled");
+                None
+            }
         }
     }
 

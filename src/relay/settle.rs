@@ -12,6 +12,7 @@ use penstock_actors::{
 };
 
 use super::{
+    books::Kept,
     flow::Delivered,
     page::{End, Page},
 };
@@ -91,7 +92,7 @@ impl CallRecord {
     /// How far the call came; `None` where no channel was tried.
     pub fn tried(&self) -> Option<Tried> {
         let channel = self.channel.clone()?;
-        Some(Tried { channel, attempts: self.attempts })
+        Some(Tried { channel, attempts: self.attempts, cost: None })
     }
 
     /// Notes that it has waited in the queue.
@@ -147,35 +148,35 @@ impl CallRecord {
         self.page.as_mut().map_or(Ok(()), |page| page.progress(delivered, now))
     }
 
-    /// Settles a call that ended without an answer.
-    pub fn refused(&mut self, failure: &Failure) {
+    /// Settles a call that ended without an answer. Gives what its refusal waits for, as the others do.
+    pub fn refused(&mut self, failure: &Failure) -> Option<Kept> {
         tracing::info!(call = %self.id, endpoint = self.endpoint.as_str(), status = failure.status,
             code = failure.code, fault = failure.fault.as_str(), channel = self.channel(),
             attempts = self.attempts, "call refused");
-        self.settle(Outcome::Refused(failure.fault), Some(failure));
+        self.settle(Outcome::Refused(failure.fault), Some(failure))
     }
 
     /// Settles a call whose answer broke off.
-    pub fn broken(&mut self, failure: &Failure) {
+    pub(super) fn broken(&mut self, failure: &Failure) -> Option<Kept> {
         tracing::warn!(call = %self.id, endpoint = self.endpoint.as_str(), code = failure.code,
             channel = self.channel(), reason = failure.message, "answer broke off");
-        self.settle(Outcome::Broken(failure.fault), Some(failure));
+        self.settle(Outcome::Broken(failure.fault), Some(failure))
     }
 
     /// Settles a call whose whole answer was passed on.
-    pub fn completed(&mut self) {
+    pub fn completed(&mut self) -> Option<Kept> {
         tracing::debug!(call = %self.id, endpoint = self.endpoint.as_str(), channel = self.channel(),
             attempts = self.attempts, took = ?self.arrived.at.elapsed(), "call completed");
-        self.settle(Outcome::Completed, None);
+        self.settle(Outcome::Completed, None)
     }
 
     fn channel(&self) -> &str {
         self.channel.as_ref().map_or("", ChannelName::as_str)
     }
 
-    fn settle(&mut self, outcome: Outcome, failure: Option<&Failure>) {
+    fn settle(&mut self, outcome: Outcome, failure: Option<&Failure>) -> Option<Kept> {
         if std::mem::replace(&mut self.settled, true) {
-            return;
+            return None;
         }
         let took = self.arrived.at.elapsed();
         self.metrics.calls_in_flight.dec();
@@ -192,9 +193,8 @@ impl CallRecord {
                 |usage| usage.prompt().saturating_add(usage.completion()),
             ));
         }
-        if let Some(page) = self.page.take() {
-            page.settle(&End { outcome, took, failure, usage: self.usage, delivered: self.delivered });
-        }
+        let page = self.page.take()?;
+        page.settle(&End { outcome, took, failure, usage: self.usage, delivered: self.delivered })
     }
 }
 
@@ -204,11 +204,11 @@ impl Drop for CallRecord {
             return;
         }
         if std::thread::panicking() {
-            self.settle(Outcome::Refused(Fault::Gateway), None);
+            drop(self.settle(Outcome::Refused(Fault::Gateway), None));
             return;
         }
         tracing::info!(call = %self.id, endpoint = self.endpoint.as_str(), channel = self.channel(),
             after = ?self.arrived.at.elapsed(), "client left");
-        self.settle(Outcome::Abandoned, None);
+        drop(self.settle(Outcome::Abandoned, None));
     }
 }

@@ -176,7 +176,7 @@ impl Relay {
             }
         }
         if let Some(page) = record.page()
-            && let Err(error) = page.dispatch(&route.spec.name, &route.upstream_model)
+            && let Err(error) = page.dispatch(&route.spec, &route.upstream_model)
         {
             return Some(Step::Failed(books::not_journalled(&error)));
         }

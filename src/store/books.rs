@@ -20,9 +20,9 @@ use super::{
     schema::{account, consumer_position as place, ledger_entry},
 };
 
-const USAGE: &str = "usage";
+pub(super) const USAGE: &str = "usage";
 /// A part of the journal that is missing. It belongs to no account.
-const GAP: &str = "gap";
+pub(super) const GAP: &str = "gap";
 const NOBODY: i64 = 0;
 /// A server takes 65,535 values in a statement.
 pub(super) const ROWS: usize = 500;
@@ -261,8 +261,9 @@ async fn commit_usage_pg(
             let insert = diesel::insert_into(ledger_entry::table).values(entries.to_vec());
             insert.execute(c).await.map_err(or_conflict)?;
         }
+        let mut balances = Vec::new();
         for deltas in rows.deltas.chunks(ROWS) {
-            diesel::insert_into(account::table)
+            let upsert = diesel::insert_into(account::table)
                 .values(deltas.to_vec())
                 .on_conflict(account::id)
                 .do_update()
@@ -270,8 +271,8 @@ async fn commit_usage_pg(
                     account::balance.eq(account::balance + excluded(account::balance)),
                     account::updated_ms.eq(excluded(account::updated_ms)),
                 ))
-                .execute(c)
-                .await?;
+                .returning((account::id, account::balance));
+            balances.extend(upsert.get_results::<(i64, i64)>(c).await?);
         }
         for places in rows.places.chunks(ROWS) {
             diesel::insert_into(place::table)
@@ -281,11 +282,6 @@ async fn commit_usage_pg(
                 .set(place::up_to.eq(excluded(place::up_to)))
                 .execute(c)
                 .await?;
-        }
-        let mut balances = Vec::new();
-        for ids in rows.accounts().chunks(ROWS) {
-            let concerned = account::table.filter(account::id.eq_any(ids.to_vec()));
-            balances.extend(concerned.select((account::id, account::balance)).load::<(i64, i64)>(c).await?);
         }
         Stored::Ok(balances)
     });

@@ -11,6 +11,7 @@ use penstock_actors::domain::{AccountId, Money, StreamId};
 
 use super::{
     BILLER, LOG_WRITER, Store,
+    age::CLOSED,
     error::Stored,
     log::FORGOTTEN,
     pool::query,
@@ -125,10 +126,11 @@ impl Store {
             })
             .collect();
         let (billed, logged) = (self.main_places(BILLER).await?, self.log_places(LOG_WRITER).await?);
-        let forgotten = self.log_places(FORGOTTEN).await?;
+        let (forgotten, closed) = (self.log_places(FORGOTTEN).await?, self.main_places(CLOSED).await?);
         for (stream, billed) in billed {
             let Some(logged) = logged.get(&stream) else { continue };
-            let from = forgotten.get(&stream).copied().unwrap_or(0);
+            let at = |places: &Places| places.get(&stream).copied().unwrap_or(0);
+            let from = at(&forgotten).max(at(&closed));
             report.streams += 1;
             report.off_log.extend(self.compare(stream, from, billed.min(*logged)).await?);
         }

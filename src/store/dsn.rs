@@ -72,6 +72,11 @@ impl DsnError {
 }
 
 impl Dsn {
+    /// Whether it is a file that is not there.
+    pub(super) fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Sqlite(path) if !path.exists())
+    }
+
     /// Reads an address; an empty one is the embedded database in the data directory.
     ///
     /// # Errors

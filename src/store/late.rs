@@ -1,8 +1,8 @@
 //! The store as the running gateway has it: it may be away at the start, and is there once it could be opened.
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwapOption;
@@ -19,6 +19,16 @@ use super::Store;
 pub struct LateStore {
     store: ArcSwapOption<Store>,
     is_claimed: AtomicBool,
+    lag: OnceLock<LogLag>,
+    dropped_rows: Arc<AtomicU64>,
+}
+
+/// How far the request log may be behind before rows are left out.
+pub struct LogLag {
+    /// So many bytes of journal.
+    pub most: u64,
+    /// How far it is behind now.
+    pub now: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 /// Whether this process speaks for its node.
@@ -48,6 +58,18 @@ impl LateStore {
     /// Says whether the books may be written.
     pub fn speak(&self, voice: Voice) {
         self.is_claimed.store(voice == Voice::Ours, Ordering::Release);
+    }
+
+    /// Has rows of the request log left out while it is further behind than this.
+    pub fn shed(&self, lag: LogLag) {
+        if self.lag.set(lag).is_err() {
+            tracing::error!("the lag of the request log was bounded twice");
+        }
+    }
+
+    /// Rows of the request log that were left out.
+    pub fn dropped_rows(&self) -> u64 {
+        self.dropped_rows.load(Ordering::Relaxed)
     }
 
     /// The store, for who writes the books.
@@ -90,6 +112,20 @@ impl RequestLogStore for LateStore {
     }
 
     fn commit(&self, batch: Batch) -> Pending<Result<(), StoreError>> {
+        let is_far_behind = self.lag.get().is_some_and(|lag| (lag.now)() > lag.most);
+        if is_far_behind && !batch.settlements.is_empty() {
+            let (rows, dropped) = (batch.settlements.len() as u64, Arc::clone(&self.dropped_rows));
+            let passed_over = async move |store: Arc<Store>| {
+                store.pass_over(batch).await?;
+                if dropped.fetch_add(rows, Ordering::Relaxed) == 0 {
+                    tracing::error!(
+                        "the request log is further behind than journal.log_lag: rows are left out"
+                    );
+                }
+                Ok(())
+            };
+            return ask!(self, store => passed_over(store));
+        }
         ask!(self, store => RequestLogStore::commit(&*store, batch))
     }
 }

@@ -9,8 +9,9 @@ use super::{
     books::{ROWS, Rows, in_step, stored_positions},
     error::{StoreError, Stored},
     log::{self, Logged},
+    nodes::PriceRow,
     pool::{Db, Statements},
-    schema::{account, call_attempt, consumer_position as place, ledger_entry, request_log},
+    schema::{account, call_attempt, consumer_position as place, ledger_entry, price_version, request_log},
 };
 
 /// Does a batch in a transaction on the writer.
@@ -34,9 +35,7 @@ pub(super) fn enter_usage(
     in_step(&batch.positions, stored_positions!(BILLER, &batch.positions).load(c)?)?;
     let rows = Rows::of(batch);
     let concerned = rows.accounts();
-    counted.one_batch(rows.entries.len());
-    counted.one_batch(rows.deltas.len());
-    counted.one_batch(rows.places.len());
+    let written = [rows.entries.len(), rows.deltas.len(), rows.places.len()];
     for entry in rows.entries {
         diesel::insert_into(ledger_entry::table).values(entry).execute(c)?;
     }
@@ -51,6 +50,7 @@ pub(super) fn enter_usage(
     for at in rows.places {
         diesel::replace_into(place::table).values(at).execute(c)?;
     }
+    written.into_iter().for_each(|rows| counted.one_batch(rows));
     let mut balances = Vec::new();
     for ids in concerned.chunks(ROWS) {
         let concerned = account::table.filter(account::id.eq_any(ids.to_vec()));
@@ -68,9 +68,7 @@ pub(super) fn write_log(
 ) -> Stored<()> {
     in_step(parts, stored_positions!(LOG_WRITER, parts).load(c)?)?;
     let (calls, attempts, places) = log::rows(batch, parts);
-    counted.one_batch(calls.len());
-    counted.one_batch(attempts.len());
-    counted.one_batch(places.len());
+    let written = [calls.len(), attempts.len(), places.len()];
     for call in calls {
         diesel::insert_or_ignore_into(request_log::table).values(call).execute(c)?;
     }
@@ -80,5 +78,20 @@ pub(super) fn write_log(
     for at in places {
         diesel::replace_into(place::table).values(at).execute(c)?;
     }
+    written.into_iter().for_each(|rows| counted.one_batch(rows));
+    Ok(())
+}
+
+/// Keeps prices that are new.
+pub(super) fn keep_prices(
+    c: &mut SqliteConnection,
+    prices: Vec<PriceRow>,
+    counted: &Statements,
+) -> Stored<()> {
+    let written = prices.len();
+    for price in prices {
+        diesel::insert_or_ignore_into(price_version::table).values(price).execute(c)?;
+    }
+    counted.one_batch(written);
     Ok(())
 }

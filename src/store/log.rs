@@ -13,6 +13,7 @@ use penstock_actors::{
 
 use super::{
     Store,
+    age::raise_positions,
     books::{Place, ROWS, in_step, or_conflict, stored_positions},
     error::Stored,
     keys::SPACE,
@@ -301,25 +302,7 @@ impl Store {
                 *at = (*at).max(*ends_at);
             }
             // The check of the books must know from where on the log is whole.
-            for ((node, boot, worker), up_to) in furthest {
-                let mine = || place::table.find((FORGOTTEN, node, boot, worker));
-                let known = mine().select(place::up_to).first::<i64>(c).await.optional()?;
-                if known.is_none() {
-                    diesel::insert_into(place::table)
-                        .values((
-                            place::consumer.eq(FORGOTTEN),
-                            place::node.eq(node),
-                            place::boot.eq(boot),
-                            place::worker.eq(worker),
-                            place::up_to.eq(up_to),
-                        ))
-                        .execute(c)
-                        .await
-                        .map_err(or_conflict)?;
-                } else if known < Some(up_to) {
-                    diesel::update(mine()).set(place::up_to.eq(up_to)).execute(c).await?;
-                }
-            }
+            raise_positions!(c, FORGOTTEN, furthest);
             diesel::delete(call_attempt::table.filter(call_attempt::call_id.eq_any(ids.clone())))
                 .execute(c)
                 .await?;

@@ -40,7 +40,7 @@ macro_rules! step {
 }
 
 /// Every step, oldest first. A step that was released is never edited.
-const STEPS: &[Step] = &[step!(1, "0001_books")];
+const STEPS: &[Step] = &[step!(1, "0001_books"), step!(2, "0002_duty")];
 
 /// How long another process may migrate before this one gives up.
 const LOCK_WITHIN: Duration = Duration::from_secs(60);
@@ -92,8 +92,8 @@ fn statements(text: &str) -> impl Iterator<Item = String> {
     statements.into_iter().filter(|s| !s.is_empty())
 }
 
-/// Applies what is missing.
-pub(super) async fn run(db: &Db, dsn: &Dsn) -> Stored<()> {
+/// Applies what is missing, and gives its names.
+pub(super) async fn run(db: &Db, dsn: &Dsn) -> Stored<Vec<&'static str>> {
     match db {
         Db::Lite { writer, .. } => lite(&mut *writer.get().await?, dsn).await,
         Db::Pg(pool) => {
@@ -116,6 +116,27 @@ pub(super) async fn run(db: &Db, dsn: &Dsn) -> Stored<()> {
     }
 }
 
+/// The names of every step.
+pub(super) fn all() -> Vec<&'static str> {
+    STEPS.iter().map(|step| step.name).collect()
+}
+
+/// The names of what is missing; nothing is changed.
+pub(super) async fn pending(db: &Db, dsn: &Dsn) -> Stored<Vec<&'static str>> {
+    // Without its table, every step is missing.
+    let is_there = match db {
+        Db::Lite { .. } => "SELECT COUNT(*) AS value FROM sqlite_master WHERE name = 'schema_version'",
+        Db::Pg(_) => "SELECT COUNT(to_regclass('schema_version')) AS value",
+        Db::My(_) => {
+            "SELECT COUNT(*) AS value FROM information_schema.tables \
+             WHERE table_schema = DATABASE() AND table_name = 'schema_version'"
+        }
+    };
+    let is_there = pool::query!(db, c => number!(&mut *c, is_there))? > 0;
+    let found = if is_there { pool::query!(db, c => number!(&mut *c, FOUND))? } else { 0 };
+    Ok(missing(found, dsn)?.map(|step| step.name).collect())
+}
+
 fn failed(step: &Step, problem: StoreError) -> StoreError {
     if problem.is_transient() {
         return problem;
@@ -123,12 +144,12 @@ fn failed(step: &Step, problem: StoreError) -> StoreError {
     StoreError::Migration { name: step.name, problem: problem.to_string() }
 }
 
-async fn lite(connection: &mut pool::Lite, dsn: &Dsn) -> Stored<()> {
+async fn lite(connection: &mut pool::Lite, dsn: &Dsn) -> Stored<Vec<&'static str>> {
     // Where nothing is missing nobody waits for a writer who holds the file.
     if let Ok(found) = number!(&mut *connection, FOUND)
         && missing(found, dsn)?.next().is_none()
     {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let work = async |c: &mut pool::Lite| {
         c.batch_execute(
@@ -136,17 +157,19 @@ async fn lite(connection: &mut pool::Lite, dsn: &Dsn) -> Stored<()> {
              name TEXT NOT NULL, applied_ms INTEGER NOT NULL)",
         )
         .await?;
+        let mut applied = Vec::new();
         for step in missing(number!(c, FOUND)?, dsn)? {
             c.batch_execute(step.sqlite).await.map_err(|e| failed(step, e.into()))?;
             c.batch_execute(&note(step)).await?;
             tracing::info!(step = step.name, "the database was migrated");
+            applied.push(step.name);
         }
-        Ok(())
+        Ok(applied)
     };
     // The lock of the file is that of the migration; an open reader elsewhere does not hinder it.
     let until = Instant::now() + LOCK_WITHIN;
     loop {
-        let done: Stored<()> = connection.immediate_transaction(work).await;
+        let done: Stored<Vec<&'static str>> = connection.immediate_transaction(work).await;
         match done {
             Err(error) if error.is_conflict() && Instant::now() < until => {
                 tokio::time::sleep(LOOK_EVERY).await
@@ -156,7 +179,7 @@ async fn lite(connection: &mut pool::Lite, dsn: &Dsn) -> Stored<()> {
     }
 }
 
-async fn postgres(connection: &mut diesel_async::AsyncPgConnection, dsn: &Dsn) -> Stored<()> {
+async fn postgres(connection: &mut diesel_async::AsyncPgConnection, dsn: &Dsn) -> Stored<Vec<&'static str>> {
     connection.batch_execute(&format!("SET statement_timeout = {}", STEP_WITHIN.as_millis())).await?;
     let lock =
         format!("SELECT CASE WHEN pg_try_advisory_lock({ADVISORY_LOCK}) THEN 1 ELSE 0 END::bigint AS value");
@@ -170,6 +193,7 @@ async fn postgres(connection: &mut diesel_async::AsyncPgConnection, dsn: &Dsn) -
     let table = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY, \
                  name TEXT NOT NULL, applied_ms BIGINT NOT NULL)";
     connection.batch_execute(table).await?;
+    let mut applied = Vec::new();
     for step in missing(number!(&mut *connection, FOUND)?, dsn)? {
         connection
             .transaction(async |c: &mut diesel_async::AsyncPgConnection| {
@@ -180,11 +204,12 @@ async fn postgres(connection: &mut diesel_async::AsyncPgConnection, dsn: &Dsn) -
             .await
             .map_err(|e| failed(step, e))?;
         tracing::info!(step = step.name, "the database was migrated");
+        applied.push(step.name);
     }
-    Ok(())
+    Ok(applied)
 }
 
-async fn mysql(connection: &mut diesel_async::AsyncMysqlConnection, dsn: &Dsn) -> Stored<()> {
+async fn mysql(connection: &mut diesel_async::AsyncMysqlConnection, dsn: &Dsn) -> Stored<Vec<&'static str>> {
     // The name is known to the whole server.
     let lock =
         format!("SELECT GET_LOCK(CONCAT('penstock.', MD5(DATABASE())), {}) AS value", LOCK_WITHIN.as_secs());
@@ -194,14 +219,16 @@ async fn mysql(connection: &mut diesel_async::AsyncMysqlConnection, dsn: &Dsn) -
     let table = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY, \
                  name VARCHAR(191) NOT NULL, applied_ms BIGINT NOT NULL) ENGINE = InnoDB";
     connection.batch_execute(table).await?;
+    let mut applied = Vec::new();
     for step in missing(number!(&mut *connection, FOUND)?, dsn)? {
         for statement in statements(step.mysql) {
             connection.batch_execute(&statement).await.map_err(|e| failed(step, e.into()))?;
         }
         connection.batch_execute(&note(step)).await?;
         tracing::info!(step = step.name, "the database was migrated");
+        applied.push(step.name);
     }
-    Ok(())
+    Ok(applied)
 }
 
 #[cfg(test)]

@@ -1,17 +1,62 @@
 //! What nodes leave in the database beside the books: which process speaks for a node, and which prices
 //! calls were priced by.
 
-use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _};
+use std::collections::HashSet;
+
+use diesel::{ExpressionMethods as _, Insertable, OptionalExtension as _, QueryDsl as _};
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use penstock_actors::domain::PriceVersion;
 
 use super::{
     Store,
+    books::or_conflict,
     error::Stored,
     keys::bump,
-    pool::{query, transaction},
+    lite,
+    pool::{Db, query, transaction},
     schema::{node_claim, price_version, revision},
 };
+
+/// Prices that are kept in one transaction.
+const PRICES: usize = 100;
+
+/// A price as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptPrice {
+    /// Names its contents for good.
+    pub version: PriceVersion,
+    /// The model.
+    pub model: String,
+    /// What it says, as JSON.
+    pub content: String,
+}
+
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = price_version, treat_none_as_default_value = false)]
+pub(super) struct PriceRow {
+    version: i64,
+    model: String,
+    content: String,
+    first_seen_ms: i64,
+}
+
+impl PriceRow {
+    fn new(price: &KeptPrice, now_ms: i64) -> Self {
+        let KeptPrice { version, model, content } = price.clone();
+        Self { version: version.0, model, content, first_seen_ms: now_ms }
+    }
+}
+
+/// One statement. Another node may have kept the same meanwhile; then it is tried again, and finds them.
+macro_rules! insert_prices {
+    ($pool:expr, $rows:expr) => {{
+        let mut held = $pool.get().await?;
+        let insert = diesel::insert_into(price_version::table).values($rows);
+        let done =
+            super::pool::in_time(async { insert.execute(&mut *held).await.map_err(or_conflict) }).await;
+        super::pool::forget_if_late(&mut *held, done).map(drop)
+    }};
+}
 
 /// A start that wants to speak for its node.
 #[derive(Clone, Debug)]
@@ -156,33 +201,32 @@ impl Store {
             .optional())
     }
 
-    /// Keeps the content of a price, so that old calls can be explained; known versions are left as they are.
+    /// Keeps the contents of prices, so that old calls can be explained; known versions are left as they are.
+    /// Gives how many are new.
     ///
     /// # Errors
     /// [`StoreError`](super::StoreError)
-    pub async fn keep_price(
-        &self,
-        version: PriceVersion,
-        model: &str,
-        content: &str,
-        now_ms: i64,
-    ) -> Stored<()> {
-        transaction!(&self.main, c => {
-            let known = price_version::table.find(version.0).count().get_result::<i64>(c).await?;
-            if known == 0 {
-                diesel::insert_into(price_version::table)
-                    .values((
-                        price_version::version.eq(version.0),
-                        price_version::model.eq(model),
-                        price_version::content.eq(content),
-                        price_version::first_seen_ms.eq(now_ms),
-                    ))
-                    .execute(c)
-                    .await
-                    .map_err(super::books::or_conflict)?;
-            }
-            Stored::Ok(())
-        })
+    pub async fn keep_prices(&self, prices: &[KeptPrice], now_ms: i64) -> Stored<usize> {
+        let known = query!(&self.main, c => price_version::table
+            .select(price_version::version)
+            .load::<i64>(c)
+            .await)?;
+        let known: HashSet<i64> = known.into_iter().collect();
+        let mut new: Vec<&KeptPrice> = prices.iter().filter(|p| !known.contains(&p.version.0)).collect();
+        new.sort_by_key(|price| price.version);
+        new.dedup_by_key(|price| price.version);
+        for prices in new.chunks(PRICES) {
+            let rows: Vec<_> = prices.iter().map(|price| PriceRow::new(price, now_ms)).collect();
+            match &self.main {
+                Db::Lite { .. } => {
+                    let counted = self.statements.clone();
+                    lite::batch(&self.main, move |c| lite::keep_prices(c, rows, &counted)).await
+                }
+                Db::Pg(pool) => insert_prices!(pool, rows),
+                Db::My(pool) => insert_prices!(pool, rows),
+            }?;
+        }
+        Ok(new.len())
     }
 
     /// The content of a price; `None` where the version is unknown.

@@ -18,7 +18,7 @@ use diesel::{
 use diesel_async::{
     AsyncConnection, AsyncMysqlConnection, AsyncPgConnection, SimpleAsyncConnection as _,
     TransactionManager as _,
-    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolError, bb8::Pool},
+    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolError, RecyclingMethod, bb8::Pool},
     sync_connection_wrapper::SyncConnectionWrapper,
 };
 
@@ -255,21 +255,23 @@ impl Db {
                 drop(first);
                 let pool = |size| {
                     let statements = statements.clone();
-                    pool(path, size, move |path| Box::pin(lite(path.to_owned(), statements.clone())))
+                    // There is no line that could be cut: it need not be tried each time.
+                    let kept = RecyclingMethod::Fast;
+                    pool(path, size, kept, move |path| Box::pin(lite(path.to_owned(), statements.clone())))
                 };
                 Ok(Self::Lite { writer: pool(1), readers: pool(LITE_READERS) })
             }
             Dsn::Postgres(dsn) => {
                 drop(probed(postgres(dsn.clone(), statements.clone())).await?);
                 let (dsn, statements) = (dsn.clone(), statements.clone());
-                Ok(Self::Pg(pool("", MOST_CONNECTIONS, move |_| {
+                Ok(Self::Pg(pool("", MOST_CONNECTIONS, RecyclingMethod::Verified, move |_| {
                     Box::pin(postgres(dsn.clone(), statements.clone()))
                 })))
             }
             Dsn::Mysql(dsn) => {
                 drop(probed(mysql(dsn.clone(), statements.clone())).await?);
                 let (dsn, statements) = (dsn.clone(), statements.clone());
-                Ok(Self::My(pool("", MOST_CONNECTIONS, move |_| {
+                Ok(Self::My(pool("", MOST_CONNECTIONS, RecyclingMethod::Verified, move |_| {
                     Box::pin(mysql(dsn.clone(), statements.clone()))
                 })))
             }
@@ -286,13 +288,19 @@ async fn probed<C>(connecting: impl Future<Output = ConnectionResult<C>>) -> Sto
 
 type Connecting<C> = std::pin::Pin<Box<dyn Future<Output = ConnectionResult<C>> + Send>>;
 
-fn pool<C>(url: &str, size: u32, connect: impl Fn(&str) -> Connecting<C> + Send + Sync + 'static) -> Pool<C>
+fn pool<C>(
+    url: &str,
+    size: u32,
+    kept: RecyclingMethod<C>,
+    connect: impl Fn(&str) -> Connecting<C> + Send + Sync + 'static,
+) -> Pool<C>
 where
     C: AsyncConnection + 'static,
     AsyncDieselConnectionManager<C>: bb8::ManageConnection<Connection = C, Error = PoolError>,
 {
     let mut config = ManagerConfig::<C>::default();
     config.custom_setup = Box::new(move |url| connect(url));
+    config.recycling_method = kept;
     let manager = AsyncDieselConnectionManager::new_with_config(url, config);
     Pool::builder()
         .max_size(size)
@@ -307,7 +315,15 @@ const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PR
 
 async fn lite(path: String, statements: Statements) -> ConnectionResult<Lite> {
     let mut connection = Lite::establish(&path).await?;
-    connection.batch_execute(PRAGMAS).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    // The first who turns WAL on locks everyone else out for a moment, and no timeout holds for that.
+    let mut tries = Tries::default();
+    while let Err(error) = connection.batch_execute(PRAGMAS).await {
+        let is_locked = error.to_string().contains("locked");
+        if !is_locked || !tries.worth_another(&StoreError::Busy(error.to_string())) {
+            return Err(ConnectionError::CouldntSetupConfiguration(error));
+        }
+        tries.step_aside().await;
+    }
     connection.set_instrumentation(statements);
     Ok(connection)
 }

@@ -140,6 +140,14 @@ table! {
 }
 
 table! {
+    duty_lock (name) {
+        name -> Text,
+        holder -> Text,
+        until_ms -> BigInt,
+    }
+}
+
+table! {
     revision (id) {
         id -> BigInt,
         number -> BigInt,

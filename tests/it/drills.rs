@@ -55,6 +55,11 @@ async fn the_books_balance_after_power_cuts_on_sqlite() {
 }
 
 #[tokio::test]
+async fn in_power_mode_no_power_cut_takes_a_call_whose_final_byte_was_seen() {
+    check(&drill(&["power", "--cuts", "4", "--mode", "power"]).await);
+}
+
+#[tokio::test]
 async fn the_books_balance_after_power_cuts_of_the_gateway_alone() {
     let database = Database::postgres().await;
     check(&drill(&["power", "--cuts", "3", "--url", &database.url]).await);

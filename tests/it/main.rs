@@ -1,6 +1,7 @@
 //! Tests of the whole gateway over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod aging;
 mod anthropic;
 mod awc;
 mod bench;
@@ -17,6 +18,7 @@ mod commands;
 mod credentials;
 mod dialects;
 mod drills;
+mod durability;
 mod edges;
 mod environment;
 mod failover;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use super::{Attached, Care, Credential, Credentials};
+use super::{Attached, Care, Credential, Credentials, Ratio};
 
 /// A channel's permanent name, unique in a catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -182,6 +182,8 @@ pub struct ChannelSpec {
     pub transport: TransportKind,
     /// What its connections lead through; `None` for no proxy.
     pub proxy: Option<Arc<Proxy>>,
+    /// What it costs us, as a part of the model's price.
+    pub cost_ratio: Ratio,
     /// How its failures are treated.
     pub care: Care,
 }

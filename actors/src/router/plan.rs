@@ -184,6 +184,7 @@ pub(crate) mod tests {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            cost_ratio: Default::default(),
             care: Default::default(),
         }
     }

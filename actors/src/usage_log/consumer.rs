@@ -72,6 +72,11 @@ impl Intake {
         self.is_behind
     }
 
+    /// How many events of the ring wait.
+    pub fn waiting(&self) -> u64 {
+        self.reader.lag()
+    }
+
     /// Gives up to `max` settlements that follow on what was given before.
     ///
     /// # Errors

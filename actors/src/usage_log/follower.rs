@@ -47,20 +47,23 @@ pub trait Sink: Unpin + 'static {
 pub struct Pace {
     /// Settlements in a batch.
     pub batch: usize,
-    /// How long events may gather before they are taken, while there are fewer than a batch.
-    pub linger: Duration,
+    /// How often it looks whether some are waiting.
+    pub look: Duration,
+    /// How long the first of them waits for others, while there are fewer than a batch: a commit costs the database
+    /// much the same for one as for a thousand. Well below the second after which the journal is looked into.
+    pub gather: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { batch: 500, linger: Duration::from_millis(50) }
+        Self { batch: 1_000, look: Duration::from_millis(50), gather: Duration::ZERO }
     }
 }
 
 /// Follows the usage log and feeds a sink, exactly once.
 ///
-/// It polls: twenty looks a second at one atomic cost nothing worth naming, spare producers every thought
-/// of waking anyone, and make the batches as they go. While batches are full it does not pause.
+/// It polls: twenty looks a second at one atomic cost nothing worth naming, and spare producers every thought
+/// of waking anyone. While batches are full it does not pause.
 ///
 /// Mailbox: 16 messages. Settlements never pass through it, so nothing is lost when it is full.
 pub struct Follower<S: Sink> {
@@ -72,6 +75,8 @@ pub struct Follower<S: Sink> {
     /// Distinguishes what was asked before a restart from what was asked after.
     life: u64,
     looked: Option<Instant>,
+    /// Since when settlements are known to wait.
+    waiting: Option<Instant>,
     timer: Option<SpawnHandle>,
     /// Whoever waits for the head to be reached.
     finishing: Vec<oneshot::Sender<()>>,
@@ -94,7 +99,8 @@ impl<S: Sink> Follower<S> {
     /// Feeds `sink` with what `intake` gives.
     pub fn new(sink: S, intake: Intake, pace: Pace, gauges: Arc<ConsumerGauges>) -> Self {
         let phase = Phase::Locating { failures: 0 };
-        Self { sink, intake, pace, gauges, phase, life: 0, looked: None, timer: None, finishing: Vec::new() }
+        let (looked, waiting, timer, finishing) = (None, None, None, Vec::new());
+        Self { sink, intake, pace, gauges, phase, life: 0, looked, waiting, timer, finishing }
     }
 
     /// The sink, for messages that concern it.
@@ -123,6 +129,10 @@ impl<S: Sink> Follower<S> {
             self.looked = Some(now);
             self.intake.look();
         }
+        if !self.is_due(now) {
+            return self.again(ctx, self.pace.look);
+        }
+        self.waiting = None;
         match self.intake.gather(self.pace.batch) {
             Err(error) => self.fail(ctx, &format!("the journal cannot be read: {error}")),
             Ok((batch, Next::Later)) if batch.is_empty() => {
@@ -132,7 +142,7 @@ impl<S: Sink> Follower<S> {
                         let _ = finished.send(());
                     }
                 }
-                self.again(ctx, self.pace.linger);
+                self.again(ctx, self.pace.look);
             }
             Ok((batch, Next::Now)) if batch.is_empty() => self.again(ctx, Duration::ZERO),
             Ok((batch, next)) => {
@@ -146,6 +156,18 @@ impl<S: Sink> Follower<S> {
         }
     }
 
+    /// Whether what waits is taken now. What only the journal has is not gathered, nor what an end waits for.
+    fn is_due(&mut self, now: Instant) -> bool {
+        if self.intake.is_behind() || !self.finishing.is_empty() {
+            return true;
+        }
+        match self.intake.waiting() {
+            0 => false,
+            waiting if waiting >= self.pace.batch as u64 => true,
+            _ => now.duration_since(*self.waiting.get_or_insert(now)) >= self.pace.gather,
+        }
+    }
+
     /// Commits a batch that the journal has made durable.
     fn commit(&mut self, ctx: &mut Context<Self>, batch: Batch, next: Next) {
         let mut durable = Positions::clone(&self.gauges.durable());
@@ -155,7 +177,7 @@ impl<S: Sink> Follower<S> {
             me.gauges.commits.add(1);
             me.gauges.publish_durable(durable);
             me.sink.committed(done);
-            me.again(ctx, if next == Next::Now { Duration::ZERO } else { me.pace.linger });
+            me.again(ctx, if next == Next::Now { Duration::ZERO } else { me.pace.look });
         });
     }
 
@@ -228,7 +250,7 @@ impl<S: Sink> Supervised for Follower<S> {
     fn restarting(&mut self, _: &mut Self::Context) {
         // What is durable is in the store, what is not is in the journal; what the sink has in doubt it keeps.
         self.life += 1;
-        self.timer = None;
+        (self.timer, self.waiting) = (None, None);
         self.finishing.clear();
         self.phase = Phase::Locating { failures: 0 };
         self.gauges.restarts.add(1);

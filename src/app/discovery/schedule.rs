@@ -178,6 +178,7 @@ mod tests {
             pool: PoolSettings::default(),
             transport: Default::default(),
             proxy: None,
+            cost_ratio: Default::default(),
             care: Default::default(),
         })
     }

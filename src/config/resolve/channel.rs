@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use penstock_actors::domain::{
-    ChannelName, ChannelSpec, Credential, Credentials, PoolSettings, Served, Timeouts, TransportKind, Turn,
+    ChannelName, ChannelSpec, Credential, Credentials, PoolSettings, Ratio, Served, Timeouts, TransportKind,
+    Turn,
 };
 
 use super::{
@@ -18,6 +19,8 @@ use crate::config::{
     units::Span,
 };
 
+/// In millionths: a channel that costs more than so many times the price is a mistake.
+const DEAREST: i64 = 1_000_000_000;
 /// Credentials of one channel; more would make looking for a good one long.
 const MOST_CREDENTIALS: usize = 1000;
 
@@ -51,6 +54,10 @@ impl Resolver<'_> {
         }
         if raw.weight > 1_000_000 {
             self.refuse(&at("weight"), "must be at most 1000000");
+        }
+        let cost_ratio = raw.cost_ratio.map_or(Ratio::ONE, |factor| factor.0);
+        if cost_ratio.0 > DEAREST {
+            self.refuse(&at("cost_ratio"), "must be at most 1000");
         }
         let mut headers = self.headers(&at("headers"), &raw);
         if let Some(provider) = &provider {
@@ -98,6 +105,7 @@ impl Resolver<'_> {
                 raw::Transport::Awc => TransportKind::Awc,
             },
             proxy,
+            cost_ratio,
             care: defaults.care,
         })
     }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use penstock_actors::domain::Credential;
+use penstock_actors::{domain::Credential, limiter::Rules};
 
 use super::Resolver;
 use crate::config::{Log, Notice, Overrides, Place, Server, Store, Tls, problem::At, raw, units::Span};
@@ -132,7 +132,13 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn store(&mut self, raw: &raw::Store) -> Store {
+    pub(super) fn store(
+        &mut self,
+        raw: &raw::Store,
+        journal: &raw::Journal,
+        retention: &raw::Retention,
+        limits: &Rules,
+    ) -> Store {
         let mut address = |key: &str, written: &Option<String>| {
             let at = At::Setting(format!("store.{key}"));
             let written = written.as_deref().filter(|w| !w.trim().is_empty())?;
@@ -144,7 +150,8 @@ impl Resolver<'_> {
             let at = At::Setting("store.max_staleness".into());
             self.refuse(&at, "must be more than 0 and at most 30 days");
         }
-        Store { url, log_url, max_staleness }
+        let (journal, retention) = (self.journal(journal), self.retention(retention, limits));
+        Store { url, log_url, max_staleness, journal, retention }
     }
 
     pub(super) fn refresh(&mut self, raw: Option<Span>) -> Duration {

@@ -59,6 +59,31 @@ const MISTAKES: &[Mistake] = &[
         ],
     ),
     file(
+        "a journal that is never synced",
+        "[journal]\nsync = 0\n",
+        &["penstock.toml:2: journal.sync: must be at least 1 ms and at most 10 seconds"],
+    ),
+    file(
+        "a request log that forgets what limits count",
+        "[limits]\nspace = [\"5.00 USD per month\"]\n[retention]\nrequests = \"7d\"\n",
+        &[
+            "penstock.toml:4: retention.requests: must be at least 31 days while there are limits per month, which a start counts anew",
+        ],
+    ),
+    file(
+        "a journal of no mode",
+        "[journal]\nmode = \"sync\"\n",
+        &["penstock.toml:2: journal.mode: must be \"group\" or \"power\""],
+    ),
+    file(
+        "a channel that costs a word",
+        "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredential = \"x\"\nmodels = [\"m\"]\n\
+         cost_ratio = \"half\"\n",
+        &[
+            "penstock.toml:6: channel \"a\": cost_ratio: must be a decimal number like 12 or 0.075, without an exponent",
+        ],
+    ),
+    file(
         "a quota below zero",
         "[[key]]\nname = \"a\"\nsecret = \"sk-0123456789abcdef\"\nquota = -1\n",
         &["penstock.toml:4: key \"a\": quota: must not be negative"],
@@ -121,7 +146,7 @@ const MISTAKES: &[Mistake] = &[
         &[
             "penstock.toml:4: channel \"a\": api_key: there is no such setting; known here are name, id, provider, \
              base_url, params, credential, credentials, credential_turn, organisation, project, models, mapping, headers, quirks, groups, priority, weight, concurrency, enabled, \
-             transport, proxy, limits, timeouts, pool",
+             transport, proxy, cost_ratio, limits, timeouts, pool",
         ],
     ),
     file(

@@ -1,7 +1,8 @@
 //! Usage is entered once, whatever happens between the store and who commits.
 
 use penstock::store::{
-    BILLER, Claimant, Claimed, Ended, LOG_WRITER, NewKey, NewSecret, Reach, Store, StoreError,
+    BILLER, Claimant, Claimed, Duty, Ended, KeptPrice, LOG_WRITER, NewKey, NewSecret, Reach, Store,
+    StoreError,
 };
 use penstock_actors::{
     domain::{AccountId, Money, PriceVersion},
@@ -22,6 +23,9 @@ on_every_database!(
     the_check_finds_what_does_not_balance,
     a_node_speaks_with_one_voice,
     a_price_is_kept_as_it_was_first_seen,
+    one_node_at_a_time_has_a_duty,
+    what_age_takes_of_the_ledger_stays_in_its_sums,
+    rows_that_are_passed_over_are_not_missed_by_the_check,
 );
 
 /// What accounts spent in the parts of workers' streams.
@@ -212,7 +216,76 @@ async fn a_price_is_kept_as_it_was_first_seen(database: Database) {
     let store = database.open().await;
     let version = PriceVersion(-9_007_199_254_740_993);
     assert_eq!(store.price(version).await.unwrap(), None);
-    store.keep_price(version, "m", "{\"input\":1}", 5).await.unwrap();
-    store.keep_price(version, "m", "other", 6).await.unwrap();
+    let price =
+        |version, content: &str| KeptPrice { version, model: "m".to_owned(), content: content.to_owned() };
+    let first = [price(version, "{\"input\":1}"), price(version, "twice"), price(PriceVersion(1), "x")];
+    assert_eq!(store.keep_prices(&first, 5).await.unwrap(), 2);
+    assert_eq!(store.keep_prices(&[price(version, "other")], 6).await.unwrap(), 0);
     assert_eq!(store.price(version).await.unwrap().as_deref(), Some("{\"input\":1}"));
+    let many: Vec<_> = (10..360).map(|v| price(PriceVersion(v), "x")).collect();
+    assert_eq!(store.keep_prices(&many, 7).await.unwrap(), 350);
+}
+
+async fn one_node_at_a_time_has_a_duty(database: Database) {
+    let store = database.open().await;
+    let duty = |holder| Duty { name: "age", holder };
+    assert!(store.take_duty(duty("a"), 1_000, 2_000).await.unwrap());
+    assert!(store.take_duty(duty("a"), 1_500, 2_000).await.unwrap(), "it keeps it");
+    assert!(!store.take_duty(duty("b"), 1_999, 3_000).await.unwrap());
+    assert!(store.take_duty(duty("b"), 2_002, 3_000).await.unwrap(), "it was not renewed");
+    assert!(!store.take_duty(duty("a"), 2_500, 4_000).await.unwrap());
+    assert!(store.close_entries(duty("a"), i64::MAX, 10).await.is_err(), "without the duty");
+    let takers: Vec<_> = (0..8)
+        .map(|i| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let holder = i.to_string();
+                store.take_duty(Duty { name: "other", holder: &holder }, 10, 1_000).await.unwrap()
+            })
+        })
+        .collect();
+    let mut taken = 0;
+    for taker in takers {
+        taken += usize::from(taker.await.unwrap());
+    }
+    assert_eq!(taken, 1);
+}
+
+async fn what_age_takes_of_the_ledger_stays_in_its_sums(database: Database) {
+    let store = database.open().await;
+    let duty = Duty { name: "age", holder: "me" };
+    assert!(store.take_duty(duty, 1, 2).await.unwrap());
+    for i in 0..5_u64 {
+        let part = part(0, i * 10, i * 10 + 10);
+        store.commit_usage(&batch(&[part], &[(1, 0, 7), (77, 0, 7)])).await.unwrap();
+        let mut call = logged(u128::from(i) + 1, i * 10 + 10, &[1], 7);
+        call.settlement.accounts.0.push(AccountId(77));
+        store.write_log(&[call], &[part]).await.unwrap();
+    }
+    assert!(store.check_books().await.unwrap().balances());
+    assert_eq!(store.close_entries(duty, 0, 100).await.unwrap(), 0, "nothing is that old");
+    // Three of the entries: the second stretch is cut between its accounts.
+    assert_eq!(store.close_entries(duty, i64::MAX, 3).await.unwrap(), 3);
+    assert_eq!((balance(&store, 1).await, balance(&store, 77).await), (-35, -35));
+    let report = store.check_books().await.unwrap();
+    assert!(report.balances() && report.streams == 1, "{report:?}");
+    while store.close_entries(duty, i64::MAX, 3).await.unwrap() > 0 {}
+    assert!(store.check_books().await.unwrap().balances());
+    store.commit_usage(&batch(&[part(0, 50, 60)], &[(1, 0, 2)])).await.unwrap();
+    assert_eq!(store.close_entries(duty, i64::MAX, 100).await.unwrap(), 1);
+    database.execute("UPDATE account SET balance = balance + 1 WHERE id = 77").await;
+    let report = store.check_books().await.unwrap();
+    assert_eq!(report.off_balance.len(), 1, "{report:?}");
+    let entries = report.off_balance[0].entries;
+    assert_eq!(entries, Money::from_nanos(-35), "the closing entry holds all of it");
+}
+
+async fn rows_that_are_passed_over_are_not_missed_by_the_check(database: Database) {
+    let store = database.open().await;
+    store.commit_usage(&batch(&[part(0, 0, 30)], &[(1, 0, 9)])).await.unwrap();
+    store.skip_log(&[part(0, 0, 20)]).await.unwrap();
+    assert!(matches!(store.skip_log(&[part(0, 0, 20)]).await, Err(StoreError::OutOfStep { stored: 20, .. })));
+    store.write_log(&[logged(3, 30, &[1], 3)], &[part(0, 20, 30)]).await.unwrap();
+    assert!(store.check_books().await.unwrap().balances());
+    assert_eq!(store.positions_of(LOG_WRITER).await.unwrap()[&stream(0)], 30);
 }

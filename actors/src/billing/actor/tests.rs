@@ -30,11 +30,15 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::ahead(Positions::new())
+        Self::with(Positions::new(), Pace::default())
     }
 
     /// A start that went by a snapshot, and holds more than the database may.
     fn ahead(ahead: Positions) -> Self {
+        Self::with(ahead, Pace::default())
+    }
+
+    fn with(ahead: Positions, pace: Pace) -> Self {
         let journal = FakeJournal::new(64, 1);
         let books = Arc::new(FakeBooks::default());
         let ledger = Ledger::new();
@@ -52,7 +56,7 @@ impl World {
         let intake = Intake::new(journal.ring.reader(0), Arc::clone(&journal) as _, Arc::clone(&gauges));
         let biller = Supervisor::start({
             let gauges = Arc::clone(&gauges);
-            move |_| Biller::new(sink, intake, Pace::default(), gauges)
+            move |_| Biller::new(sink, intake, pace, gauges)
         });
         Self { journal, books, ledger, biller, gauges }
     }
@@ -112,6 +116,32 @@ fn settlements_reach_the_books_within_a_second_in_few_transactions() {
         assert_eq!(world.books.rows().positions, *world.gauges.durable());
         assert_eq!((world.gauges.applied.total(), world.gauges.commits.total()), (30, 1));
         assert_eq!(world.books.rows().spends.len(), 9, "an entry an account and stream, not a call");
+        world.balances_agree().await;
+    });
+}
+
+#[test]
+fn what_comes_one_by_one_is_gathered_into_few_transactions_and_a_full_batch_waits_for_nothing() {
+    actix::System::new().block_on(async {
+        tokio::time::pause();
+        let pace = Pace { batch: 20, gather: Duration::from_millis(600), ..Pace::default() };
+        let world = World::with(Positions::new(), pace);
+        pass(100).await;
+        for n in 0..65 {
+            world.call(n, Copy::Pushed);
+            pass(100).await;
+        }
+        let commits = world.gauges.commits.total();
+        assert!((9..=11).contains(&commits), "{commits} commits in 6.5 seconds");
+        pass(2_000).await;
+        world.calls(20);
+        pass(60).await;
+        assert_eq!(world.gauges.applied.total(), 85, "a full batch");
+        world.calls(1);
+        pass(60).await;
+        assert_eq!(world.gauges.applied.total(), 85, "one that waits for others");
+        assert_eq!(world.biller.send(Finish).await.expect("runs"), Finished::AtHead);
+        assert_eq!(world.gauges.applied.total(), 86, "but not at an end");
         world.balances_agree().await;
     });
 }

@@ -1,8 +1,7 @@
 //! What the consumers are shown, and when: against a disk that syncs late or takes nothing.
 
 use std::{
-    path::Path,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -15,74 +14,14 @@ use penstock_actors::{
 };
 
 use super::*;
-use crate::journal::{
-    Fact, JournalSettings, JournalWriter, Power, Stage,
-    disk::{Disk, DiskFile, OsDisk},
+use crate::{
+    app::books::faulty::FaultyDisk,
+    journal::{Fact, JournalSettings, JournalWriter, Power, Stage},
 };
-
-/// The operating system's disk, which can be told to take nothing.
-#[derive(Clone, Debug, Default)]
-struct Faulty(Arc<AtomicBool>);
-
-#[derive(Debug)]
-struct FaultyFile(Arc<dyn DiskFile>, Faulty);
-
-impl Faulty {
-    fn takes(&self) -> io::Result<()> {
-        if self.0.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl Disk for Faulty {
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.takes()?;
-        Ok(Arc::new(FaultyFile(OsDisk.create(path)?, self.clone())))
-    }
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        OsDisk.open(path)
-    }
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list(folder)
-    }
-    fn modified_ms(&self, path: &Path) -> io::Result<i64> {
-        OsDisk.modified_ms(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        OsDisk.sync_folder(folder)
-    }
-    fn now(&self) -> Instant {
-        OsDisk.now()
-    }
-    fn wall_ms(&self) -> i64 {
-        OsDisk.wall_ms()
-    }
-}
-
-impl DiskFile for FaultyFile {
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.1.takes()?;
-        self.0.write(bytes)
-    }
-    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
-        self.0.read_at(bytes, at)
-    }
-    fn rewind(&self) -> io::Result<()> {
-        self.0.rewind()
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-}
 
 /// A journal whose background syncs only when it is woken.
 struct World {
-    disk: Faulty,
+    disk: FaultyDisk,
     source: Source,
     writer: JournalWriter,
     head: Arc<AtomicU64>,
@@ -91,7 +30,7 @@ struct World {
 
 impl World {
     fn new(power: Power) -> Self {
-        let (dir, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+        let (dir, disk) = (tempfile::tempdir().unwrap(), FaultyDisk::default());
         let (hour, soon) = (Duration::from_secs(3_600), Duration::from_millis(1));
         let usual = JournalSettings::new(dir.path().to_owned());
         let settings = JournalSettings { sync_interval: hour, retry: soon, power, ..usual };
@@ -165,7 +104,7 @@ async fn in_power_mode_each_settlement_is_synced_by_itself() {
 async fn what_waits_for_a_disk_that_takes_nothing_is_not_read_as_lost() {
     let mut world = World::new(Power::Process);
     let (first, _) = world.settle(&[1], 5);
-    world.disk.0.store(true, Ordering::SeqCst);
+    world.disk.takes(0);
     // The spare was made before and would take it, could it be written to.
     let (second, stage) = world.settle(&[1], 6);
     assert_eq!(stage, Stage::Queued);
@@ -173,7 +112,7 @@ async fn what_waits_for_a_disk_that_takes_nothing_is_not_read_as_lost() {
     let found = world.source.read(part, 9).unwrap();
     assert_eq!(found.iter().map(|(end, _)| *end).collect::<Vec<_>>(), [first.to]);
     assert!(matches!(found[0].1, Found::Settlement(_)));
-    world.disk.0.store(false, Ordering::SeqCst);
+    world.disk.takes(u64::MAX);
     let give_up = Instant::now() + Duration::from_secs(60);
     while world.source.read(part, 9).unwrap().len() < 2 {
         assert!(Instant::now() < give_up, "it was written late, and is read then");
