@@ -68,6 +68,12 @@ impl Rotation {
         self.aside.get(which).is_some_and(|aside| aside.fetch_max(until, Relaxed) <= now)
     }
 
+    /// Whether every credential is set aside.
+    pub fn is_spent(&self, now: Instant) -> bool {
+        let now = self.millis(now);
+        self.aside.iter().all(|aside| aside.load(Relaxed) > now)
+    }
+
     fn millis(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX)
     }
@@ -105,6 +111,9 @@ mod tests {
         let later = now + Duration::from_secs(10);
         assert_eq!(rotation.choose(&[], later, || 0), Some(0));
         assert!(!rotation.set_aside(9, Duration::ZERO, now), "there is none");
+        assert!(!rotation.is_spent(now));
+        rotation.set_aside(1, Duration::from_secs(3), now);
+        assert!(rotation.is_spent(now) && !rotation.is_spent(now + Duration::from_secs(4)));
     }
 
     #[test]

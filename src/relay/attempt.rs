@@ -18,7 +18,6 @@ use penstock_actors::{
 use super::{
     ATTEMPT, Call, Relay, Retries,
     deadline::within,
-    evidence,
     fault::{self, Deadline},
     flow::Flow,
     held::HeldPermit,
@@ -110,7 +109,7 @@ impl Relay {
                 if failure.fault == Fault::Upstream {
                     route.cell.failed();
                 }
-                route.cell.lines.observe(&route.line, evidence::sign(&failure));
+                route.cell.lines.observe(&route.line, link.showing.tells(&failure));
                 link.cleanse(&mut failure);
                 Err(failure)
             }

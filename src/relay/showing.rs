@@ -10,8 +10,9 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue, Uri, header};
-use penstock_actors::domain::{ChannelSpec, Credential, Fault};
+use penstock_actors::domain::{ChannelSpec, Credential, Fault, Sign};
 
+use super::evidence;
 use crate::{
     credential::{Rotation, TokenCell, TokenError, Vault, Wanted},
     provider::{
@@ -209,6 +210,15 @@ impl Showing {
         tried.all.len() < self.ways.len().min(MOST_SHOWN)
     }
 
+    /// What a failure tells of the channel: what is one credential's matter tells nothing while others are good.
+    pub(super) fn tells(&self, failure: &Failure) -> Sign {
+        let is_spent = || self.rotation.as_ref().is_none_or(|rotation| rotation.is_spent(Instant::now()));
+        match evidence::sign(failure) {
+            Sign::BadCredential | Sign::OutOfCredit | Sign::Throttled if !is_spent() => Sign::Nothing,
+            sign => sign,
+        }
+    }
+
     /// Everything that may not be told.
     pub(super) fn secrets(&self) -> Vec<String> {
         let token = |way: &Way| match way {
@@ -221,14 +231,10 @@ impl Showing {
 
 /// How long a credential is set aside for a failure; `None` where it is not the credential's.
 fn of_credential(failure: &Failure) -> Option<Duration> {
-    if failure.fault != Fault::Upstream {
-        return None;
-    }
-    match failure.status {
-        401 | 402 => Some(REFUSED),
-        403 => Some(FORBIDDEN),
-        429 if failure.code == "insufficient_quota" => Some(REFUSED),
-        429 => Some(failure.retry_after.unwrap_or(THROTTLED).min(LONGEST_THROTTLED)),
+    match evidence::sign(failure) {
+        Sign::BadCredential | Sign::OutOfCredit => Some(REFUSED),
+        Sign::Throttled => Some(failure.retry_after.unwrap_or(THROTTLED).min(LONGEST_THROTTLED)),
+        _ if failure.fault == Fault::Upstream && failure.status == 403 => Some(FORBIDDEN),
         _ => None,
     }
 }

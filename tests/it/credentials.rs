@@ -74,9 +74,6 @@ async fn where_every_credential_is_refused_the_client_is_told_that_the_channels_
     assert_eq!((answer.status, answer.error_code().as_str()), (401, "upstream_credential_refused"));
     assert!(!answer.body.contains("key-"), "{}", answer.body);
     assert_eq!(upstream.count(), 3, "each was shown once");
-    // Set aside, they are still shown where there is no better one.
-    assert_eq!(app.client().chat(&chat("m")).await.status, 401);
-    assert!(upstream.count() > 3);
 }
 
 #[tokio::test]
