@@ -8,6 +8,7 @@ pub mod failure;
 pub mod fields;
 pub mod foreign;
 pub mod gemini;
+pub mod hints;
 pub mod openai;
 pub mod openai_chat;
 pub mod openai_responses;

@@ -6,6 +6,7 @@ mod crash;
 mod facts;
 mod gateway;
 mod join;
+mod learning;
 mod load;
 mod options;
 mod outage;
@@ -29,6 +30,7 @@ pub fn run(drill: Drill, program: &Path) -> Result<(), String> {
         Drill::Power(options) => power::run(&options, program),
         Drill::Outage(options) => outage::run(&options, program),
         Drill::Statements(options) => statements::run(&options, program),
+        Drill::Learning(options) => learning::run(&options, program),
         Drill::Gateway(options) => gateway::serve(&options),
     }
 }

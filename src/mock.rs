@@ -11,6 +11,7 @@ mod check;
 mod failure;
 mod gemini;
 mod openai;
+mod quota;
 mod responses;
 mod route;
 mod schema;
@@ -23,7 +24,10 @@ use std::{
     future::pending,
     io,
     net::{SocketAddr, TcpListener},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -38,6 +42,7 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 
+pub use self::quota::{MockLimits, Tells};
 pub use self::settings::{
     BadHeader, BadValue, Cut, Garbage, HEADER_PREFIX, KNOBS, Knob, MockSettings, Stall,
 };
@@ -46,6 +51,7 @@ use self::{
     answer::{Answer, Ask, Said},
     body::{MockBody, Part, Stop, frames},
     failure::Refusal,
+    quota::{Place, Quota, Standing},
     route::{Route, Target},
 };
 use crate::dialect::Dialect;
@@ -69,6 +75,7 @@ pub fn filler(words: u32) -> String {
 /// What all workers share.
 struct Mock {
     settings: MockSettings,
+    quota: Arc<Quota>,
     account: Account,
     /// Numbers the requests.
     serial: AtomicU64,
@@ -95,8 +102,22 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// What the system says of the listener.
 pub fn serve(listener: TcpListener, settings: MockSettings, workers: usize) -> io::Result<Server> {
+    serve_within(listener, settings, MockLimits::default(), workers)
+}
+
+/// The same of a mock with limits.
+///
+/// # Errors
+/// What the system says of the listener.
+pub fn serve_within(
+    listener: TcpListener,
+    settings: MockSettings,
+    limits: MockLimits,
+    workers: usize,
+) -> io::Result<Server> {
     let mock = web::Data::new(Mock {
         settings,
+        quota: Quota::new(limits),
         account: Account::new(CALLS_KEPT),
         serial: AtomicU64::new(0),
         strikes: AtomicU64::new(0),
@@ -121,7 +142,9 @@ async fn handle(
     mock: web::Data<Mock>,
 ) -> HttpResponse<MockBody> {
     if let Some(path) = request.path().strip_prefix("/_mock/") {
-        return mock.own(request.method().as_str(), path);
+        let body = payload.to_bytes_limited(LONGEST_BODY).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
+        return mock.own(request.method().as_str(), path, &body);
     }
     let serial = mock.serial.fetch_add(1, Relaxed);
     let call_id = request.headers().get(CALL_ID).and_then(|id| id.to_str().ok());
@@ -132,7 +155,7 @@ async fn handle(
         Err(error) => (None, Some(error)),
     };
     let settings = settings.as_ref().unwrap_or(&mock.settings);
-    let reply = Reply { dialect, settings, serial };
+    let mut reply = Reply { dialect, settings, serial, standing: None };
 
     let body = match payload.to_bytes_limited(LONGEST_BODY).await {
         Ok(Ok(body)) => body,
@@ -152,10 +175,22 @@ async fn handle(
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let ask = Ask { body: &body, settings, serial, now };
-    match answer(&request, dialect, &ask) {
-        Ok(answer) => reply.send(answer, tally).await,
-        Err(refusal) => reply.refuse(&refusal, tally),
-    }
+    let answer = match answer(&request, dialect, &ask) {
+        Ok(answer) => answer,
+        Err(refusal) => return reply.refuse(&refusal, tally),
+    };
+    let place = match mock.quota.admit(answer.tokens()) {
+        Ok(None) => None,
+        Ok(Some((place, standing))) => {
+            reply.standing = Some(standing);
+            Some(place)
+        }
+        Err(standing) => {
+            reply.standing = Some(standing);
+            return reply.refuse(&Refusal::of_status(429, dialect), tally);
+        }
+    };
+    reply.send(answer, tally, place).await
 }
 
 /// Finds who answers, and has it answer.
@@ -207,9 +242,17 @@ impl Mock {
         }
     }
 
-    /// Answers about the account.
-    fn own(&self, method: &str, path: &str) -> HttpResponse<MockBody> {
+    /// Answers about the account and the limits.
+    fn own(&self, method: &str, path: &str, body: &[u8]) -> HttpResponse<MockBody> {
         let found = match (method, path) {
+            ("GET", "limits") => Some(self.quota.shown().to_string()),
+            ("POST", "limits") => match serde_json::from_slice(body) {
+                Ok(limits) => {
+                    self.quota.set(limits);
+                    Some(self.quota.shown().to_string())
+                }
+                Err(_) => None,
+            },
             ("GET", "calls") => serde_json::to_string(&self.account.totals()).ok(),
             ("GET", path) => path
                 .strip_prefix("calls/")
@@ -235,11 +278,13 @@ struct Reply<'a> {
     dialect: Dialect,
     settings: &'a MockSettings,
     serial: u64,
+    /// How the mock's limits stand, where it has any.
+    standing: Option<Standing>,
 }
 
 impl Reply<'_> {
     /// Sends an answer, with what the settings do to it.
-    async fn send(&self, answer: Answer, tally: Tally) -> HttpResponse<MockBody> {
+    async fn send(&self, answer: Answer, mut tally: Tally, place: Option<Place>) -> HttpResponse<MockBody> {
         let settings = self.settings;
         if settings.stall == Some(Stall::BeforeHead) && settings.cut.is_none() {
             pending::<()>().await;
@@ -258,9 +303,14 @@ impl Reply<'_> {
                 if !time.is_zero() {
                     tokio::time::sleep(time).await;
                 }
+                // Before its client hears of the end.
+                drop(place);
                 JSON
             }
-            Said::Stream(_) => EVENTS,
+            Said::Stream(_) => {
+                tally.keep(place);
+                EVENTS
+            }
         };
         self.respond(StatusCode::OK, kind, answer.said, Ending::Completed, tally)
     }
@@ -294,7 +344,11 @@ impl Reply<'_> {
     }
 
     fn refuse(&self, refusal: &Refusal, tally: Tally) -> HttpResponse<MockBody> {
-        let body = refusal.body(self.dialect, &self.request_id());
+        let retry = self.standing.and_then(|standing| standing.retry_in_body(self.dialect));
+        let body = match retry {
+            Some(seconds) => refusal.body_with_retry(seconds),
+            None => refusal.body(self.dialect, &self.request_id()),
+        };
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.respond(status, JSON, Said::Whole(body, 0), Ending::Refused, tally)
     }
@@ -318,6 +372,13 @@ impl Reply<'_> {
         };
         if settings.close {
             head.force_close();
+        }
+        let mut limits = HeaderMap::new();
+        if let Some(standing) = &self.standing {
+            standing.write(self.dialect, &mut limits);
+        }
+        for (name, value) in limits {
+            head.insert_header((name, value));
         }
         let refused = !status.is_success();
         if refused {

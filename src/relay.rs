@@ -324,7 +324,8 @@ impl Relay {
                 break;
             }
             let Some(link) = self.usable(call, route, journey) else { continue };
-            let Some(permit) = route.cell.gate.try_enter() else {
+            let room = &self.shared.room;
+            let Some(permit) = route.cell.try_enter(|| (tokens(record), room.now())) else {
                 full.get_or_insert(route);
                 continue;
             };
@@ -332,7 +333,8 @@ impl Relay {
                 return step;
             }
         }
-        match full {
+        let throttled = journey.readmit(table.tiers(model, &call.caller.group));
+        match full.or(throttled) {
             Some(route) => Step::Blocked(Blocked::Channel(route.clone())),
             None => Step::Failed(journey.telling.take().unwrap_or_else(|| refuse::full(call, None))),
         }
@@ -366,7 +368,7 @@ impl Relay {
         permit: Permit,
     ) -> Option<Step> {
         let at = link.endpoint(call.endpoint, call.face)?;
-        let held = HeldPermit::new(permit, &route.cell);
+        let held = HeldPermit::new(permit, route, tokens(record));
         journey.excluded.push(route.cell.slot);
         if let Some(page) = record.page() {
             if let Err(failure) = page.admit_on(&route.spec.name) {
@@ -392,6 +394,9 @@ impl Relay {
         match attempted {
             Ok(mut begun) => {
                 begun.permit.of_caller = journey.of_caller.take().unwrap_or_default();
+                if let (Some(page), Some(paced)) = (record.page(), begun.permit.take_paced()) {
+                    page.paced(paced);
+                }
                 Some(Step::Begun(Box::new(begun), route.spec.name.clone()))
             }
             Err(failure) => {
@@ -401,11 +406,19 @@ impl Relay {
                 if failure.next == Next::Tell {
                     return Some(Step::Failed(failure));
                 }
+                if held::is_throttled(&failure, &route.spec.learning) {
+                    journey.throttled(route.cell.slot);
+                }
                 journey.telling.add(failure);
                 None
             }
         }
     }
+}
+
+/// Tokens that a call is estimated to take.
+fn tokens(record: &mut CallRecord) -> u64 {
+    record.page().map_or(0, |page| page.expected_tokens())
 }
 
 fn opening(call: &Call) -> Opening {

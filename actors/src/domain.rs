@@ -4,6 +4,7 @@ pub mod attached;
 pub mod books;
 pub mod catalog;
 pub mod endpoint;
+pub mod learning;
 pub mod money;
 pub mod outcome;
 pub mod price;
@@ -19,6 +20,7 @@ pub use catalog::{
     ProxyLogin, Served, Timeouts, TransportKind,
 };
 pub use endpoint::Endpoint;
+pub use learning::{Adaptive, Hint, LearningRules, Pacing, Told};
 pub use money::{Money, PicosPerUnit, Ratio};
 pub use outcome::{Fault, Outcome};
 pub use price::{

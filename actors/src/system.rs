@@ -86,7 +86,9 @@ mod tests {
     use super::*;
     use crate::{
         channel::roster::SupervisorOf,
-        domain::{Attached, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind},
+        domain::{
+            Attached, ChannelName, ChannelSpec, LearningRules, PoolSettings, Served, Timeouts, TransportKind,
+        },
         testing::PanicDrill,
     };
 
@@ -106,6 +108,7 @@ mod tests {
             priority: 0,
             weight: 1,
             concurrency: Some(concurrency),
+            learning: LearningRules::default(),
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),

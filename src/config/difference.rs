@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{Catalog, ChannelSpec, Money, Served, TransportKind};
+use penstock_actors::domain::{Adaptive, Catalog, ChannelSpec, Money, Pacing, Served, TransportKind};
 
 use super::{Log, LogFormat, Queue, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
@@ -82,6 +82,9 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         priority,
         weight,
         concurrency,
+        learning.adaptive,
+        learning.pacing,
+        learning.longest_pause,
         enabled,
         timeouts.connect,
         timeouts.first_byte_stream,
@@ -227,7 +230,7 @@ macro_rules! said_as_written {
         }
     })* };
 }
-said_as_written!(TransportKind, LogFormat, Rotation);
+said_as_written!(Adaptive, Pacing, TransportKind, LogFormat, Rotation);
 
 impl Said for PathBuf {
     fn said(&self) -> String {

@@ -25,7 +25,7 @@ use super::{
     refuse,
 };
 use crate::{
-    dialect::{Dialect, StreamForm},
+    dialect::{Dialect, StreamForm, hints},
     provider::{
         Adapter, AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest,
         row,
@@ -62,18 +62,20 @@ impl Relay {
         route: &Route,
         link: &Rc<Link>,
         at: &EndpointLink,
-        permit: HeldPermit,
+        mut permit: HeldPermit,
     ) -> Result<Begun, Failure> {
+        permit.sent();
         let started = Instant::now();
         let deadline = route.spec.timeouts.first_byte_for(call.facts.delivery);
         let own = call.left().filter(|left| *left < deadline);
-        let mut begun = match within(own.unwrap_or(deadline), self.begin(call, route, link, at)).await {
-            Ok(begun) => begun,
-            Err(_) => Err(match call.max_wait.filter(|_| own.is_some()) {
-                Some(asked) => refuse::of_own_deadline(asked),
-                None => fault::of_deadline(Deadline::FirstByte, deadline),
-            }),
-        };
+        let mut begun =
+            match within(own.unwrap_or(deadline), self.begin(call, route, link, at, &mut permit)).await {
+                Ok(begun) => begun,
+                Err(_) => Err(match call.max_wait.filter(|_| own.is_some()) {
+                    Some(asked) => refuse::of_own_deadline(asked),
+                    None => fault::of_deadline(Deadline::FirstByte, deadline),
+                }),
+            };
         let first_byte = started.elapsed();
         if let (Ok((flow, _)), Delivery::Whole) = (&mut begun, call.facts.delivery)
             && let Err(failure) = check_whole(flow, &route.spec.timeouts, started).await
@@ -83,6 +85,7 @@ impl Relay {
         match begun {
             Ok((flow, content_type)) => {
                 route.cell.succeeded(first_byte);
+                permit.answered(call.body.len(), first_byte, &self.shared.room);
                 Ok(Begun {
                     flow,
                     content_type,
@@ -97,6 +100,7 @@ impl Relay {
                 if failure.fault == Fault::Upstream {
                     route.cell.failed();
                 }
+                permit.failed(&failure, &self.shared.room);
                 link.cleanse(&mut failure);
                 Err(failure)
             }
@@ -110,6 +114,7 @@ impl Relay {
         route: &Route,
         link: &Link,
         at: &EndpointLink,
+        permit: &mut HeldPermit,
     ) -> Result<(Flow, HeaderValue), Failure> {
         let ask = Ask {
             endpoint: call.endpoint,
@@ -132,13 +137,14 @@ impl Relay {
             misconfigured()
         })?;
         let mut incoming = self.send(call, route, link, at, target, &request).await?;
+        permit.heard(&incoming.limits, &self.shared.room);
         let ask = Ask { echo: request.echo.as_deref(), ..ask };
         let content_type = std::mem::take(&mut incoming.content_type);
         let head = AnswerHead {
             framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
             status: incoming.status,
             content_type: &content_type,
-            retry_after: fault::retry_after(
+            retry_after: hints::retry_after(
                 incoming.retry_after_ms.as_deref(),
                 incoming.retry_after.as_deref(),
                 SystemTime::now,

@@ -15,7 +15,7 @@ use penstock_actors::{
     },
     domain::{ChannelName, ModelName},
     router::{
-        Route,
+        Route, Tier,
         candidates::route,
         fairness::Ask,
         room::NoRoom,
@@ -31,6 +31,7 @@ use super::{
     policy::{OnLimit, Terms},
     refuse,
     settle::CallRecord,
+    tokens,
 };
 use crate::provider::{Failure, row::MOCK};
 
@@ -39,6 +40,8 @@ use crate::provider::{Failure, row::MOCK};
 pub(super) struct Journey {
     /// Channels that were tried, or cannot serve it.
     pub(super) excluded: Vec<u32>,
+    /// Channels that took no more when it was tried there, and how often they did.
+    throttled: Vec<(u32, u32)>,
     /// What its failures come to.
     pub(super) telling: Telling,
     /// Permits of its caller's own gates.
@@ -49,6 +52,30 @@ pub(super) struct Journey {
     pub(super) waited: Duration,
     /// Its ticket while it waits, for who tells of it.
     pub(super) news: News,
+}
+
+/// How often a call comes back to a channel that took no more.
+const COMES_BACK: u32 = 16;
+
+impl Journey {
+    /// Notes that a channel took no more.
+    pub(super) fn throttled(&mut self, slot: u32) {
+        match self.throttled.iter_mut().find(|(known, _)| *known == slot) {
+            Some((_, times)) => *times += 1,
+            None => self.throttled.push((slot, 1)),
+        }
+    }
+
+    /// Lets the call come back to channels that took no more, where it has not too often; gives the first of them.
+    pub(super) fn readmit<'t>(&mut self, tiers: &'t [Tier]) -> Option<&'t Route> {
+        let may =
+            |slot: u32| self.throttled.iter().any(|(known, times)| *known == slot && *times <= COMES_BACK);
+        let routes = tiers.iter().flat_map(|tier| &tier.routes);
+        let first = routes.filter(|route| may(route.cell.slot)).next();
+        let stays = self.excluded.iter().copied().filter(|slot| !may(*slot)).collect();
+        self.excluded = stays;
+        first
+    }
 }
 
 /// Where the ticket of a waiting call is found.
@@ -96,6 +123,14 @@ impl Relay {
                     self.try_granted(&call, &mut record, &mut journey, route, permit).await
                 }
                 Ok(None) => None,
+                // What the provider said tells more than that it was waited for in vain.
+                Err(failure) if failure.code == refuse::SATURATED && !journey.throttled.is_empty() => {
+                    let told = journey.telling.take().map(|told| {
+                        let retry_after = told.retry_after.max(failure.retry_after);
+                        Failure { retry_after, ..told }
+                    });
+                    return (Err(told.unwrap_or(failure)), record);
+                }
                 Err(failure) => return (Err(failure), record),
             };
             let step = match step {
@@ -146,13 +181,14 @@ impl Relay {
         }
         // Held by no call that does not go on: whoever claims the slot takes them with it.
         journey.of_caller = None;
-        let Some(place) = place(blocked) else { return Ok(None) };
         let room = &self.shared.room;
         let now = room.now();
+        let tokens = tokens(record);
+        let Some(place) = place(blocked, tokens, now) else { return Ok(None) };
         let ask = Ask {
             key: call.caller.id,
             band: terms.band,
-            cost: record.page().map_or(0, |page| page.expected_tokens()),
+            cost: tokens,
             weight: terms.weight,
             arrived: now,
             deadline: now + left,
@@ -226,13 +262,12 @@ impl Relay {
 }
 
 /// Registers as one who waits; `None` where there is room by now.
-fn place(blocked: Blocked) -> Option<(u32, Place)> {
-    let (slot, entered) = match blocked {
-        Blocked::Channel(route) => (route.cell.slot, route.cell.gate.enter_or_wait()),
-        Blocked::Caller(gate) => (OF_CALLER, gate.enter_or_wait()),
-    };
-    match entered {
-        Entered::Permit(_) => None,
-        Entered::Place(place) => Some((slot, place)),
+fn place(blocked: Blocked, tokens: u64, now: Duration) -> Option<(u32, Place)> {
+    match blocked {
+        Blocked::Channel(route) => Some((route.cell.slot, route.cell.enter_or_wait(tokens, now)?)),
+        Blocked::Caller(gate) => match gate.enter_or_wait() {
+            Entered::Permit(_) => None,
+            Entered::Place(place) => Some((OF_CALLER, place)),
+        },
     }
 }

@@ -133,7 +133,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::domain::{
-        Attached, Catalog, ChannelName, ChannelSpec, PoolSettings, Served, Timeouts, TransportKind,
+        Attached, Catalog, ChannelName, ChannelSpec, LearningRules, PoolSettings, Served, Timeouts,
+        TransportKind,
     };
 
     pub(in crate::router) fn spec(
@@ -158,6 +159,7 @@ pub(super) mod tests {
             priority,
             weight,
             concurrency: Some(100),
+            learning: LearningRules::default(),
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),
