@@ -70,8 +70,7 @@ impl Journey {
     pub(super) fn readmit<'t>(&mut self, tiers: &'t [Tier]) -> Option<&'t Route> {
         let may =
             |slot: u32| self.throttled.iter().any(|(known, times)| *known == slot && *times <= COMES_BACK);
-        let routes = tiers.iter().flat_map(|tier| &tier.routes);
-        let first = routes.filter(|route| may(route.cell.slot)).next();
+        let first = tiers.iter().flat_map(|tier| &tier.routes).find(|route| may(route.cell.slot));
         let stays = self.excluded.iter().copied().filter(|slot| !may(*slot)).collect();
         self.excluded = stays;
         first
