@@ -13,6 +13,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use penstock_actors::domain::Delivery;
+use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
@@ -72,8 +73,8 @@ pub(super) fn show(
     })
 }
 
-/// Puts what a call continues in front of its input. A response that is not stored here is left to the
-/// provider, which may know it.
+/// Puts what a call continues in front of its input, and items in the place of references to them. What is not
+/// stored here is left to the provider, which may know it.
 ///
 /// # Errors
 /// 413 or 503 where the whole does not fit.
@@ -84,16 +85,21 @@ pub(super) async fn continued(
     top: TopLevel,
     relay: &RelayShared,
 ) -> Result<(Spool, TopLevel), Failure> {
-    let Some(field) = top.field("previous_response_id").filter(|field| field.kind == Kind::String) else {
-        return Ok((spool, top));
-    };
-    let id: String = serde_json::from_slice(&field.raw).unwrap_or_default();
-    let Some(stored) = store.get(owner, &id) else { return Ok((spool, top)) };
-    if spool.len() > relay.max_whole_body {
+    let named = top.field("previous_response_id").filter(|field| field.kind == Kind::String);
+    let named = named.map(|field| serde_json::from_slice::<String>(&field.raw).unwrap_or_default());
+    let stored = named.and_then(|id| store.get(owner, &id));
+    if stored.is_some() && spool.len() > relay.max_whole_body {
         return Err(admit::too_large(relay.max_whole_body));
     }
+    if stored.is_none() && spool.len() > LONGEST {
+        return Ok((spool, top));
+    }
     let body = spool.whole().await.map_err(|_| unreadable())?;
-    let Some(joined) = join(&body, &stored) else { return Ok((spool, top)) };
+    if stored.is_none() && memchr::memmem::find(&body, REFERENCE.as_bytes()).is_none() {
+        return Ok((spool, top));
+    }
+    let item = |id: &str| store.item(owner, id);
+    let Some(joined) = join(&body, stored.as_deref(), item) else { return Ok((spool, top)) };
     let mut scanner = Scanner::new(Dialect::OpenAiResponses.watches());
     let top = scanner.push(&joined).and_then(|()| scanner.finish()).map_err(|_| unreadable())?;
     let mut writer = SpoolWriter::new(relay.bytes.hold());
@@ -102,26 +108,48 @@ pub(super) async fn continued(
     Ok((spool, top))
 }
 
+/// The type of an item that stands for another one.
+const REFERENCE: &str = "item_reference";
+
 fn unreadable() -> Failure {
     Failure::gateway(500, "body_unreadable", "The request body cannot be read at the moment.")
 }
 
-/// The request with the history in front of its input; its own values stay as they were written.
-fn join(body: &[u8], stored: &Stored) -> Option<Bytes> {
+/// The request with the history in front of its input and references resolved; its own values stay as they were
+/// written. `None` where it is no such request or nothing changes.
+fn join(body: &[u8], stored: Option<&Stored>, item: impl Fn(&str) -> Option<Value>) -> Option<Bytes> {
     let mut request: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
-    request.remove("previous_response_id");
     let own = request.remove("input")?;
-    let own = match own.get().starts_with('[') {
-        true => own.get()[1..own.get().len() - 1].to_owned(),
-        false => format!("{{\"type\":\"message\",\"role\":\"user\",\"content\":{}}}", own.get()),
-    };
-    let mut all: Vec<String> = history(stored).iter().map(Value::to_string).collect();
-    if !own.trim().is_empty() {
-        all.push(own);
+    let mut all: Vec<String> = stored.map_or(Vec::new(), history).iter().map(Value::to_string).collect();
+    let mut changes = stored.is_some();
+    if own.get().starts_with('[') {
+        for one in serde_json::from_str::<Vec<&RawValue>>(own.get()).ok()? {
+            let found = referred(one).and_then(|id| item(&id));
+            changes |= found.is_some();
+            all.push(found.map_or_else(|| one.get().to_owned(), |found| found.to_string()));
+        }
+    } else {
+        all.push(format!("{{\"type\":\"message\",\"role\":\"user\",\"content\":{}}}", own.get()));
     }
-    let input = RawValue::from_string(format!("[{}]", all.join(","))).ok()?;
-    request.insert("input".to_owned(), input);
+    if !changes {
+        return None;
+    }
+    if stored.is_some() {
+        request.remove("previous_response_id");
+    }
+    request.insert("input".to_owned(), RawValue::from_string(format!("[{}]", all.join(","))).ok()?);
     serde_json::to_vec(&request).ok().map(Bytes::from)
+}
+
+/// The id of the item that this one stands for.
+fn referred(item: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Reference {
+        r#type: String,
+        id: String,
+    }
+    let item = serde_json::from_str::<Reference>(item.get()).ok()?;
+    (item.r#type == REFERENCE).then_some(item.id)
 }
 
 /// Stores the answer of one call.

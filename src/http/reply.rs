@@ -90,7 +90,7 @@ pub(super) fn refusal(face: Dialect, refused: &Refused, call_id: &str) -> HttpRe
         response.headers_mut().insert(QUEUE_POSITION, HeaderValue::from(queue.position));
         response.headers_mut().insert(QUEUE_ETA_MS, HeaderValue::from(queue.p50.as_millis() as u64));
     }
-    rates::tell(response.headers_mut(), &refused.rates);
+    rates::tell(response.headers_mut(), &refused.rates, face);
     response
 }
 
@@ -126,7 +126,12 @@ pub(super) fn name_call(headers: &mut HeaderMap, face: Dialect, call_id: &str) {
 }
 
 /// An answer that has begun.
-pub(super) fn answer(answer: Answer, running: Option<Running>, may_see_routing: bool) -> HttpResponse {
+pub(super) fn answer(
+    face: Dialect,
+    answer: Answer,
+    running: Option<Running>,
+    may_see_routing: bool,
+) -> HttpResponse {
     let mut response = HttpResponse::new(StatusCode::OK);
     let headers = response.headers_mut();
     let streams = answer.body.size() == BodySize::Stream
@@ -140,7 +145,7 @@ pub(super) fn answer(answer: Answer, running: Option<Running>, may_see_routing: 
         tell_routing(headers, &tried);
     }
     tell_wait(headers, answer.waited);
-    rates::tell(headers, &answer.rates);
+    rates::tell(headers, &answer.rates, face);
     response.set_body(BoxBody::new(With { body: answer.body, _kept: running }))
 }
 

@@ -198,7 +198,7 @@ async fn call(
     let may_see_routing = call.caller.may_see_routing;
     match worker.relay.call(call, record).await {
         Ok(answer) => {
-            let answered = reply::answer(answer, running, may_see_routing);
+            let answered = reply::answer(called.face, answer, running, may_see_routing);
             Ok(match keeper {
                 Some(keeper) => keeper.watch(answered),
                 None => answered,

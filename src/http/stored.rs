@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{provider::Failure, wire::sse};
@@ -27,6 +28,8 @@ pub trait ResponseStore: Send + Sync {
     fn put(&self, owner: &str, id: &str, stored: Stored);
     /// The response of an id.
     fn get(&self, owner: &str, id: &str) -> Option<Arc<Stored>>;
+    /// The item of an id, which a kept response gave.
+    fn item(&self, owner: &str, id: &str) -> Option<Value>;
     /// Forgets a response; whether it was there.
     fn delete(&self, owner: &str, id: &str) -> bool;
 }
@@ -45,7 +48,39 @@ struct Kept {
     all: HashMap<Place, (Arc<Stored>, usize)>,
     /// In the order they came; those deleted since are still named.
     order: VecDeque<Place>,
+    /// Which response gave an item.
+    items: HashMap<Place, String>,
     bytes: usize,
+}
+
+impl Kept {
+    fn remove(&mut self, place: &Place) -> bool {
+        let Some((stored, bytes)) = self.all.remove(place) else { return false };
+        self.bytes -= bytes;
+        let (owner, id) = place;
+        for item in ids(&stored.response) {
+            let item = (owner.clone(), item);
+            if self.items.get(&item) == Some(id) {
+                self.items.remove(&item);
+            }
+        }
+        true
+    }
+}
+
+/// The ids of the items that a response gave.
+fn ids(response: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Response {
+        #[serde(default)]
+        output: Vec<Item>,
+    }
+    #[derive(Deserialize)]
+    struct Item {
+        id: Option<String>,
+    }
+    let response = serde_json::from_slice::<Response>(response).map_or(Vec::new(), |known| known.output);
+    response.into_iter().filter_map(|item| item.id).collect()
 }
 
 impl InMemory {
@@ -68,20 +103,21 @@ impl ResponseStore for InMemory {
         if bytes > self.most_bytes / 4 {
             return;
         }
+        let items = ids(&stored.response);
         let mut kept = self.kept();
         let place = (owner.to_owned(), id.to_owned());
-        if let Some((_, before)) = kept.all.insert(place.clone(), (Arc::new(stored), bytes)) {
-            kept.bytes -= before;
-        } else {
-            kept.order.push_back(place);
+        if !kept.remove(&place) {
+            kept.order.push_back(place.clone());
+        }
+        kept.all.insert(place, (Arc::new(stored), bytes));
+        for item in items {
+            kept.items.insert((owner.to_owned(), item), id.to_owned());
         }
         kept.bytes += bytes;
         while kept.bytes > self.most_bytes
             && let Some(oldest) = kept.order.pop_front()
         {
-            if let Some((_, bytes)) = kept.all.remove(&oldest) {
-                kept.bytes -= bytes;
-            }
+            kept.remove(&oldest);
         }
     }
 
@@ -90,15 +126,16 @@ impl ResponseStore for InMemory {
         kept.all.get(&(owner.to_owned(), id.to_owned())).map(|(stored, _)| Arc::clone(stored))
     }
 
+    fn item(&self, owner: &str, id: &str) -> Option<Value> {
+        let response = self.kept().items.get(&(owner.to_owned(), id.to_owned())).cloned()?;
+        let stored = self.get(owner, &response)?;
+        let mut response: Value = serde_json::from_slice(&stored.response).ok()?;
+        let output = response["output"].as_array_mut()?;
+        output.iter_mut().find(|item| item["id"] == id).map(Value::take)
+    }
+
     fn delete(&self, owner: &str, id: &str) -> bool {
-        let mut kept = self.kept();
-        match kept.all.remove(&(owner.to_owned(), id.to_owned())) {
-            Some((_, bytes)) => {
-                kept.bytes -= bytes;
-                true
-            }
-            None => false,
-        }
+        self.kept().remove(&(owner.to_owned(), id.to_owned()))
     }
 }
 
@@ -206,6 +243,19 @@ mod tests {
         assert!(store.get("a", "1").is_some() && store.get("b", "1").is_none());
         assert!(!store.delete("b", "1") && store.delete("a", "1") && store.get("a", "1").is_none());
         assert_eq!(store.kept().bytes, 0);
+    }
+
+    #[test]
+    fn an_item_is_found_while_its_response_is_kept_and_by_its_owner_alone() {
+        let store = InMemory::new(1000);
+        store.put("a", "1", stored(r#"{"output":[{"id":"i","type":"reasoning"},{"type":"message"}]}"#));
+        assert_eq!(store.item("a", "i"), Some(json!({ "id": "i", "type": "reasoning" })));
+        assert!(store.item("b", "i").is_none() && store.item("a", "j").is_none());
+        store.put("a", "2", stored(r#"{"output":[{"id":"i","type":"message"}]}"#));
+        assert!(store.delete("a", "1"), "the second response gave the item since");
+        assert_eq!(store.item("a", "i"), Some(json!({ "id": "i", "type": "message" })));
+        assert!(store.delete("a", "2") && store.item("a", "i").is_none());
+        assert!(store.kept().items.is_empty());
     }
 
     #[test]

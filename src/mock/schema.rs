@@ -113,12 +113,16 @@ fn number(schema: &Value) -> Value {
     least.map_or(1.5, |least| least.max(1.5)).min(most.unwrap_or(f64::MAX)).into()
 }
 
+const TYPES: [&str; 7] = ["object", "array", "string", "integer", "number", "boolean", "null"];
+
 /// The schema's type; of several the first that is not `null`. Properties without a type mean an object.
-fn type_of(schema: &Value) -> Option<&str> {
+/// Gemini's own schemas write types in capitals.
+fn type_of(schema: &Value) -> Option<&'static str> {
+    let known = |name: &str| TYPES.into_iter().find(|known| known.eq_ignore_ascii_case(name));
     match schema.get("type") {
-        Some(Value::String(one)) => Some(one),
+        Some(Value::String(one)) => known(one),
         Some(Value::Array(all)) => {
-            let mut names = all.iter().filter_map(Value::as_str);
+            let mut names = all.iter().filter_map(Value::as_str).filter_map(known);
             names.clone().find(|name| *name != "null").or_else(|| names.next())
         }
         _ => schema.get("properties").map(|_| "object").or_else(|| schema.get("items").map(|_| "array")),
@@ -169,6 +173,7 @@ mod tests {
             (r#"{"enum":["x","y"]}"#, r#""x""#),
             (r#"{"type":["null","number"]}"#, "1.5"),
             (r#"{"anyOf":[{"type":"null"},{"const":7}]}"#, "7"),
+            (r#"{"type":"OBJECT","properties":{"a":{"type":"STRING"}}}"#, r#"{"a": "mock"}"#),
             (r#"{"type":"integer","minimum":5}"#, "5"),
             (r#"{"type":"integer","maximum":-2}"#, "-2"),
             (r#"{"type":"string","minLength":6}"#, r#""mockkk""#),

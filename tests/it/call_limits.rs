@@ -32,6 +32,30 @@ fn refused(answer: &Answer, code: &str) {
 }
 
 #[tokio::test]
+async fn anthropics_clients_are_told_in_their_own_headers() {
+    let upstream = well().await;
+    let app = TestApp::start(&format!(
+        "{}[limits]\nkey = [\"1 request per minute\", \"9000 tokens per minute\"]\n",
+        upstream.channel("a", "")
+    ));
+    let asked = r#"{"model":"m","max_tokens":64,"messages":[{"role":"user","content":"hi"}]}"#;
+    for status in [200, 429] {
+        let answer = app.client().post("/v1/messages", asked.as_bytes()).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        let told = |name: &str| answer.header(&format!("anthropic-ratelimit-{name}")).map(str::to_owned);
+        assert_eq!(
+            (told("requests-limit").as_deref(), told("requests-remaining").as_deref()),
+            (Some("1"), Some("0"))
+        );
+        // Who is over one limit is not asked about the next.
+        assert_eq!(told("tokens-limit").as_deref(), (status == 200).then_some("9000"));
+        let reset = told("requests-reset").expect("told");
+        assert!(reset.len() == 20 && reset.ends_with('Z'), "{reset}");
+        assert_eq!(answer.header("x-ratelimit-limit-requests"), None);
+    }
+}
+
+#[tokio::test]
 async fn a_keys_requests_are_counted_told_and_refused() {
     let upstream = well().await;
     let app = TestApp::start(&format!(

@@ -37,6 +37,7 @@ mod slow_readers;
 mod store;
 mod support;
 mod tls_listener;
+mod unchanged;
 mod upstream_answers;
 mod upstream_connections;
 mod upstream_cuts;

@@ -54,6 +54,26 @@ async fn a_response_is_shown_continued_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_reference_to_a_stored_item_stands_for_it() {
+    let (upstream, app) = start().await;
+    let client = app.client();
+    let first = create(&client, json!({ "model": "smart", "input": "hi" })).await;
+    let item = json!({ "type": "item_reference", "id": first["output"][0]["id"] });
+    let input = json!([{ "role": "user", "content": "hi" }, item, { "role": "user", "content": "more" }]);
+    let again = json!({ "model": "smart", "input": input, "unknown": 1.5 });
+    create(&client, again.clone()).await;
+    let sent: Value = serde_json::from_str(&upstream.seen()[1].body).unwrap();
+    let said: Vec<_> = sent["messages"].as_array().unwrap().iter().map(|m| &m["content"]).collect();
+    assert_eq!(said, ["hi", "first", "more"]);
+    let items = client.get(&format!("/v1/responses/{}/input_items", first["id"].as_str().unwrap())).await;
+    assert_eq!(items.json()["data"].as_array().unwrap().len(), 1, "the first stays as it was");
+
+    let other = json!({ "model": "smart", "input": [{ "type": "item_reference", "id": "msg_none" }] });
+    let unknown = client.post("/v1/responses", other.to_string().as_bytes()).await;
+    assert_eq!((unknown.status, unknown.json()["error"]["param"].as_str()), (400, Some("input[0].type")));
+}
+
+#[tokio::test]
 async fn what_is_not_to_be_stored_is_not() {
     let (_upstream, app) = start().await;
     let client = app.client();

@@ -1,6 +1,6 @@
 //! What a run comes to: percentiles, fairness, and how right the estimates were.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use crate::world::{Done, Fate};
 
@@ -95,5 +95,49 @@ impl Figures {
     pub fn check(&self) {
         assert!((0.85..=0.95).contains(&self.p90), "p90 came true for {}", self.p90);
         assert!(self.deep_within >= 0.9, "p50 within 25 % for {}", self.deep_within);
+    }
+}
+
+/// What refusals on arrival did, against a world where nobody is refused so: the same calls, all of them waiting.
+pub struct Refusals {
+    refused: usize,
+    /// Of those, who is served in time where all are let in.
+    served_otherwise: usize,
+    /// Who is served, and who waits to the deadline in vain, with refusals and without.
+    served: [usize; 2],
+    in_vain: [usize; 2],
+}
+
+impl Refusals {
+    pub fn of(with: &[Done], without: &[Done]) -> Self {
+        let served = |d: &&Done| matches!(d.fate, Fate::Served { .. });
+        let otherwise: HashSet<_> = without.iter().filter(served).map(|d| (d.call.key, d.arrived)).collect();
+        let refused = || with.iter().filter(|d| d.fate == Fate::Refused);
+        let in_vain = |all: &[Done]| all.iter().filter(|d| d.fate == Fate::Expired).count();
+        Self {
+            refused: refused().count(),
+            served_otherwise: refused().filter(|d| otherwise.contains(&(d.call.key, d.arrived))).count(),
+            served: [with, without].map(|all| all.iter().filter(served).count()),
+            in_vain: [with, without].map(in_vain),
+        }
+    }
+
+    pub fn print(&self) {
+        println!(
+            "  were nobody refused, {:.1} % of those {} would be served; served {} with refusals, {} without; in \
+             vain waited {} with, {} without",
+            self.served_otherwise as f64 / self.refused.max(1) as f64 * 100.0,
+            self.refused,
+            self.served[0],
+            self.served[1],
+            self.in_vain[0],
+            self.in_vain[1]
+        );
+    }
+
+    /// Refusals cost nobody a slot, and spare nearly everyone a wait in vain.
+    pub fn check(&self) {
+        assert!(self.served[0] * 100 >= self.served[1] * 99, "{:?}", self.served);
+        assert!(self.in_vain[0] * 10 <= self.in_vain[1], "{:?}", self.in_vain);
     }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use penstock_actors::router::fairness::Band;
 
 use self::{
-    figures::{Figures, jain, percentile},
+    figures::{Figures, Refusals, jain, percentile},
     random::Random,
-    world::{Call, Event, Fate, World},
+    world::{Call, Event, Fate, Hopeless, World},
 };
 
 /// Less in a build for tests, all of it in one for figures.
@@ -38,8 +38,9 @@ fn call(random: &mut Random, key: i64, estimated: u64, actual: u64) -> Call {
 }
 
 /// A heavy key with long prompts at three times what 16 slots serve, and a light one with 5 calls a second.
-fn heavy_and_light(seconds: f64, seed: u64, band_of_light: Band) -> World {
+fn heavy_and_light(seconds: f64, seed: u64, band_of_light: Band, hopeless: Hopeless) -> World {
     let (mut world, mut random) = (World::new(&[16]), Random(seed));
+    world.hopeless = hopeless;
     for (key, rate) in [(1, 240.0), (2, 5.0)] {
         let mut at = 0.0;
         while at < seconds {
@@ -68,10 +69,10 @@ fn waits(world: &World, key: i64) -> Vec<Duration> {
 #[test]
 fn a_light_key_hardly_notices_a_heavy_one() {
     let seconds = 65.0 * SCALE as f64;
-    let world = heavy_and_light(seconds, 7, Band::Normal);
+    let world = heavy_and_light(seconds, 7, Band::Normal, Hopeless::Refused);
     let light = waits(&world, 2);
     // The same trace where the light key's calls always take the next slot that is free.
-    let oracle = waits(&heavy_and_light(seconds, 7, Band::High), 2);
+    let oracle = waits(&heavy_and_light(seconds, 7, Band::High, Hopeless::Refused), 2);
     let turnover = 200.0 / 16.0;
     let turns = |of: &[Duration], q: f64| percentile(of, q).as_secs_f64() * 1e3 / turnover;
     let use_of_limit = world.busy().as_secs_f64() / (16.0 * seconds);
@@ -90,6 +91,10 @@ fn a_light_key_hardly_notices_a_heavy_one() {
         );
     }
     figures.print();
+    let kept = heavy_and_light(seconds, 7, Band::Normal, Hopeless::Kept);
+    let refusals = Refusals::of(&world.done, &kept.done);
+    refusals.print();
+    refusals.check();
     assert!(use_of_limit >= 0.98, "{use_of_limit}");
     assert!(turns(&light, 0.5) <= 1.5 && turns(&light, 0.99) <= 7.0);
     let slack = if SCALE > 1 { 1.2 } else { 1.6 };

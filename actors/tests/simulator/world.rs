@@ -38,6 +38,15 @@ pub struct Call {
     pub channels: Vec<usize>,
 }
 
+/// What happens to a call that comes with no hope of being served in time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Hopeless {
+    /// It is refused on arrival, as the gateway does.
+    Refused,
+    /// It waits in vain like any other: what refusals are measured against.
+    Kept,
+}
+
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fate {
@@ -91,8 +100,9 @@ pub struct World {
     open: BTreeMap<u64, Open>,
     numbers: u64,
     pub done: Vec<Done>,
-    /// Whether each claim checks that nobody waits beside a free slot.
+    /// Slots that were taken above a limit.
     pub limit_broken: u64,
+    pub hopeless: Hopeless,
 }
 
 impl World {
@@ -115,6 +125,7 @@ impl World {
             numbers: 0,
             done: Vec::new(),
             limit_broken: 0,
+            hopeless: Hopeless::Refused,
         }
     }
 
@@ -208,7 +219,8 @@ impl World {
             deadline: self.now + call.max_wait,
         };
         let (model, told) = self.expect(&ask, &call.channels);
-        if told.is_some_and(|told| told.p50 > call.max_wait) {
+        let is_hopeless = told.is_some_and(|told| told.p50 > call.max_wait);
+        if is_hopeless && self.hopeless == Hopeless::Refused {
             self.done.push(Done { call, arrived: self.now, told, fate: Fate::Refused });
             return;
         }
