@@ -116,7 +116,7 @@ impl HeldPermit {
         let current = self.generation == self.cell.learning.pacer.generation();
         let Some(refuses) = Refuses::of(failure).filter(|_| learns && current) else { return };
         let cause = match refuses {
-            Refuses::More => self.cause,
+            Refuses::More => self.cause.with_hint(failure.retry_after.filter(|after| !after.is_zero())),
             Refuses::Everyone => Cause::Overloaded,
         };
         if self.rules.pacing == Pacing::On && matches!(failure.status, 429 | 529) {

@@ -128,30 +128,29 @@ impl Learner {
             Cause::Spent => {}
             Cause::Overloaded => self.limit.overloaded(refusal.level, now),
             // More at once than it was seen to bear: that it is what it refuses. Otherwise it is the rate.
-            Cause::Unsaid if adapts && refusal.others > 0 && refusal.level > borne => {
+            Cause::Unsaid | Cause::ComeBack if adapts && refusal.others > 0 && refusal.level > borne => {
                 let sure = if learning.pacer.is_told(now) { Sure::Told } else { Sure::Guessed };
                 self.limit.refused_beside(refusal.others, sure);
             }
-            Cause::Unsaid if learning.pacer.is_told(now) => {
+            Cause::Unsaid | Cause::ComeBack if !paces => self.limit.overloaded(refusal.level, now),
+            Cause::Unsaid | Cause::ComeBack if learning.pacer.is_told(now) => {
                 self.limit.overloaded(refusal.level, now);
-                if paces {
+                if refusal.cause == Cause::Unsaid {
                     learning.pacer.pause(UNEXPLAINED, now);
                 }
             }
-            Cause::Unsaid if paces => {
+            Cause::Unsaid | Cause::ComeBack => {
                 let shows = self.rate.refused(refusal.sent, now);
                 if shows == Shows::Empty {
                     learning.cut(now);
                     self.borne = [0; 2];
                 }
-                if shows != Shows::Nothing {
+                if shows != Shows::Nothing && refusal.cause == Cause::Unsaid {
                     // The next one finds something there.
                     let rate = self.rate.per_second().unwrap_or(1.0);
-                    let pause = Duration::from_secs_f64(REST / rate.max(REST));
-                    learning.pacer.pause(pause, now);
+                    learning.pacer.pause(Duration::from_secs_f64(REST / rate.max(REST)), now);
                 }
             }
-            Cause::Unsaid => self.limit.overloaded(refusal.level, now),
         }
     }
 }

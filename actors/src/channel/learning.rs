@@ -53,6 +53,8 @@ pub enum Cause {
     Spent,
     /// Too many in a time or at once: it does not say which.
     Unsaid,
+    /// The same, but it says when to come back.
+    ComeBack,
     /// It cannot take more, whoever asks: 503, 529, no connection, no first byte in time.
     Overloaded,
 }
@@ -63,6 +65,12 @@ impl Cause {
         let is_spent = hint.requests.is_some_and(|told| told.remaining == 0)
             || hint.tokens.is_some_and(|told| told.remaining < tokens.min(told.limit));
         if is_spent { Self::Spent } else { Self::Unsaid }
+    }
+
+    /// The same where it said when to come back.
+    #[must_use]
+    pub fn with_hint(self, retry_after: Option<Duration>) -> Self {
+        if self == Self::Unsaid && retry_after.is_some() { Self::ComeBack } else { self }
     }
 }
 

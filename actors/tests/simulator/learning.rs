@@ -193,7 +193,7 @@ impl World {
                 }
                 if let Some(call) = self.calls.remove(&id) {
                     self.learning.refused(Refusal {
-                        cause: Cause::of(&hint, call.tokens),
+                        cause: Cause::of(&hint, call.tokens).with_hint(retry_after),
                         sent: call.sent,
                         level: call.level,
                         others: self.gate.in_flight() - 1,
