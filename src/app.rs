@@ -28,8 +28,12 @@ pub use health::health;
 pub use keys::{Place, new_secret};
 pub use status::{StatusForm, status};
 
+use tokio::sync::mpsc;
+
 use self::watch::{Verdict, Watch};
 use crate::config::{self, ConfigError, Settings};
+
+use crate::http::{ReloadWish, Reloaded};
 
 pub use crate::config::{Source, USUAL_FILE};
 
@@ -82,14 +86,19 @@ pub fn serve(mut source: Source, first_key: FirstKey) -> Result<(), String> {
         let secret = if due { Some(gateway.make_key("first").await?) } else { None };
         gateway.discovered(FIRST_MODELS).await;
         greet(&gateway, secret.as_deref());
+        let mut wishes = gateway.take_wishes();
         let ended = terminated();
         let mut ended = std::pin::pin!(ended);
         loop {
             tokio::select! {
                 () = &mut ended => break,
-                _ = hangup.recv() => reload(&gateway, &mut source, &mut watch).await,
+                _ = hangup.recv() => drop(reload(&gateway, &mut source, &mut watch).await),
+                Some(wish) = next_wish(&mut wishes) => {
+                    // Whoever wished it may have left.
+                    let _ = wish.send(reload(&gateway, &mut source, &mut watch).await);
+                }
                 stamps = next_look(&gateway, &source) => if watch.look(stamps) == Verdict::Read {
-                    reload(&gateway, &mut source, &mut watch).await;
+                    drop(reload(&gateway, &mut source, &mut watch).await);
                 }
             }
         }
@@ -133,33 +142,44 @@ pub async fn terminated() {
     }
 }
 
+/// Waits for a client to wish that settings be read again.
+async fn next_wish(wishes: &mut Option<mpsc::Receiver<ReloadWish>>) -> Option<ReloadWish> {
+    match wishes {
+        Some(wishes) => wishes.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Reads the settings again and puts the difference in force; mistakes change nothing and are told once.
-async fn reload(gateway: &Gateway, source: &mut Source, watch: &mut Watch) {
+async fn reload(gateway: &Gateway, source: &mut Source, watch: &mut Watch) -> Reloaded {
     let found = source.find();
     watch.read(watch::look(gateway.with_settings(|settings| watched(source, settings))));
     let settings = match found.and_then(|()| load(source)) {
         Ok(settings) => settings,
         Err(error) => {
-            for problem in error.to_string().lines() {
+            let problems: Vec<_> = error.to_string().lines().map(str::to_owned).collect();
+            for problem in &problems {
                 tracing::error!(%problem, "settings are invalid; the old ones stay in force");
             }
-            return;
+            return Err(problems);
         }
     };
     // Secrets in files that were not watched yet.
     watch.add(watch::look(watched(source, &settings)));
     let known = gateway.with_settings(|old| old.notices.clone());
     let notices: Vec<_> = settings.notices.iter().filter(|n| !known.contains(n)).cloned().collect();
-    match gateway.apply(settings).await {
-        Ok(differences) if differences.is_empty() => tracing::info!("settings read again: no difference"),
-        Ok(differences) => {
-            for difference in differences {
-                tracing::info!(%difference, "settings changed");
-            }
-        }
-        Err(problem) => return tracing::error!(problem, "settings were not applied"),
+    let differences = gateway.apply(settings).await.map_err(|problem| {
+        tracing::error!(problem, "settings were not applied");
+        vec![problem]
+    })?;
+    if differences.is_empty() {
+        tracing::info!("settings read again: no difference");
+    }
+    for difference in &differences {
+        tracing::info!(%difference, "settings changed");
     }
     log::say(&notices);
+    Ok(differences)
 }
 
 /// Says where the gateway is and how to try it. The secret is shown here and nowhere else.

@@ -198,7 +198,8 @@ impl Cli {
             Command::Check { settings, books } => {
                 let settings = settings.load()?;
                 app::check(&settings)?;
-                for notice in settings.notices.iter().filter(|n| n.weight == Weight::Warning) {
+                let lints = config::only_checked(&settings);
+                for notice in settings.notices.iter().chain(&lints).filter(|n| n.weight == Weight::Warning) {
                     println!("warning: {}", notice.text);
                 }
                 println!(

@@ -24,7 +24,7 @@ mod source;
 mod units;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -40,6 +40,7 @@ use penstock_actors::{
 pub use difference::differences;
 pub use environment::Environment;
 pub use known_keys::variables as variables_of_providers;
+pub use lint::only_checked;
 pub use one_api::table as one_api_table;
 pub use problem::{Notice, Place, Problem, Weight};
 pub use provider::{ProviderDefaults, Providers, ProvidersRefused};
@@ -71,6 +72,8 @@ pub struct Settings {
     pub discover: Discover,
     /// Keys declared in the file and in the environment.
     pub keys: Vec<KeySpec>,
+    /// Models that stand in for others.
+    pub backups: Backups,
     /// What may be taken in a time.
     pub limits: Rules,
     /// The digest of the management token, which the environment names. Changes need a restart.
@@ -83,6 +86,17 @@ pub struct Settings {
     pub notices: Vec<Notice>,
     /// Files that secrets were read from.
     pub secret_files: BTreeSet<PathBuf>,
+}
+
+/// Models that stand in for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backups {
+    /// By model.
+    pub of_models: HashMap<String, Vec<String>>,
+    /// By the name of a key.
+    pub of_keys: HashMap<String, Vec<String>>,
+    /// Models that one request may list.
+    pub most_listed: usize,
 }
 
 /// Models that providers say they have.

@@ -1,9 +1,10 @@
 //! Drills: kills, power cuts and databases that stop, under load; then clients, mock, journal and books are
-//! joined by call id. Everything runs in processes of its own, on a folder of its own. docs/drills.md tells more.
+//! joined by call id. And channels that fail, as clients see it. Everything runs in processes of its own, on a folder of its own. docs/drills.md tells more.
 
 mod client;
 mod crash;
 mod facts;
+mod failover;
 mod gateway;
 mod join;
 mod learning;
@@ -31,6 +32,7 @@ pub fn run(drill: Drill, program: &Path) -> Result<(), String> {
         Drill::Outage(options) => outage::run(&options, program),
         Drill::Statements(options) => statements::run(&options, program),
         Drill::Learning(options) => learning::run(&options, program),
+        Drill::Failover(options) => failover::run(&options, program),
         Drill::Gateway(options) => gateway::serve(&options),
     }
 }

@@ -6,6 +6,7 @@ mod connection;
 mod cors;
 mod count;
 mod keeping;
+mod manage;
 mod models;
 mod rates;
 mod reply;
@@ -17,6 +18,7 @@ mod state;
 mod stored;
 
 pub use connection::ClientIo;
+pub use manage::{ReloadWish, Reloaded, reloads};
 pub use reply::Asker;
 pub use service::{Panicked, configure, on_connect};
 pub use socket::ClientSocket;

@@ -8,18 +8,21 @@ mod attempt;
 pub mod books;
 pub mod budget;
 pub mod deadline;
+mod evidence;
 mod fault;
 mod flow;
 pub mod forward;
 mod held;
 mod limits;
 mod link;
+pub mod models;
 mod page;
 pub mod policy;
 pub mod queued;
 mod refuse;
 pub mod settle;
 pub mod spool;
+mod tries;
 mod wait;
 
 use std::{
@@ -34,10 +37,10 @@ use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue};
 use penstock_actors::{
     billing::Foreseen,
-    channel::{Permit, SlotMap},
-    domain::{CallId, ChannelName, Delivery, Fault},
+    channel::SlotMap,
+    domain::{CallId, ChannelName, Delivery},
     limiter::Rates,
-    router::{Pinned, Plan, Route, RouteTable, TableHandle, Unroutable, WaitingRoom, estimate::Estimate},
+    router::{Pinned, RouteTable, TableHandle, WaitingRoom, estimate::Estimate},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -45,14 +48,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api_key::Caller,
     dialect::{Dialect, RequestFacts, StreamForm},
-    provider::{Endpoint, Failure, Next, row::MOCK},
+    provider::{Endpoint, Failure},
     relay::{
         books::Books,
         budget::ByteBudget,
         forward::AnswerBody,
-        held::HeldPermit,
         link::Link,
-        page::{Free, Opening, Page},
+        models::{Backups, Models},
+        page::{Opening, Page},
         policy::WaitPolicy,
         queued::{Body, QueuedBody},
         refuse::SATURATED,
@@ -64,6 +67,12 @@ use crate::{
     transport::Transport,
     wire::json::TopLevel,
 };
+
+pub use tries::Retries;
+
+/// The header by which one gateway tells another that a call was tried elsewhere before: attempts must not
+/// multiply.
+pub const ATTEMPT: &str = "x-penstock-attempt";
 
 /// What every worker's relay shares.
 pub struct RelayShared {
@@ -87,6 +96,8 @@ pub struct RelayShared {
     pub policy: ArcSwap<WaitPolicy>,
     /// What the books are kept with.
     pub books: Arc<books::BooksShared>,
+    /// Models that stand in for others.
+    pub backups: ArcSwap<Backups>,
 }
 
 /// The relay of one worker.
@@ -120,6 +131,8 @@ pub struct Call {
     pub arrived: Instant,
     /// What the request says at its top level.
     pub facts: RequestFacts,
+    /// The models that may serve it.
+    pub models: Models,
     /// Where its fields stand.
     pub top: TopLevel,
     /// The request body.
@@ -134,9 +147,16 @@ pub struct Call {
     pub mock_headers: Vec<(HeaderName, HeaderValue)>,
     /// Seconds since 1970 at admission.
     pub created: u64,
+    /// Whose matter another attempt is.
+    pub retries: Retries,
 }
 
 impl Call {
+    /// The model that is tried now, as the client or the operator names it.
+    pub fn model(&self) -> &str {
+        self.models.current(&self.facts.model)
+    }
+
     /// How much is left of the time that the client gave for an answer to begin.
     fn left(&self) -> Option<Duration> {
         Some(self.max_wait?.saturating_sub(self.arrived.elapsed()))
@@ -179,12 +199,15 @@ pub struct Refused {
     pub queue: Option<Estimate>,
     /// How the limits stand that the call is under.
     pub rates: Rates,
+    /// The channels that were considered, where the call wished to know.
+    pub explained: Option<String>,
 }
 
 impl From<Failure> for Box<Refused> {
     /// A refusal before any channel was tried.
     fn from(failure: Failure) -> Self {
-        Self::new(Refused { failure, tried: None, waited: None, queue: None, rates: Rates::default() })
+        let rates = Rates::default();
+        Self::new(Refused { failure, tried: None, waited: None, queue: None, rates, explained: None })
     }
 }
 
@@ -224,7 +247,7 @@ impl Relay {
     /// Whether a channel that the call may use has the endpoint in the client's own dialect.
     pub fn has_native(&self, call: &Call) -> bool {
         let table = self.table();
-        let tiers = table.tiers(table.resolve(&call.facts.model), &call.caller.group);
+        let tiers = table.tiers(table.resolve(call.model()), &call.caller.group);
         tiers.iter().flat_map(|tier| &tier.routes).any(|route| {
             let at = self.link(route).ok();
             at.is_some_and(|link| {
@@ -294,125 +317,7 @@ impl Relay {
         }
         record.refused(&failure);
         let (tried, waited, queue) = (record.tried(), record.has_waited(), record.has_stood());
-        Box::new(Refused { failure, tried, waited, queue, rates })
-    }
-
-    /// Tries every channel that has room now, in the plan's order.
-    async fn try_free(&self, call: &Call, record: &mut CallRecord, journey: &mut Journey) -> Step {
-        let table = self.table();
-        let model = table.resolve(&call.facts.model);
-        let plan = match Plan::new(&table, model, &call.caller.group, call.pin) {
-            Ok(plan) => plan,
-            Err(reason) => {
-                return Step::Failed(journey.telling.take().unwrap_or_else(|| unroutable(reason, call)));
-            }
-        };
-        if let (false, Some(page)) = (journey.is_admitted, record.page()) {
-            if let Err(failure) = page.admit(model) {
-                return Step::Failed(failure);
-            }
-            journey.is_admitted = true;
-        }
-        if let Some(step) = self.enter_caller(call, journey) {
-            return step;
-        }
-        let mut plan = plan.without(&journey.excluded);
-        let mut full: Option<&Route> = None;
-        let mut roll = rand::random::<u64>;
-        while let Some(route) = plan.next(&mut roll) {
-            if full.is_some_and(|full| self.holds_back(route, full, model)) {
-                break;
-            }
-            let Some(link) = self.usable(call, route, journey) else { continue };
-            let room = &self.shared.room;
-            let Some(permit) = route.cell.try_enter(|| (tokens(record), room.now())) else {
-                full.get_or_insert(route);
-                continue;
-            };
-            if let Some(step) = self.try_route(call, record, journey, route, &link, permit).await {
-                return step;
-            }
-        }
-        let throttled = journey.readmit(table.tiers(model, &call.caller.group));
-        match full.or(throttled) {
-            Some(route) => Step::Blocked(Blocked::Channel(route.clone())),
-            None => Step::Failed(journey.telling.take().unwrap_or_else(|| refuse::full(call, None))),
-        }
-    }
-
-    /// Whether a tier is to be waited for before this route of a lower one is tried.
-    fn holds_back(&self, route: &Route, full: &Route, model: &str) -> bool {
-        route.spec.priority < full.spec.priority && !self.shared.policy.load().overflow_after(model).is_zero()
-    }
-
-    /// The link of a route that can serve the call; one that cannot is not tried again.
-    fn usable(&self, call: &Call, route: &Route, journey: &mut Journey) -> Option<Rc<Link>> {
-        let failure = match self.link(route) {
-            Ok(link) if link.endpoint(call.endpoint, call.face).is_some() => return Some(link),
-            Ok(link) => not_spoken(call, &link),
-            Err(failure) => failure,
-        };
-        journey.excluded.push(route.cell.slot);
-        journey.telling.add(failure);
-        None
-    }
-
-    /// Tries a route; `None` where another one may be tried.
-    async fn try_route(
-        &self,
-        call: &Call,
-        record: &mut CallRecord,
-        journey: &mut Journey,
-        route: &Route,
-        link: &Rc<Link>,
-        permit: Permit,
-    ) -> Option<Step> {
-        let at = link.endpoint(call.endpoint, call.face)?;
-        let held = HeldPermit::new(permit, route, tokens(record));
-        journey.excluded.push(route.cell.slot);
-        if let Some(page) = record.page() {
-            if let Err(failure) = page.admit_on(&route.spec.name) {
-                journey.telling.add(failure);
-                return None;
-            }
-            // Money is held once the first candidate is known, and stays held for the others.
-            let free = if *link.row.id == *MOCK { Free::Yes } else { Free::No };
-            let table = self.shared.table.load();
-            if let Err(failure) = page.reserve(table.resolve(&call.facts.model), &route.upstream_model, free)
-            {
-                return Some(Step::Failed(failure));
-            }
-            if let Err(error) = page.dispatch(&route.spec.name, &route.upstream_model) {
-                return Some(Step::Failed(books::not_journalled(&error)));
-            }
-        }
-        record.attempt(&route.spec.name);
-        let attempted = self.attempt(call, route, link, at, held).await;
-        if let Some(page) = record.page() {
-            page.tried(attempted.as_ref().err());
-        }
-        match attempted {
-            Ok(mut begun) => {
-                begun.permit.of_caller = journey.of_caller.take().unwrap_or_default();
-                if let (Some(page), Some(paced)) = (record.page(), begun.permit.take_paced()) {
-                    page.paced(paced);
-                }
-                Some(Step::Begun(Box::new(begun), route.spec.name.clone()))
-            }
-            Err(failure) => {
-                // The provider's own words may quote the request, so they stay out of the log.
-                tracing::debug!(call = %call.id, channel = %route.spec.name, code = failure.code,
-                    status = failure.status, "attempt failed");
-                if failure.next == Next::Tell {
-                    return Some(Step::Failed(failure));
-                }
-                if held::is_throttled(&failure, &route.spec.learning) {
-                    journey.throttled(route.cell.slot);
-                }
-                journey.telling.add(failure);
-                None
-            }
-        }
+        Box::new(Refused { failure, tried, waited, queue, rates, explained: None })
     }
 }
 
@@ -427,63 +332,13 @@ fn opening(call: &Call) -> Opening {
         caller: Arc::clone(&call.caller),
         endpoint: call.endpoint,
         delivery: call.facts.delivery,
-        model: call.facts.model.clone(),
+        model: call.model().to_owned(),
         client_request_id: call.client_request_id.clone(),
         foreseen: call.foreseen,
-    }
-}
-
-/// The failure that says most of all that were met: a provider's own before a full gate, and both before
-/// "this channel cannot", which tells nothing of those that can. Of equals, the last.
-#[derive(Default)]
-struct Telling(Option<Failure>);
-
-impl Telling {
-    fn take(&mut self) -> Option<Failure> {
-        self.0.take()
-    }
-
-    fn add(&mut self, failure: Failure) {
-        let weight = |f: &Failure| match f.fault {
-            Fault::Upstream => 2,
-            Fault::Gateway => 1,
-            Fault::Client => 0,
-        };
-        if self.0.as_ref().is_none_or(|known| weight(&failure) >= weight(known)) {
-            self.0 = Some(failure);
-        }
     }
 }
 
 /// Comments are for streams of events; Gemini's array of objects has no room for any.
 fn can_carry_comments(facts: &RequestFacts) -> bool {
     facts.delivery == Delivery::Stream && facts.form == StreamForm::Events
-}
-
-fn not_spoken(call: &Call, link: &Link) -> Failure {
-    let message = format!("The provider {} has no endpoint {}.", link.row.id, call.endpoint.as_str());
-    Failure { next: Next::Failover, ..Failure::invalid_request("endpoint_not_supported", None, message) }
-}
-
-fn unroutable(reason: Unroutable, call: &Call) -> Failure {
-    let model = &call.facts.model;
-    match reason {
-        Unroutable::ModelUnknown => admit::model_not_found(model),
-        Unroutable::NoneServes => {
-            let message = format!("No channel serves the model '{model}' to you at the moment.");
-            Failure::gateway(503, "no_channel", message)
-        }
-        Unroutable::PinUnknown => Failure::invalid_request(
-            "invalid_channel_id",
-            None,
-            "The channel named in the key does not exist.",
-        ),
-        Unroutable::PinDisabled => {
-            admit::forbidden("channel_disabled", "The channel named in the key is disabled.")
-        }
-        Unroutable::PinDoesNotServe => {
-            let message = format!("The channel named in the key does not serve the model '{model}' to you.");
-            admit::forbidden("channel_does_not_serve", &message)
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 pub mod attached;
 pub mod books;
+pub mod care;
 pub mod catalog;
 pub mod endpoint;
 pub mod learning;
@@ -15,6 +16,7 @@ pub use books::{
     AccountChain, AccountId, AttemptFact, CallId, Dispatch, KeyId, PriceVersion, Progress, Settled,
     Settlement, StreamId, UsageSource,
 };
+pub use care::{BreakerRules, Care, Sign, SwitchRule};
 pub use catalog::{
     Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Proxy, ProxyKind,
     ProxyLogin, Served, Timeouts, TransportKind,

@@ -3,7 +3,9 @@
 pub mod actor;
 pub mod candidates;
 pub mod estimate;
+pub mod explain;
 pub mod fairness;
+pub mod filter;
 pub mod plan;
 pub mod rank;
 pub mod registry;

@@ -114,6 +114,7 @@ mod tests {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            care: Default::default(),
         };
         let channels = names.iter().map(spec).map(Arc::new).collect();
         Arc::new(Catalog { revision, channels, aliases: [].into() })

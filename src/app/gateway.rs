@@ -1,11 +1,12 @@
 //! A running gateway: its parts, how they start, how settings are applied, in what order they stop.
 
-use std::{io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
 use penstock_actors::billing::Ledger;
 use penstock_actors::{limiter::LimitHandle, router::RouteTable, system::Actors};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -23,10 +24,10 @@ use super::{
 use crate::{
     api::{ApiShared, Desk},
     config::{self, Settings},
-    http::{Drain, HttpShared, InMemory, KeysHealth},
+    http::{Drain, HttpShared, InMemory, KeysHealth, ReloadWish, reloads},
     journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
-    relay::{RelayShared, budget::ByteBudget, policy::WaitPolicy},
+    relay::{RelayShared, budget::ByteBudget, models::Backups, policy::WaitPolicy},
     store::{LateStore, Reach},
     telemetry::Metrics,
     transport::{SharedTransport, TlsRoots},
@@ -57,6 +58,8 @@ pub struct Gateway {
     store: Arc<LateStore>,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log, config::Store),
+    /// Reloads that are wished for, until somebody takes care of them.
+    wishes: RefCell<Option<mpsc::Receiver<ReloadWish>>>,
     server: ServerHandle,
     drain_for: Duration,
 }
@@ -82,6 +85,7 @@ impl Gateway {
         let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
         let data_dir = &settings.server.data_dir;
         data_dir::try_out(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
+        let (reloads, wishes) = reloads();
         let limits = LimitHandle::new(settings.limits.clone());
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
@@ -121,12 +125,14 @@ impl Gateway {
                 )),
                 room: Arc::clone(&actors.room),
                 books: Arc::clone(books.shared()),
+                backups: ArcSwap::from_pointee(backups(&settings.backups)),
             }),
             api: ApiShared { root: settings.root_access, desk },
             max_body: server_settings.max_body,
             max_calls: allowance.calls,
             client_stall: server_settings.client_stall,
             drain,
+            reloads,
         });
         let plain = bound(server_settings.listen)?;
         let address = plain.local_addr().map_err(|e| e.to_string())?;
@@ -159,9 +165,15 @@ impl Gateway {
             books,
             store,
             in_force,
+            wishes: RefCell::new(Some(wishes)),
             server: handle,
             drain_for: server_settings.drain,
         })
+    }
+
+    /// Takes what tells of reloads that clients wish for; `None` where it was taken before.
+    pub fn take_wishes(&self) -> Option<mpsc::Receiver<ReloadWish>> {
+        self.wishes.borrow_mut().take()
     }
 
     /// Where clients connect.
@@ -218,6 +230,7 @@ impl Gateway {
         let models = KnownModels::with(settings.models.clone());
         let (prices, limits) = (Arc::clone(&settings.prices), settings.limits.clone());
         let waits = settings.queue.clone();
+        let backups = backups(&settings.backups);
         self.publisher.apply(settings).await?;
         let (room, policy) = (&self.actors.room, &self.shared.relay.policy);
         room.set_bounds(queue::bounds(&waits));
@@ -225,6 +238,7 @@ impl Gateway {
         self.shared.models.store(Arc::new(models));
         self.books.shared().prices.store(prices);
         self.books.shared().limits.set_rules(limits);
+        self.shared.relay.backups.store(Arc::new(backups));
         self.transport.ask_to_evict();
         Ok(differences)
     }
@@ -282,6 +296,11 @@ fn take_over_balances(keys: &Rc<KeyFeed>, books: &Rc<Bookkeeping>) {
             }
         }
     });
+}
+
+fn backups(settings: &config::Backups) -> Backups {
+    let config::Backups { of_models, of_keys, most_listed } = settings.clone();
+    Backups { of_models, of_keys, most_listed }
 }
 
 fn bound(address: SocketAddr) -> Result<std::net::TcpListener, String> {

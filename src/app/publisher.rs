@@ -160,6 +160,7 @@ impl Publisher {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            care: Default::default(),
         })
     }
 

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{Adaptive, Catalog, ChannelSpec, Money, Pacing, Served, TransportKind};
+use penstock_actors::domain::{
+    Adaptive, Catalog, ChannelSpec, Money, Pacing, Served, SwitchRule, TransportKind,
+};
 
 use super::{Log, LogFormat, Queue, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
@@ -15,6 +17,9 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &St
         lines.push("models: changed".to_owned());
     }
     lines.extend(queue(&old.queue, &new.queue));
+    if old.backups != new.backups {
+        lines.push("backup models: changed".to_owned());
+    }
     if old.limits != new.limits {
         lines.push("limits: changed".to_owned());
     }
@@ -94,7 +99,13 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         pool.max_connections,
         pool.idle,
         pool.lifetime,
-        transport
+        transport,
+        care.retry_percent,
+        care.breaker.percent,
+        care.breaker.least,
+        care.breaker.window,
+        care.breaker.open,
+        care.switch
     );
     if old.models != new.models {
         lines.push(format!("models {}", models(&old.models, &new.models)));
@@ -230,7 +241,7 @@ macro_rules! said_as_written {
         }
     })* };
 }
-said_as_written!(Adaptive, Pacing, TransportKind, LogFormat, Rotation);
+said_as_written!(Adaptive, Pacing, SwitchRule, TransportKind, LogFormat, Rotation);
 
 impl Said for PathBuf {
     fn said(&self) -> String {

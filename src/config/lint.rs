@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path};
 
 use penstock_actors::{
-    domain::{Catalog, ChannelName},
+    domain::{Catalog, ChannelName, Served, Unpriced},
     limiter::{Kind, Rules},
 };
 
-use super::{Notice, layers::Document, nearest::did_you_mean};
+use super::{Notice, Settings, layers::Document, nearest::did_you_mean};
 use crate::api_key::KeySpec;
 
 /// Channels, aliases and keys that serve nobody.
@@ -114,6 +114,60 @@ pub(super) fn limits(
         }
     }
     found
+}
+
+/// What only a check tells: models that some keys are refused for want of a price, channels that no declared key
+/// reaches, and backups that no channel serves.
+pub fn only_checked(settings: &Settings) -> Vec<Notice> {
+    const SHOWN: usize = 10;
+    let mut found = Vec::new();
+    let prices = &settings.prices;
+    let refused = match prices.unpriced {
+        Unpriced::RefuseQuota => "are refused to keys with a quota, and free for others",
+        Unpriced::Refuse => "are refused",
+        Unpriced::Free | Unpriced::Default(_) => "",
+    };
+    // The mock costs nothing.
+    let paid = settings.catalog.channels.iter().filter(|channel| *channel.provider != *"mock");
+    let served = paid.flat_map(|channel| &channel.models);
+    let has_none = |s: &&Served| [&s.model, &s.upstream].iter().all(|n| !prices.prices.contains_key(&***n));
+    let unpriced: BTreeSet<&str> = served.filter(has_none).map(|s| &*s.model).collect();
+    if !refused.is_empty() && !unpriced.is_empty() {
+        let more = unpriced.len().saturating_sub(SHOWN);
+        let names: Vec<_> = unpriced.into_iter().take(SHOWN).collect();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        found.push(Notice::warning(format!("models without a price {refused}: {}{more}", names.join(", "))));
+    }
+    let groups: BTreeSet<&str> = settings.keys.iter().map(|key| key.group.as_str()).collect();
+    for channel in settings.catalog.channels.iter().filter(|_| !groups.is_empty()) {
+        if channel.groups.iter().all(|group| !groups.contains(&**group)) {
+            let (name, groups) = (&channel.name, channel.groups.join(", "));
+            let text = format!("channel \"{name}\": no declared key is of its groups ({groups})");
+            found.push(Notice::warning(text));
+        }
+    }
+    found.extend(unserved_backups(settings));
+    found
+}
+
+fn unserved_backups(settings: &Settings) -> Vec<Notice> {
+    let (catalog, backups) = (&settings.catalog, &settings.backups);
+    // What discovered channels serve is not known before they are asked.
+    if !settings.discover.channels.is_empty() {
+        return Vec::new();
+    }
+    let served: BTreeSet<&str> =
+        catalog.channels.iter().flat_map(|channel| &channel.models).map(|served| &*served.model).collect();
+    let is_known = |name: &str| served.contains(name) || catalog.aliases.contains_key(name);
+    let of_models =
+        backups.of_models.iter().map(|(model, names)| (format!("backup_models.\"{model}\""), names));
+    let of_keys = backups.of_keys.iter().map(|(key, names)| (format!("key \"{key}\": backup_models"), names));
+    let unknown = of_models.chain(of_keys).flat_map(|(place, names)| {
+        let unknown = names.iter().filter(|name| !is_known(name));
+        unknown.map(move |name| format!("{place}: no channel serves \"{name}\"")).collect::<Vec<_>>()
+    });
+    let texts: BTreeSet<String> = unknown.collect();
+    texts.into_iter().map(Notice::warning).collect()
 }
 
 /// Secrets in clear text in a file that others may read.

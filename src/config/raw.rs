@@ -41,9 +41,23 @@ pub(super) struct File {
     pub(super) model_ratio: BTreeMap<String, IgnoredAny>,
     pub(super) completion_ratio: BTreeMap<String, IgnoredAny>,
     pub(super) group_ratio: BTreeMap<String, IgnoredAny>,
+    pub(super) failover: Failover,
+    pub(super) backup_models: BTreeMap<String, Vec<String>>,
     pub(super) limits: Limits,
     pub(super) group_limits: BTreeMap<String, Vec<String>>,
     pub(super) model_limits: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Failover {
+    pub(super) breaker_percent: Option<u32>,
+    pub(super) breaker_attempts: Option<u32>,
+    pub(super) breaker_window: Option<Span>,
+    pub(super) breaker_open: Option<Span>,
+    pub(super) switch_off: Option<bool>,
+    pub(super) retry_percent: Option<u32>,
+    pub(super) max_models: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -285,6 +299,7 @@ pub(super) struct Key {
     pub(super) may_pin: bool,
     #[serde(default)]
     pub(super) may_see_routing: bool,
+    pub(super) backup_models: Option<Vec<String>>,
     pub(super) limits: Option<Vec<String>>,
     pub(super) quota: Option<Dollars>,
     pub(super) expires: Option<String>,

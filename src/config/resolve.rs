@@ -1,5 +1,6 @@
 //! From what is written to settings in force: layers, defaults, units, secrets, contradictions.
 
+mod care;
 mod channel;
 mod header;
 mod key;
@@ -13,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use penstock_actors::domain::{Catalog, ChannelName, ChannelSpec, Proxy, Timeouts};
+use penstock_actors::domain::{Care, Catalog, ChannelName, ChannelSpec, Proxy, Timeouts};
 
 use super::{
     Discover, Environment, Notice, Place, Problem, Settings, Source, environment,
@@ -46,6 +47,7 @@ struct Resolver<'a> {
 
 /// What holds for channels that do not say otherwise.
 struct Defaults {
+    care: Care,
     timeouts: Timeouts,
     proxy: Option<Arc<Proxy>>,
 }
@@ -89,12 +91,13 @@ pub(super) fn resolve(
     };
     let file = checked.file;
     let limits = resolver.limits(&file);
+    let backups = resolver.backups(&file);
     let server = resolver.server(file.server, file.tls, compatible.port, compatible.host, &source.overrides);
     let log = resolver.log(file.log);
     let store = resolver.store(&file.store);
     let mut channels = file.channels;
     resolver.add_made(&mut channels, &file.discover.local, checked.incomplete);
-    let (catalog, discovered) = resolver.catalog(channels, &file.defaults, file.aliases);
+    let (catalog, discovered) = resolver.catalog(channels, &file.defaults, &file.failover, file.aliases);
     let refresh = resolver.refresh(file.discover.refresh);
     let queue = resolver.queue(file.queue);
     let keys = resolver.keys(file.keys, compatible.root_token);
@@ -118,6 +121,7 @@ pub(super) fn resolve(
         queue,
         discover: Discover { channels: discovered, refresh },
         keys,
+        backups,
         limits,
         root_access: compatible.root_access,
         prices: Arc::new(prices.unwrap_or_default()),
@@ -244,11 +248,13 @@ impl Resolver<'_> {
         &mut self,
         channels: Vec<raw::Channel>,
         defaults: &raw::Defaults,
+        failover: &raw::Failover,
         aliases: BTreeMap<String, String>,
     ) -> (Catalog, BTreeSet<ChannelName>) {
         let proxy = defaults.proxy.as_deref();
         let proxy = proxy.and_then(|written| self.proxy(&At::Setting("defaults.proxy".to_owned()), written));
-        let defaults = Defaults { timeouts: self.default_timeouts(&defaults.timeouts), proxy };
+        let care = self.care(failover);
+        let defaults = Defaults { care, timeouts: self.default_timeouts(&defaults.timeouts), proxy };
         let mut specs: Vec<Arc<ChannelSpec>> = Vec::new();
         let mut discovered = BTreeSet::new();
         let (mut names, mut ids) = (BTreeSet::new(), BTreeMap::new());

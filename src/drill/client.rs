@@ -16,6 +16,8 @@ pub(super) struct Answer {
     pub status: u16,
     /// The call's id.
     pub call: Option<uuid::Uuid>,
+    /// Attempts that it took, where the key may know.
+    pub attempts: u32,
     pub body: Vec<u8>,
     /// Whether the final byte came.
     pub is_whole: bool,
@@ -74,6 +76,7 @@ fn read(bytes: &[u8]) -> io::Result<Option<Answer>> {
         Some(length) => Framing::Length(length.parse().map_err(io::Error::other)?),
         None => Framing::Chunks,
     };
+    let attempts = header("x-penstock-attempts").and_then(|n| n.parse().ok()).unwrap_or_default();
     let call = header("x-request-id").and_then(|id| uuid::Uuid::parse_str(id).ok());
     let (body, is_whole) = match framing {
         Framing::Length(expected) => {
@@ -82,7 +85,7 @@ fn read(bytes: &[u8]) -> io::Result<Option<Answer>> {
         }
         Framing::Chunks => chunks(&bytes[length..])?,
     };
-    Ok(Some(Answer { status: head.code.unwrap_or_default(), call, body, is_whole }))
+    Ok(Some(Answer { status: head.code.unwrap_or_default(), call, attempts, body, is_whole }))
 }
 
 /// Joins chunks; says whether the last one came.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// Drills of the books. Each starts a mock and a gateway of its own, on free ports and a folder of its own.
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,8 @@ pub enum Drill {
     Statements(Statements),
     /// Has a channel learn the limits of a provider, with limits that halve and double.
     Learning(Learning),
+    /// Has one of three channels fail in each way there is, and tells what clients see of it.
+    Failover(Failover),
     /// The gateway of the other drills, which notes what is durable.
     #[command(hide = true)]
     Gateway(Gateway),
@@ -103,6 +105,45 @@ pub struct Learning {
     /// Clients at a time.
     #[arg(long, default_value_t = 48)]
     pub clients: usize,
+}
+
+/// Channels that fail.
+#[derive(Args, Debug)]
+pub struct Failover {
+    /// Calls a second, sent when they are due, whatever becomes of those before.
+    #[arg(long, default_value_t = 60)]
+    pub rate: u32,
+    /// For how long a channel fails in each way, in seconds.
+    #[arg(long, default_value_t = 20)]
+    pub seconds: u64,
+    /// Has it fail in these ways alone.
+    #[arg(long, value_name = "WAYS", value_delimiter = ',')]
+    pub only: Vec<Way>,
+    /// Fails where more calls than so many percent of those that could be saved were lost, in one of the ways.
+    #[arg(long, default_value_t = 1.0)]
+    pub at_most: f64,
+    /// Keeps the drill's folder, and makes it here.
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
+}
+
+/// How a channel fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// It answers 500 to one call in three.
+    SomeErrors,
+    /// It answers 500.
+    Errors,
+    /// It stalls before the first byte.
+    Stalls,
+    /// It closes the connection before the head of an answer.
+    Closes,
+    /// It cuts answers in the middle.
+    Cuts,
+    /// It refuses its credential.
+    BadKey,
+    /// It dies.
+    Dies,
 }
 
 /// The gateway of a drill.

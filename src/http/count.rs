@@ -34,14 +34,14 @@ pub(super) async fn locally(
 async fn counted(worker: &Worker, call: &Call) -> Result<(&'static dyn Face, u64), Failure> {
     let relay = &worker.shared.relay;
     let table = relay.table.load();
-    let model = table.resolve(&call.facts.model);
+    let model = table.resolve(call.model());
     if table.tiers(model, &call.caller.group).is_empty() {
-        return Err(admit::model_not_found(&call.facts.model));
+        return Err(admit::model_not_found(call.model()));
     }
     if call.body.len() > relay.max_whole_body {
         return Err(admit::too_large(relay.max_whole_body));
     }
-    let face = call.face.face().ok_or_else(|| admit::model_not_found(&call.facts.model))?;
+    let face = call.face.face().ok_or_else(|| admit::model_not_found(call.model()))?;
     let body = call.body.whole().await.map_err(|error| {
         tracing::error!(%error, "request body could not be read");
         Failure::gateway(500, "body_unreadable", "The request body cannot be read at the moment.")

@@ -91,6 +91,7 @@ pub(super) fn refusal(face: Dialect, refused: &Refused, call_id: &str) -> HttpRe
         response.headers_mut().insert(QUEUE_ETA_MS, HeaderValue::from(queue.p50.as_millis() as u64));
     }
     rates::tell(response.headers_mut(), &refused.rates, face);
+    tell_explained(response.headers_mut(), refused.explained.clone());
     response
 }
 
@@ -152,6 +153,13 @@ pub(super) fn answer(
 fn tell_wait(headers: &mut HeaderMap, waited: Option<Duration>) {
     if let Some(waited) = waited {
         headers.insert(QUEUE_MS, HeaderValue::from(waited.as_millis() as u64));
+    }
+}
+
+/// Says which channels were considered, where the call wished to know.
+pub(super) fn tell_explained(headers: &mut HeaderMap, explained: Option<String>) {
+    if let Some(explained) = explained.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        headers.insert(HeaderName::from_static(super::manage::EXPLAIN), explained);
     }
 }
 

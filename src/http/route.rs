@@ -28,6 +28,10 @@ pub(super) enum Matched {
     Metrics,
     /// `/api/runtime`
     Runtime,
+    /// `/api/reload`
+    Reload,
+    /// `/api/explain`
+    Explain,
     /// Below `/api`.
     Api,
     /// A browser asks what it may do.
@@ -117,7 +121,11 @@ pub(super) fn matched(method: &Method, path: &str, query: &str) -> Matched {
     }
     // No page of another origin may ask there, whatever the method.
     if path == "/api" || path.starts_with("/api/") {
-        return Matched::Api;
+        return match (path, method) {
+            ("/api/reload", &Method::POST) => Matched::Reload,
+            ("/api/explain", &Method::POST) => Matched::Explain,
+            _ => Matched::Api,
+        };
     }
     if method == Method::OPTIONS {
         return Matched::Preflight;
@@ -297,6 +305,9 @@ mod tests {
             (Method::POST, "/v1/models", Matched::MethodNotAllowed("GET, HEAD")),
             (Method::POST, "/v1/images/generations", Matched::NotImplemented),
             (Method::DELETE, "/v1/models/x", Matched::NotImplemented),
+            (Method::POST, "/api/reload", Matched::Reload),
+            (Method::POST, "/api/explain/", Matched::Explain),
+            (Method::GET, "/api/explain", Matched::Api),
             (Method::OPTIONS, "/anything", Matched::Preflight),
             (Method::OPTIONS, "/api/calls/x", Matched::Api),
             (Method::GET, "/api/runtime/", Matched::Runtime),

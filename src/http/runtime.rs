@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use penstock_actors::{
-    channel::{ChannelCell, gate::UNLIMITED},
+    channel::{ChannelCell, breaker::Tries, gate::UNLIMITED, line::Budget, switch::Standing},
     router::{
         RouteTable, WaitingRoom,
         estimate::{Service, expect},
@@ -51,6 +51,29 @@ struct Channel {
     success_rate: f32,
     first_byte_ms: u64,
     restarts: u64,
+    /// Why evidence switched it off; null where it did not.
+    switched_off: Option<&'static str>,
+    /// Attempts that it took over from failed ones in half a minute.
+    retries: Retries,
+    /// Of each of its models that was tried, by the provider's name.
+    breakers: Vec<Breaker>,
+}
+
+#[derive(Debug, Serialize)]
+struct Retries {
+    used: u64,
+    allowed: u64,
+    /// Those that were refused since the start.
+    refused: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Breaker {
+    model: String,
+    state: &'static str,
+    /// Attempts since the start.
+    succeeded: u64,
+    failed: u64,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -107,7 +130,8 @@ struct Key {
 }
 
 impl Runtime {
-    pub(super) fn of(table: &RouteTable, room: &WaitingRoom) -> Self {
+    /// `now_ms` is on the clock of the limits.
+    pub(super) fn of(table: &RouteTable, room: &WaitingRoom, now_ms: u64) -> Self {
         let fairness = room.fairness();
         let mut keys: Vec<_> = fairness.counters().map(|(key, counter)| Key { id: key.0, counter }).collect();
         drop(fairness);
@@ -116,7 +140,7 @@ impl Runtime {
         Self {
             revision: table.revision,
             waiting: Waiting { calls: room.calls(), bytes: room.bytes() },
-            channels: table.cells().iter().map(|cell| channel(cell, room)).collect(),
+            channels: table.cells().iter().map(|cell| channel(cell, room, now_ms)).collect(),
             keys,
         }
     }
@@ -136,6 +160,7 @@ impl Runtime {
                 "wait p50",
                 "wait p90",
                 "success",
+                "retries",
                 "learned",
             ]
             .map(str::to_owned),
@@ -143,7 +168,7 @@ impl Runtime {
         rows.extend(self.channels.iter().map(|channel| {
             let wait = channel.expected_wait.as_ref();
             [
-                format!("{}{}", channel.name, if channel.enabled { "" } else { " (off)" }),
+                format!("{}{}", channel.name, channel.standing()),
                 channel.limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string()),
                 channel.share.map_or_else(|| "none".to_owned(), |share| share.to_string()),
                 channel.in_flight.to_string(),
@@ -152,11 +177,22 @@ impl Runtime {
                 or(wait.map(|wait| seconds(wait.p50_ms))),
                 or(wait.map(|wait| seconds(wait.p90_ms))),
                 format!("{:.0}%", channel.success_rate * 100.0),
+                format!("{} of {}", channel.retries.used, channel.retries.allowed),
                 channel.learned.text(),
             ]
         }));
         let mut text = format!("{} calls wait, with {} bytes\n\n", self.waiting.calls, self.waiting.bytes);
         text.push_str(&columns(&rows));
+        let moved = self.channels.iter().flat_map(|channel| {
+            let moved = channel.breakers.iter().filter(|breaker| breaker.state != CLOSED);
+            moved.map(|breaker| [&channel.name, &breaker.model, breaker.state].map(str::to_owned))
+        });
+        let rows: Vec<_> =
+            [["channel", "model", "breaker"].map(str::to_owned)].into_iter().chain(moved).collect();
+        if rows.len() > 1 {
+            text.push('\n');
+            text.push_str(&columns(&rows));
+        }
         if !self.keys.is_empty() {
             let head = [["key", "tokens by weight"].map(str::to_owned)];
             let keys = self.keys.iter().map(|key| [key.id.to_string(), key.counter.to_string()]);
@@ -168,7 +204,37 @@ impl Runtime {
     }
 }
 
-fn channel(cell: &Arc<ChannelCell>, room: &WaitingRoom) -> Channel {
+/// The word for a breaker that serves.
+const CLOSED: &str = "closed";
+
+impl Channel {
+    /// What stands behind its name, where it is not used.
+    fn standing(&self) -> String {
+        match self.switched_off {
+            _ if !self.enabled => " (off)".to_owned(),
+            Some(reason) => format!(" ({})", reason.replace('_', " ")),
+            None => String::new(),
+        }
+    }
+}
+
+fn breakers(cell: &ChannelCell) -> Vec<Breaker> {
+    let lines = cell.lines.all();
+    let tried = lines.iter().map(|(model, line)| (model, line.state(), line.tries()));
+    let tried = tried.filter(|(_, state, tries)| *tries != Tries::default() || state.as_str() != CLOSED);
+    let mut breakers: Vec<_> = tried
+        .map(|(model, state, Tries { succeeded, failed })| Breaker {
+            model: model.to_string(),
+            state: state.as_str(),
+            succeeded,
+            failed,
+        })
+        .collect();
+    breakers.sort_unstable_by(|a, b| a.model.cmp(&b.model));
+    breakers
+}
+
+fn channel(cell: &Arc<ChannelCell>, room: &WaitingRoom, now_ms: u64) -> Channel {
     let (gate, (mean, scatter), health) = (&cell.gate, cell.pace(), cell.health());
     let mut service = Service::default();
     let outlook = cell.outlook(TYPICAL_TOKENS, room.now());
@@ -176,9 +242,11 @@ fn channel(cell: &Arc<ChannelCell>, room: &WaitingRoom) -> Channel {
     let expected = expect(gate.waiting().into(), &service).map(|model| room.calibration().correct(model));
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let limit = Some(gate.limit()).filter(|limit| *limit != UNLIMITED);
+    let spec = cell.spec();
+    let Budget { used, allowed } = cell.lines.budget(spec.care.retry_percent, now_ms);
     Channel {
         name: cell.name.to_string(),
-        enabled: cell.spec().enabled,
+        enabled: spec.enabled,
         limit,
         share: limit,
         in_flight: gate.in_flight(),
@@ -189,6 +257,12 @@ fn channel(cell: &Arc<ChannelCell>, room: &WaitingRoom) -> Channel {
         success_rate: health.success_rate,
         first_byte_ms: millis(health.first_byte),
         restarts: cell.restarts(),
+        switched_off: match cell.lines.standing() {
+            Standing::On => None,
+            Standing::Off(reason) | Standing::Trying(reason) => Some(reason.as_str()),
+        },
+        retries: Retries { used, allowed, refused: cell.lines.refused_retries() },
+        breakers: breakers(cell),
     }
 }
 
@@ -232,6 +306,12 @@ mod tests {
             success_rate: 1.0,
             first_byte_ms: 0,
             restarts: 0,
+            switched_off: limit.filter(|limit| *limit == 16).map(|_| "out_of_credit"),
+            retries: Retries { used: 3, allowed: 90, refused: 0 },
+            breakers: vec![
+                Breaker { model: "m".to_owned(), state: CLOSED, succeeded: 9, failed: 0 },
+                Breaker { model: "slow".to_owned(), state: "half_open", succeeded: 0, failed: 20 },
+            ],
         };
         let runtime = Runtime {
             revision: 1,
@@ -242,9 +322,10 @@ mod tests {
         let text = runtime.text();
         for line in [
             "2 calls wait, with 70 bytes",
-            "a-long-name  16     16     3          0        1.3s     -         -         100%     paused 1.5s, 12 at once, 600 req/min",
-            "b            none   none   3          0        -        -         -         100%     -",
-            "c (off)      0      0      3          0        1.3s     -         -         100%     -",
+            "a-long-name (out of credit)  16     16     3          0        1.3s     -         -         100%     3 of 90   paused 1.5s, 12 at once, 600 req/min",
+            "b                            none   none   3          0        -        -         -         100%     3 of 90   -",
+            "c (off)                      0      0      3          0        1.3s     -         -         100%     3 of 90   -",
+            "b            slow   half_open",
             "7    1000",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

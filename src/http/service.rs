@@ -18,7 +18,7 @@ use socket2::SockRef;
 use super::{
     auth, body,
     connection::{ClientIo, Connection},
-    cors, count, keeping, models,
+    cors, count, keeping, manage, models,
     reply::{self, Asker},
     route::{self, Matched, matched},
     runtime::Runtime,
@@ -31,8 +31,9 @@ use crate::{
     dialect::{Dialect, Told},
     provider::{Endpoint, Failure},
     relay::{
-        Call, Refused,
+        ATTEMPT, Call, Refused, Retries,
         admit::{self, Admitted},
+        models::Models,
         settle::CallRecord,
     },
 };
@@ -102,7 +103,8 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
     let is_call = matches!(target, Matched::Call(..));
     let allowed = if let Matched::MethodNotAllowed(allowed) = target { Some(allowed) } else { None };
     let mut asker = Asker::of(request.headers());
-    if matches!(target, Matched::Metrics | Matched::Runtime | Matched::Api) {
+    let manages = matches!(target, Matched::Reload | Matched::Explain);
+    if manages || matches!(target, Matched::Metrics | Matched::Runtime | Matched::Api) {
         asker = asker.without_page();
     }
     let known = || worker.shared.models.load();
@@ -123,6 +125,11 @@ async fn respond(request: HttpRequest, mut payload: web::Payload, worker: web::D
         Matched::Ready => Ok(ready(&worker)),
         Matched::Metrics => metrics(&request, &worker, at).map_err(Into::into),
         Matched::Runtime => runtime(&request, &worker, at).map_err(Into::into),
+        Matched::Reload => manage::reload(&request, &worker, at).await.map_err(Into::into),
+        Matched::Explain => match authorize(&request, &worker, at) {
+            Ok(admitted) => manage::explained(&admitted, &mut payload, &worker).await.map_err(Into::into),
+            Err(failure) => Err(failure.into()),
+        },
         Matched::Api => Ok(api_answer(&request, &worker).await),
         Matched::Preflight => Ok(cors::preflight(&request)),
         Matched::NotImplemented => Err(not_implemented(&request).into()),
@@ -160,7 +167,7 @@ async fn api_answer(request: &HttpRequest, worker: &Worker) -> HttpResponse {
     api::respond(&worker.shared.api, asked).await
 }
 
-fn authorize(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<Admitted, Failure> {
+pub(super) fn authorize(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<Admitted, Failure> {
     let secret = auth::secret(request)?;
     admit::caller(&worker.shared.keys.load(), &secret, at.wall_ms)
 }
@@ -196,15 +203,18 @@ async fn call(
     let keeper = keeping::Keeper::of(&call, &shared.responses).await;
     let running = request.conn_data::<Rc<Connection>>().map(Connection::run);
     let may_see_routing = call.caller.may_see_routing;
+    let explained = manage::wished(request, &call, worker);
     match worker.relay.call(call, record).await {
         Ok(answer) => {
-            let answered = reply::answer(called.face, answer, running, may_see_routing);
+            let mut answered = reply::answer(called.face, answer, running, may_see_routing);
+            reply::tell_explained(answered.headers_mut(), explained);
             Ok(match keeper {
                 Some(keeper) => keeper.watch(answered),
                 None => answered,
             })
         }
         Err(mut refused) => {
+            refused.explained = explained;
             refused.tried = refused.tried.filter(|_| may_see_routing);
             Err(refused)
         }
@@ -239,8 +249,13 @@ async fn admitted(
     let facts = face.facts(endpoint, told, &top)?;
     let max_wait = max_wait(request)?;
     let table = shared.relay.table.load();
-    admit::may_use(&caller, &facts.model, table.resolve(&facts.model))?;
-    let (headers, mock_headers) = passed_headers(request);
+    let backups = shared.relay.backups.load();
+    let is_known = |name: &str| table.knows(table.resolve(name));
+    let mut models = Models::asked(&facts.model, &backups, &caller.key, is_known)?;
+    let first = models.current(&facts.model);
+    admit::may_use(&caller, first, table.resolve(first))?;
+    models.retain(|name| admit::may_use(&caller, name, table.resolve(name)).is_ok());
+    let Passed { headers, mock_headers, retries } = passed_headers(request);
     Ok(Call {
         id: Rc::clone(&arrival.id),
         endpoint,
@@ -250,6 +265,7 @@ async fn admitted(
         max_wait,
         arrived: arrival.at.at,
         facts,
+        models,
         number: arrival.number,
         client_request_id: client_request_id(request),
         foreseen: face.foreseen(&top),
@@ -258,6 +274,7 @@ async fn admitted(
         headers,
         mock_headers,
         created: arrival.at.wall_seconds(),
+        retries,
     })
 }
 
@@ -290,16 +307,29 @@ fn max_wait(request: &HttpRequest) -> Result<Option<Duration>, Failure> {
 
 type Headers = Vec<(HeaderName, HeaderValue)>;
 
-fn passed_headers(request: &HttpRequest) -> (Headers, Headers) {
-    let (mut passed, mut mock) = (Vec::new(), Vec::new());
+/// What a client's headers say to those behind us.
+struct Passed {
+    headers: Headers,
+    mock_headers: Headers,
+    /// A gateway above says with which of its attempts the call comes.
+    retries: Retries,
+}
+
+fn passed_headers(request: &HttpRequest) -> Passed {
+    let mut passed = Passed { headers: Vec::new(), mock_headers: Vec::new(), retries: Retries::Ours };
     for (name, value) in request.headers() {
         if PASSED.contains(&name.as_str()) {
-            passed.push((name.clone(), value.clone()));
+            passed.headers.push((name.clone(), value.clone()));
         } else if name.as_str().starts_with(MOCK_PREFIX) {
-            mock.push((name.clone(), value.clone()));
+            passed.mock_headers.push((name.clone(), value.clone()));
+        } else if name.as_str() == ATTEMPT {
+            let attempt = value.to_str().ok().and_then(|n| n.parse::<u32>().ok());
+            if attempt.is_some_and(|n| n > 1) {
+                passed.retries = Retries::TheirsAbove;
+            }
         }
     }
-    (passed, mock)
+    passed
 }
 
 fn overloaded() -> Failure {
@@ -341,7 +371,8 @@ fn may_look_inside(request: &HttpRequest, worker: &Worker, at: &Moment) -> Resul
 
 fn runtime(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<HttpResponse, Failure> {
     may_look_inside(request, worker, at)?;
-    let runtime = Runtime::of(&worker.relay.table(), &worker.shared.relay.room);
+    let shared = &worker.shared.relay;
+    let runtime = Runtime::of(&worker.relay.table(), &shared.room, shared.books.limits.clock_ms());
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     Ok(match accept {
         Some(accept) if accept.trim_start().starts_with("text/plain") => {

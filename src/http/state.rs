@@ -43,6 +43,8 @@ pub struct HttpShared {
     pub responses: Arc<dyn super::stored::ResponseStore>,
     /// The state of shutting down.
     pub drain: Arc<Drain>,
+    /// Where it is wished that settings be read again.
+    pub reloads: tokio::sync::mpsc::Sender<super::ReloadWish>,
 }
 
 /// What one worker's handlers use.

@@ -10,14 +10,15 @@ use std::{
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 use penstock_actors::{
-    channel::ChannelCell,
+    channel::{ChannelCell, Counted, Line},
     domain::{Delivery, Fault, Timeouts},
     router::Route,
 };
 
 use super::{
-    Call, Relay,
+    ATTEMPT, Call, Relay, Retries,
     deadline::within,
+    evidence,
     fault::{self, Deadline},
     flow::Flow,
     held::HeldPermit,
@@ -40,6 +41,14 @@ const CHECKED: usize = 256 << 10;
 /// How much of an error's body is read, in bytes.
 const ERROR_BODY: usize = 64 << 10;
 
+/// Where an attempt goes, and which of its call's it is.
+pub(super) struct Way<'a> {
+    pub(super) route: &'a Route,
+    pub(super) link: &'a Rc<Link>,
+    pub(super) at: &'a EndpointLink,
+    pub(super) number: u32,
+}
+
 /// An attempt that has content for the client.
 pub(super) struct Begun {
     pub(super) flow: Flow,
@@ -48,6 +57,8 @@ pub(super) struct Begun {
     pub(super) started: Instant,
     pub(super) link: Rc<Link>,
     pub(super) cell: Arc<ChannelCell>,
+    pub(super) line: Arc<Line>,
+    pub(super) counted: Counted,
     pub(super) permit: HeldPermit,
 }
 
@@ -59,23 +70,21 @@ impl Relay {
     pub(super) async fn attempt(
         &self,
         call: &Call,
-        route: &Route,
-        link: &Rc<Link>,
-        at: &EndpointLink,
+        way: &Way<'_>,
         mut permit: HeldPermit,
     ) -> Result<Begun, Failure> {
+        let &Way { route, link, .. } = way;
         permit.sent();
         let started = Instant::now();
         let deadline = route.spec.timeouts.first_byte_for(call.facts.delivery);
         let own = call.left().filter(|left| *left < deadline);
-        let mut begun =
-            match within(own.unwrap_or(deadline), self.begin(call, route, link, at, &mut permit)).await {
-                Ok(begun) => begun,
-                Err(_) => Err(match call.max_wait.filter(|_| own.is_some()) {
-                    Some(asked) => refuse::of_own_deadline(asked),
-                    None => fault::of_deadline(Deadline::FirstByte, deadline),
-                }),
-            };
+        let mut begun = match within(own.unwrap_or(deadline), self.begin(call, way, &mut permit)).await {
+            Ok(begun) => begun,
+            Err(_) => Err(match call.max_wait.filter(|_| own.is_some()) {
+                Some(asked) => refuse::of_own_deadline(asked),
+                None => fault::of_deadline(Deadline::FirstByte, deadline),
+            }),
+        };
         let first_byte = started.elapsed();
         if let (Ok((flow, _)), Delivery::Whole) = (&mut begun, call.facts.delivery)
             && let Err(failure) = check_whole(flow, &route.spec.timeouts, started).await
@@ -93,6 +102,8 @@ impl Relay {
                     started,
                     link: Rc::clone(link),
                     cell: Arc::clone(&route.cell),
+                    counted: route.cell.lines.began(&route.line),
+                    line: Arc::clone(&route.line),
                     permit,
                 })
             }
@@ -100,7 +111,7 @@ impl Relay {
                 if failure.fault == Fault::Upstream {
                     route.cell.failed();
                 }
-                permit.failed(&failure, &self.shared.room);
+                route.cell.lines.observe(&route.line, evidence::sign(&failure));
                 link.cleanse(&mut failure);
                 Err(failure)
             }
@@ -108,18 +119,13 @@ impl Relay {
     }
 
     /// Sends the request and waits for the first content of a stream, or for the first byte of a whole answer.
-    async fn begin(
-        &self,
-        call: &Call,
-        route: &Route,
-        link: &Link,
-        at: &EndpointLink,
-        permit: &mut HeldPermit,
-    ) -> Result<(Flow, HeaderValue), Failure> {
+    async fn begin(&self, call: &Call, way: &Way<'_>) -> Result<(Flow, HeaderValue), Failure> {
+        let &Way { route, link, at, .. } = way;
+        permit.heard(&incoming.limits, &self.shared.room);
         let ask = Ask {
             endpoint: call.endpoint,
             face: call.face,
-            model: &call.facts.model,
+            model: call.model(),
             upstream_model: &route.upstream_model,
             delivery: call.facts.delivery,
             usage_wanted: call.facts.usage_wanted,
@@ -136,7 +142,7 @@ impl Relay {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
-        let mut incoming = self.send(call, route, link, at, target, &request).await?;
+        let mut incoming = self.send(call, way, target, &request).await?;
         permit.heard(&incoming.limits, &self.shared.room);
         let ask = Ask { echo: request.echo.as_deref(), ..ask };
         let content_type = std::mem::take(&mut incoming.content_type);
@@ -214,14 +220,13 @@ impl Relay {
     async fn send(
         &self,
         call: &Call,
-        route: &Route,
-        link: &Link,
-        at: &EndpointLink,
+        way: &Way<'_>,
         target: Rc<Target>,
         request: &UpstreamRequest,
     ) -> Result<Incoming, Failure> {
+        let route = way.route;
         let outgoing = || Outgoing {
-            headers: headers(call, link, at, &target, request),
+            headers: headers(call, way, &target, request),
             target: Rc::clone(&target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),
@@ -245,14 +250,17 @@ impl Relay {
 /// The headers of this request alone.
 fn headers(
     call: &Call,
-    link: &Link,
-    at: &EndpointLink,
+    way: &Way<'_>,
     target: &Target,
     request: &UpstreamRequest,
 ) -> Vec<(HeaderName, HeaderValue)> {
+    let &Way { link, at, number, .. } = way;
     // What belongs to a dialect is for providers that speak it.
     let fits = |name: &HeaderName| Dialect::of_header(name.as_str()).is_none_or(|dialect| at.speaks(dialect));
     let mut headers: Vec<_> = call.headers.iter().filter(|(name, _)| fits(name)).cloned().collect();
+    if number > 1 || call.retries == Retries::TheirsAbove {
+        headers.push((HeaderName::from_static(ATTEMPT), HeaderValue::from(number.max(2))));
+    }
     for (name, value) in &request.headers {
         // The operator's word stands, then the client's.
         let said = headers.iter().map(|(known, _)| known);

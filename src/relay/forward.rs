@@ -4,22 +4,28 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use penstock_actors::domain::{Delivery, Fault};
+use penstock_actors::{
+    channel::{ChannelCell, Counted, Line},
+    domain::{Delivery, Fault},
+};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     Call, admit,
     attempt::Begun,
+    evidence,
     fault::{self, Deadline},
     flow::Flow,
     held::HeldPermit,
+    link::Link,
     settle::CallRecord,
 };
 use crate::{dialect::Dialect, provider::Failure};
@@ -45,8 +51,10 @@ struct CallFacts {
 
 /// Whom a late failure concerns.
 struct Behind {
-    cell: std::sync::Arc<penstock_actors::channel::ChannelCell>,
-    link: Rc<super::link::Link>,
+    cell: Arc<ChannelCell>,
+    line: Arc<Line>,
+    counted: Counted,
+    link: Rc<Link>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,7 +141,7 @@ impl Patience {
 
 impl AnswerBody {
     pub(super) fn new(begun: Begun, call: &Call, record: CallRecord, cut: CancellationToken) -> Self {
-        let Begun { flow, timeouts, started, link, cell, permit, .. } = begun;
+        let Begun { flow, timeouts, started, link, cell, line, counted, permit, .. } = begun;
         let size = match flow.is_ended() {
             true => BodySize::Sized(flow.ready_bytes() as u64),
             false => BodySize::Stream,
@@ -152,7 +160,7 @@ impl AnswerBody {
             size,
             state: State::Fresh,
             permit,
-            behind: Behind { cell, link },
+            behind: Behind { cell, line, counted, link },
             flow,
             record,
         }
@@ -160,6 +168,8 @@ impl AnswerBody {
 
     fn complete(&mut self) {
         self.permit = None;
+        let Behind { cell, line, counted, .. } = &self.behind;
+        cell.lines.ended(line, *counted);
         self.record.consumed(self.flow.usage, self.flow.delivered);
         self.record.completed();
         self.state = State::Ended;
@@ -170,7 +180,9 @@ impl AnswerBody {
         self.permit = None;
         self.behind.link.cleanse(&mut failure);
         if failure.fault == Fault::Upstream {
-            self.behind.cell.failed();
+            let Behind { cell, line, counted, .. } = &self.behind;
+            cell.failed();
+            cell.lines.broke_off(line, *counted, evidence::sign(&failure));
         }
         self.record.consumed(self.flow.usage, self.flow.delivered);
         self.record.broken(&failure);

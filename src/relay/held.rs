@@ -17,6 +17,7 @@ use penstock_actors::{
     router::{Route, WaitingRoom},
 };
 
+use super::wait::Failed;
 use crate::{dialect::hints, provider::Failure};
 
 /// See the module's sentences.
@@ -168,9 +169,12 @@ impl Refuses {
     }
 }
 
-/// Whether a failed call may be sent to the same channel again, later: it takes no more just now.
-pub(super) fn is_throttled(failure: &Failure, rules: &LearningRules) -> bool {
-    rules.pacing == Pacing::On && Refuses::of(failure) == Some(Refuses::More)
+/// Whether a failed call may be sent to the same channel again, later: the provider takes no more just now.
+pub(super) fn of(failure: &Failure, rules: &LearningRules) -> Failed {
+    match Refuses::of(failure) {
+        Some(Refuses::More) if rules.pacing == Pacing::On => Failed::Throttled,
+        _ => Failed::Otherwise,
+    }
 }
 
 #[cfg(test)]

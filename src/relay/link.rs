@@ -228,6 +228,7 @@ mod tests {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            care: Default::default(),
         };
         Link::new(&Arc::new(spec)).expect("a link")
     }

@@ -152,6 +152,19 @@ impl Page {
         }
     }
 
+    /// Goes on with another model: what was held for the one before goes back, and prices are asked anew.
+    pub(super) fn change_model(&mut self, model: &str) {
+        self.opening.model = model.to_owned();
+        self.terms = None;
+        self.refused = None;
+        drop(std::mem::take(&mut self.limits));
+    }
+
+    /// Gives back what was taken of a channel's limits for an attempt that is not made.
+    pub(super) fn leave_channel(&mut self) {
+        drop(std::mem::take(&mut self.of_channel));
+    }
+
     fn amounts(&self, money: Money) -> Amounts {
         let foreseen = &self.opening.foreseen;
         let tokens = foreseen.prompt().saturating_add(foreseen.completion());

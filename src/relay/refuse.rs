@@ -48,7 +48,7 @@ pub(super) fn is_telling(told: &Estimate) -> bool {
 }
 
 fn refusal(call: &Call, why: &str, told: Option<Estimate>) -> Failure {
-    let model: String = call.facts.model.chars().take(128).collect();
+    let model: String = call.model().chars().take(128).collect();
     let told = told.filter(is_telling);
     let estimate = told.map_or_else(String::new, |told| {
         let [p50, p90] = [told.p50, told.p90].map(|wait| wait.as_secs_f64());

@@ -24,14 +24,14 @@ use penstock_actors::{
 };
 
 use super::{
-    Call, Relay, Telling,
+    Call, Relay,
     admit::shutting_down,
     attempt::Begun,
     page::Free,
     policy::{OnLimit, Terms},
     refuse,
     settle::CallRecord,
-    tokens,
+    tries::{Telling, tokens},
 };
 use crate::provider::{Failure, row::MOCK};
 
@@ -40,7 +40,7 @@ use crate::provider::{Failure, row::MOCK};
 pub(super) struct Journey {
     /// Channels that were tried, or cannot serve it.
     pub(super) excluded: Vec<u32>,
-    /// Channels that took no more when it was tried there, and how often they did.
+    /// Channels that took no more when it was tried there, and how often it came back to them.
     throttled: Vec<(u32, u32)>,
     /// What its failures come to.
     pub(super) telling: Telling,
@@ -58,23 +58,56 @@ pub(super) struct Journey {
 const COMES_BACK: u32 = 16;
 
 impl Journey {
-    /// Notes that a channel took no more.
-    pub(super) fn throttled(&mut self, slot: u32) {
-        match self.throttled.iter_mut().find(|(known, _)| *known == slot) {
-            Some((_, times)) => *times += 1,
-            None => self.throttled.push((slot, 1)),
+    /// Notes how an attempt failed on a channel: one that took no more may be come back to.
+    pub(super) fn failed_on(&mut self, slot: u32, failure: Failed) {
+        let is_known = self.comes_back_to(slot);
+        match failure {
+            Failed::Throttled if is_known => {}
+            Failed::Throttled => self.throttled.push((slot, 0)),
+            Failed::Otherwise => self.throttled.retain(|(known, _)| *known != slot),
         }
     }
 
-    /// Lets the call come back to channels that took no more, where it has not too often; gives the first of them.
-    pub(super) fn readmit<'t>(&mut self, tiers: &'t [Tier]) -> Option<&'t Route> {
-        let may =
-            |slot: u32| self.throttled.iter().any(|(known, times)| *known == slot && *times <= COMES_BACK);
-        let first = tiers.iter().flat_map(|tier| &tier.routes).find(|route| may(route.cell.slot));
-        let stays = self.excluded.iter().copied().filter(|slot| !may(*slot)).collect();
-        self.excluded = stays;
-        first
+    /// Whether the call was at this channel, which took no more then.
+    pub(super) fn comes_back_to(&self, slot: u32) -> bool {
+        self.throttled.iter().any(|(known, _)| *known == slot)
     }
+
+    /// What tells most of a wait that was in vain: what the provider said for which it was.
+    fn in_vain(&mut self, failure: Failure) -> Failure {
+        if failure.code != refuse::SATURATED || self.throttled.is_empty() {
+            return failure;
+        }
+        let retry_after = failure.retry_after;
+        match self.telling.take() {
+            Some(told) => Failure { retry_after: told.retry_after.max(retry_after), ..told },
+            None => failure,
+        }
+    }
+
+    /// Lets the call come back to channels that took no more, where it has not too often; gives one of them.
+    pub(super) fn readmit<'t>(&mut self, tiers: &'t [Tier]) -> Option<&'t Route> {
+        let excluded = &mut self.excluded;
+        let mut readmitted = None;
+        for (slot, times) in self.throttled.iter_mut().filter(|(_, times)| *times < COMES_BACK) {
+            let Some(at) = excluded.iter().position(|known| known == slot) else { continue };
+            let mut routes = tiers.iter().flat_map(|tier| &tier.routes);
+            if let Some(route) = routes.find(|route| route.cell.slot == *slot) {
+                excluded.swap_remove(at);
+                *times += 1;
+                readmitted = readmitted.or(Some(route));
+            }
+        }
+        readmitted
+    }
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The provider takes no more just now.
+    Throttled,
+    Otherwise,
 }
 
 /// Where the ticket of a waiting call is found.
@@ -122,17 +155,15 @@ impl Relay {
                     self.try_granted(&call, &mut record, &mut journey, route, permit).await
                 }
                 Ok(None) => None,
-                // What the provider said tells more than that it was waited for in vain.
-                Err(failure) if failure.code == refuse::SATURATED && !journey.throttled.is_empty() => {
-                    let told = journey.telling.take().map(|told| {
-                        let retry_after = told.retry_after.max(failure.retry_after);
-                        Failure { retry_after, ..told }
-                    });
-                    return (Err(told.unwrap_or(failure)), record);
-                }
-                Err(failure) => return (Err(failure), record),
+                Err(failure) => Some(Step::Failed(journey.in_vain(failure))),
             };
             let step = match step {
+                Some(Step::Failed(failure)) => {
+                    match self.next_model(&call, &mut record, &mut journey, failure) {
+                        Ok(()) => self.try_free(&call, &mut record, &mut journey).await,
+                        Err(failure) => Step::Failed(failure),
+                    }
+                }
                 Some(step) => step,
                 None => self.try_free(&call, &mut record, &mut journey).await,
             };
@@ -166,7 +197,7 @@ impl Relay {
         blocked: Blocked,
     ) -> Result<Option<(Route, Permit)>, Failure> {
         let (policy, table) = (self.shared.policy.load_full(), self.table());
-        let model: ModelName = table.resolve(&call.facts.model).into();
+        let model: ModelName = table.resolve(call.model()).into();
         let terms = policy.terms(&call.caller, &model, call.max_wait);
         if let (Some(page), Blocked::Channel(route)) = (record.page(), &blocked) {
             // Who cannot pay need not wait.

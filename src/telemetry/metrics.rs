@@ -8,7 +8,12 @@ use std::{
 };
 
 use penstock_actors::{
-    channel::{ChannelCell, gate::UNLIMITED},
+    channel::{
+        ChannelCell,
+        breaker::BreakerState,
+        gate::UNLIMITED,
+        switch::{OffReason, Standing},
+    },
     domain::{Endpoint, Outcome, Usage},
     limiter::CellId,
 };
@@ -75,6 +80,9 @@ struct ChannelMetrics {
     success_rate: GaugeVec,
     first_byte: GaugeVec,
     restarts: IntGaugeVec,
+    off: IntGaugeVec,
+    refused_retries: IntGaugeVec,
+    breaker: IntGaugeVec,
     learned: Learned,
 }
 
@@ -198,6 +206,21 @@ impl Metrics {
                     "penstock_channel_supervisor_restarts",
                     "Restarts of the supervisor after a panic."
                 )),
+                off: register!(ints(
+                    "penstock_channel_switched_off",
+                    "Switched off on evidence: 1 for a refused credential, 2 for an empty account."
+                )),
+                refused_retries: register!(ints(
+                    "penstock_channel_refused_retries",
+                    "Attempts after failed ones that its budget refused."
+                )),
+                breaker: register!(IntGaugeVec::new(
+                    Opts::new(
+                        "penstock_breaker_open",
+                        "1 for open, 2 for half open; closed ones are not shown."
+                    ),
+                    &["channel", "model"]
+                )),
                 learned: Learned {
                     limit: register!(ints(
                         "penstock_channel_learned_limit",
@@ -303,7 +326,7 @@ fn of_collector(made: &dyn Collector) -> Vec<Family> {
     });
     let listed = made.desc().into_iter().zip(kinds).map(|(desc, kind)| {
         let labels = desc.variable_labels.iter().map(|label| {
-            let known = ["channel", "endpoint", "outcome", "bucket", "result", "scope", "limit"];
+            let known = ["channel", "endpoint", "outcome", "bucket", "result", "scope", "limit", "model"];
             known.into_iter().find(|known| known == label).unwrap_or("?")
         });
         Family { labels: labels.collect(), ..Family::new(&desc.fq_name, kind, &desc.help) }
@@ -337,6 +360,9 @@ impl ChannelMetrics {
             &self.pressure,
             &self.attempts,
             &self.restarts,
+            &self.off,
+            &self.refused_retries,
+            &self.breaker,
             &self.learned.limit,
             &self.learned.requests,
             &self.learned.tokens,
@@ -368,6 +394,21 @@ impl ChannelMetrics {
             self.opened.with_label_values(label).set(cell.connections.opened() as i64);
             self.pressure.with_label_values(label).set(cell.connections.pressure() as i64);
             self.restarts.with_label_values(label).set(cell.restarts() as i64);
+            let off = match cell.lines.standing() {
+                Standing::On => 0,
+                Standing::Off(OffReason::BadCredential) | Standing::Trying(OffReason::BadCredential) => 1,
+                Standing::Off(OffReason::OutOfCredit) | Standing::Trying(OffReason::OutOfCredit) => 2,
+            };
+            self.off.with_label_values(label).set(off);
+            self.refused_retries.with_label_values(label).set(cell.lines.refused_retries() as i64);
+            for (model, line) in cell.lines.all().iter() {
+                let state = match line.state() {
+                    BreakerState::Closed => continue,
+                    BreakerState::Open => 1,
+                    BreakerState::HalfOpen => 2,
+                };
+                self.breaker.with_label_values(&[cell.name.as_str(), &**model]).set(state);
+            }
             for (result, count) in [("succeeded", totals.succeeded), ("failed", totals.failed)] {
                 self.attempts.with_label_values(&[cell.name.as_str(), result]).set(count as i64);
             }

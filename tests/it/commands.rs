@@ -10,11 +10,12 @@ use super::support::{
     upstream::After,
 };
 
+const CHANNEL: &str =
+    "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredential = \"k\"\nmodels = [\"m\"]\n";
+
 #[test]
 fn check_names_the_line_or_the_key() {
     let dir = tempfile::tempdir().unwrap();
-    const CHANNEL: &str =
-        "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredential = \"k\"\nmodels = [\"m\"]\n";
     for (text, words) in [
         (
             "[server]\nlisten = \"127.0.0.1:0\"\nmax_bodi = 1\n".to_owned(),
@@ -50,6 +51,28 @@ fn check_names_the_line_or_the_key() {
     let output = run(dir.path(), &["check", "--config", "absent.toml"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("absent.toml"));
+}
+
+#[test]
+fn check_warns_of_what_would_serve_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{CHANNEL}groups = [\"vip\"]\n[[key]]\nname = \"k\"\nsecret = \"sk-check-0123456789abcdef\"\n\
+         backup_models = [\"nowhere\"]\n[backup_models]\nm = [\"x\"]\nother = [\"m\"]\n"
+    );
+    std::fs::write(dir.path().join("penstock.toml"), &text).unwrap();
+    let output = run(dir.path(), &["check"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for line in [
+        "warning: models without a price are refused to keys with a quota, and free for others: m",
+        "warning: channel \"a\": no declared key is of its groups (vip)",
+        "warning: backup_models.\"m\": no channel serves \"x\"",
+        "warning: key \"k\": backup_models: no channel serves \"nowhere\"",
+    ] {
+        assert!(said.lines().any(|l| l == line), "{line} is not in\n{said}");
+    }
+    assert!(!said.contains("serves \"m\""), "{said}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Short drills of the books, by the program's own command: `make drill` runs the long ones.
+//! Short drills, by the program's own command: `make drill` runs the long ones.
 
 use std::{
     process::{Command, Stdio},
@@ -74,4 +74,10 @@ async fn no_http_worker_asks_the_database() {
             .await;
     assert_eq!(count(&report, "statements that HTTP workers sent"), 0);
     assert!(count(&report, "calls") > 0, "{report}");
+}
+
+#[tokio::test]
+async fn no_call_is_lost_where_one_of_three_channels_fails() {
+    let said = drill(&["failover", "--only", "errors,dies", "--seconds", "2", "--rate", "20"]).await;
+    assert!(said.contains("| answers 500 | 40 | 0 |") && said.contains("| dies | 40 | 0 |"), "{said}");
 }

@@ -7,6 +7,8 @@ mod bench;
 #[allow(dead_code, reason = "what only the harness uses is not called here")]
 mod bench_harness;
 mod bodies;
+mod breakers;
+mod breakers_waiting;
 mod call_limits;
 mod calls;
 mod claims;
@@ -22,6 +24,7 @@ mod keys;
 mod keys_of_file;
 mod learning;
 mod limits;
+mod managing;
 mod messages;
 mod observing;
 mod panics;

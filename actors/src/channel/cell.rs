@@ -3,6 +3,7 @@
 //! Cells are carried across route tables; a table refers to them and never copies them.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -18,6 +19,7 @@ use super::{
     gate::{Bell, Entered, Gate, Permit, Place, UNLIMITED},
     health::{HealthReport, Sample},
     learning::Learning,
+    line::Lines,
     pace::{Pace, Served},
 };
 use crate::{
@@ -38,6 +40,8 @@ pub struct ChannelCell {
     pub connections: Arc<Connections>,
     /// What calls leave to learn from, and what was learned.
     pub learning: Learning,
+    /// What is known of its models, its credential and its retries.
+    pub lines: Lines,
     /// Calls that the router offers; as many as wait at most. The supervisor takes them.
     pub offers: SegQueue<Arc<Ticket>>,
     /// What the key had settled that was served last: [`super::queue::Queue::serving`].
@@ -78,6 +82,7 @@ impl ChannelCell {
             serving: AtomicU64::new(0),
             bell,
             connections: Connections::new(spec.pool.max_connections),
+            lines: Lines::default(),
             counters: CachePadded::new(Counters::default()),
             generation: AtomicU64::new(1),
             success_rate: AtomicU32::new(1.0_f32.to_bits()),
@@ -247,6 +252,8 @@ impl ChannelCell {
         if is_another_account || spec.learning.pacing == Pacing::Off {
             self.learning.pacer.forget();
         }
+        let served: HashSet<_> = spec.models.iter().map(|served| &served.upstream).collect();
+        self.lines.keep(|model| served.contains(model));
         self.connections.set_cap(spec.pool.max_connections);
         let leads_elsewhere = old.base_url != spec.base_url || old.proxy != spec.proxy;
         if leads_elsewhere || old.pool != spec.pool || old.transport != spec.transport {

@@ -11,6 +11,7 @@ use actix::{
 };
 
 use super::{
+    caretaker::{Caretaker, Moved},
     cell::ChannelCell,
     gate::UNLIMITED,
     health::{Health, Sample},
@@ -53,6 +54,7 @@ struct Core {
     learner: Learner,
     /// When a call that waits can go, and the timer that is set for it.
     due: Option<(Duration, SpawnHandle)>,
+    caretaker: Caretaker,
 }
 
 impl ChannelSupervisor {
@@ -181,6 +183,15 @@ impl ChannelSupervisor {
         self.core.seen = totals;
         let report = self.core.health.observe(since, self.core.started.elapsed());
         self.cell.publish_health(report);
+        self.take_care();
+    }
+
+    /// Has breakers and the evidence switch follow what was counted; calls that wait are planned anew where that
+    /// changes which channels may serve them.
+    fn take_care(&mut self) {
+        if self.core.caretaker.tick(&self.cell, self.core.started.elapsed()) == Moved::Something {
+            self.room.plan_anew();
+        }
     }
 }
 
@@ -198,6 +209,7 @@ impl Core {
             pace: Pace::default(),
             served: Served::default(),
             shedding: Shedding::default(),
+            caretaker: Caretaker::new(cell),
         }
     }
 }
@@ -235,6 +247,8 @@ impl Handler<Apply> for ChannelSupervisor {
     fn handle(&mut self, Apply(spec): Apply, ctx: &mut Self::Context) {
         guarded(self, ctx, "channel", |me, ctx| {
             me.cell.apply(spec);
+            // A new credential is no longer known bad.
+            me.take_care();
             me.pump(ctx);
         });
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use super::{Attached, LearningRules};
+use super::{Attached, Care, LearningRules};
 
 /// A channel's permanent name, unique in a catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -206,6 +206,8 @@ pub struct ChannelSpec {
     pub transport: TransportKind,
     /// What its connections lead through; `None` for no proxy.
     pub proxy: Option<Arc<Proxy>>,
+    /// How its failures are treated.
+    pub care: Care,
 }
 
 /// Channels and aliases as one immutable value.

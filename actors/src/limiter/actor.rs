@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     cells::{Cells, Claim, Held, Now, OverLimit},
-    rules::{Amounts, Measure, Rules, Who},
+    rules::{Amounts, CellId, Measure, Rules, Who},
 };
 use crate::{
     ports::{JournalSource, OwnStreams},
@@ -56,14 +56,15 @@ impl LimitHandle {
         &self.cells
     }
 
+    /// Milliseconds of the monotonic clock that windows go by.
+    pub fn clock_ms(&self) -> u64 {
+        (self.started.elapsed() + BEFORE).as_millis() as u64
+    }
+
     /// What time it is, by the calendar of these rules.
     pub fn now<'z>(&self, rules: &'z Rules) -> Now<'z> {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now {
-            ms: (self.started.elapsed() + BEFORE).as_millis() as u64,
-            wall_ms: wall.as_millis() as i64,
-            zone: &rules.zone,
-        }
+        Now { ms: self.clock_ms(), wall_ms: wall.as_millis() as i64, zone: &rules.zone }
     }
 
     /// Takes what a call claims of its caller's limits, its model's and everyone's, of these measures.
@@ -82,6 +83,14 @@ impl LimitHandle {
     pub fn hold_channel(&self, channel: &str, amounts: Amounts) -> Result<Held, Box<OverLimit>> {
         let rules = self.rules.load();
         self.hold_claims(&rules, rules.of_channel(channel, amounts))
+    }
+
+    /// Every limit that a call would be under: what it allows, and what is taken.
+    pub fn standing(&self, who: Who<'_>) -> Vec<(CellId, u64, u64)> {
+        let rules = self.rules.load();
+        let now = self.now(&rules);
+        let claims = rules.of_call(who, Amounts::default(), &Measure::ALL).into_iter();
+        claims.map(|claim| (claim.id.clone(), claim.limit, self.cells.used(&claim.id, now))).collect()
     }
 
     /// How the limits stand that a call is under.

@@ -177,7 +177,8 @@ impl Router {
             return;
         }
         let (live, now) = (self.live(), self.room.now());
-        self.replan(&live, |ticket| !ticket.want.overflow_after.is_zero());
+        let has_moved = self.room.take_moved();
+        self.replan(&live, |ticket| has_moved || !ticket.want.overflow_after.is_zero());
         for ticket in live.iter().filter(|ticket| ticket.ask.deadline <= now) {
             ticket.eject(Ejected::Expired);
         }

@@ -1,6 +1,7 @@
 //! The plan of a call: candidates tier by tier, each at most once. Draws lazily; most calls draw once.
 
 use super::{
+    filter::{Breakers, admits, has_closed, is_allowed, is_on},
     rank::{Load, prefers_second},
     table::{Route, RouteTable, Tier},
 };
@@ -19,6 +20,8 @@ pub enum Unroutable {
     PinDisabled,
     /// The pinned channel does not serve the model to the caller's group.
     PinDoesNotServe,
+    /// Every channel that would serve it was switched off on evidence.
+    SwitchedOff,
 }
 
 /// A channel a caller insists on.
@@ -31,6 +34,7 @@ pub struct Plan<'t> {
     tiers: &'t [Tier],
     pin: Option<Pinned>,
     tried: Vec<u32>,
+    breakers: Breakers,
 }
 
 impl<'t> Plan<'t> {
@@ -59,7 +63,16 @@ impl<'t> Plan<'t> {
         } else if tiers.is_empty() {
             return Err(if table.knows(model) { Unroutable::NoneServes } else { Unroutable::ModelUnknown });
         }
-        Ok(Self { tiers, pin, tried: Vec::new() })
+        let plan = Self { tiers, pin, tried: Vec::new(), breakers: Breakers::Heeded };
+        let is_served = plan.allowed().any(is_on);
+        if is_served { Ok(plan) } else { Err(Unroutable::SwitchedOff) }
+    }
+
+    /// Routes that the caller may have, whatever their state.
+    fn allowed(&self) -> impl Iterator<Item = &'t Route> {
+        let pin = self.pin;
+        let routes = self.tiers.iter().flat_map(|t| &t.routes);
+        routes.filter(move |route| is_allowed(route, pin))
     }
 
     /// The same without channels that were tried already.
@@ -71,18 +84,28 @@ impl<'t> Plan<'t> {
 
     /// The next candidate: the best tier that has an untried one; in it by weight and load.
     ///
-    /// `roll` gives numbers uniform over all of `u64`.
+    /// `roll` gives numbers uniform over all of `u64`. Models whose breaker is open are passed over, unless
+    /// there is nothing else; channels that were switched off, always.
     pub fn next(&mut self, roll: &mut impl FnMut() -> u64) -> Option<&'t Route> {
-        let chosen = match self.pin {
-            Some(Pinned(id)) => self
-                .tiers
-                .iter()
-                .flat_map(|t| &t.routes)
-                .find(|r| r.spec.id == Some(id) && !self.tried.contains(&r.cell.slot)),
-            None => self.tiers.iter().find_map(|tier| self.choose(tier, roll)),
-        }?;
-        self.tried.push(chosen.cell.slot);
-        Some(chosen)
+        loop {
+            let chosen = match self.pin {
+                Some(_) => self.allowed().find(|route| self.is_fresh(route)),
+                None => self.tiers.iter().find_map(|tier| self.choose(tier, roll)),
+            };
+            let Some(chosen) = chosen else {
+                if self.breakers == Breakers::Ignored || has_closed(self.tiers, self.pin) {
+                    return None;
+                }
+                self.breakers = Breakers::Ignored;
+                continue;
+            };
+            self.tried.push(chosen.cell.slot);
+            return Some(chosen);
+        }
+    }
+
+    fn is_fresh(&self, route: &Route) -> bool {
+        !self.tried.contains(&route.cell.slot) && admits(route, self.breakers)
     }
 
     fn choose(&self, tier: &'t Tier, roll: &mut impl FnMut() -> u64) -> Option<&'t Route> {
@@ -91,7 +114,7 @@ impl<'t> Plan<'t> {
             if tier.routes.len() == 1 {
                 return Some(first);
             }
-        } else if tier.routes.iter().filter(|r| !self.tried.contains(&r.cell.slot)).count() == 1 {
+        } else if tier.routes.iter().filter(|route| self.is_fresh(route)).count() == 1 {
             return Some(first);
         }
         let second = self.draw(tier, roll)?;
@@ -100,7 +123,7 @@ impl<'t> Plan<'t> {
 
     /// Draws an untried route by weight; after a few misses takes the next one in order.
     fn draw(&self, tier: &'t Tier, roll: &mut impl FnMut() -> u64) -> Option<&'t Route> {
-        let fresh = |route: &&'t Route| !self.tried.contains(&route.cell.slot);
+        let fresh = |route: &&'t Route| self.is_fresh(route);
         let mut at = 0;
         for _ in 0..=self.tried.len().min(4) {
             at = tier.draw(roll());
@@ -126,24 +149,21 @@ fn load(route: &Route) -> Load {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::{collections::HashMap, sync::Arc};
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{
-        Attached, Catalog, ChannelName, ChannelSpec, LearningRules, PoolSettings, Served, Timeouts,
-        TransportKind,
+    use crate::{
+        channel::{breaker::BreakerState, switch::Standing},
+        domain::{
+            Attached, Catalog, ChannelName, ChannelSpec, LearningRules, PoolSettings, Served, Timeouts,
+            TransportKind,
+        },
     };
 
-    pub(in crate::router) fn spec(
-        name: &str,
-        id: u64,
-        priority: i32,
-        weight: u32,
-        group: &str,
-    ) -> ChannelSpec {
+    pub(crate) fn spec(name: &str, id: u64, priority: i32, weight: u32, group: &str) -> ChannelSpec {
         ChannelSpec {
             name: ChannelName(name.into()),
             id: Some(id),
@@ -165,10 +185,11 @@ pub(super) mod tests {
             pool: PoolSettings::default(),
             transport: TransportKind::default(),
             proxy: None,
+            care: Default::default(),
         }
     }
 
-    pub(in crate::router) fn table(specs: Vec<ChannelSpec>) -> RouteTable {
+    pub(crate) fn table(specs: Vec<ChannelSpec>) -> RouteTable {
         let channels: Vec<_> = specs.into_iter().map(Arc::new).collect();
         let cells: HashMap<_, _> = channels
             .iter()
@@ -246,6 +267,42 @@ pub(super) mod tests {
         let mut roll = rolls(1);
         assert_eq!(plan.next(&mut roll).map(|r| r.spec.name.to_string()), Some("b".into()));
         assert!(plan.next(&mut roll).is_none());
+    }
+
+    fn line(table: &RouteTable, channel: usize) -> Arc<crate::channel::Line> {
+        table.cells()[channel].lines.line(&"up".into())
+    }
+
+    #[test]
+    fn open_breakers_are_passed_over_unless_there_is_nothing_else() {
+        let table = table(vec![spec("a", 1, 5, 1, "default"), spec("b", 2, 0, 1, "default")]);
+        line(&table, 0).publish(BreakerState::Open);
+        assert_eq!(order(&table, 3), ["b"]);
+        line(&table, 1).publish(BreakerState::Open);
+        assert_eq!(order(&table, 3), ["a", "b"], "all are open");
+        line(&table, 0).publish(BreakerState::HalfOpen);
+        line(&table, 0).give_probes();
+        assert_eq!(order(&table, 3), ["a", "b"], "it may be probed");
+        while line(&table, 0).take_probe() {}
+        line(&table, 1).publish(BreakerState::Closed);
+        assert_eq!(order(&table, 3), ["b"], "the probes are out");
+    }
+
+    #[test]
+    fn a_channel_that_was_switched_off_is_never_handed_out_but_for_a_try() {
+        use crate::channel::switch::OffReason::BadCredential;
+        let table = table(vec![spec("a", 1, 5, 1, "default"), spec("b", 2, 0, 1, "default")]);
+        table.cells()[0].lines.publish(Standing::Off(BadCredential));
+        line(&table, 1).publish(BreakerState::Open);
+        assert_eq!(order(&table, 3), ["b"], "an open breaker is better than a bad credential");
+        let pinned = Plan::new(&table, "m", "default", Some(Pinned(1))).err();
+        assert_eq!(pinned, Some(Unroutable::SwitchedOff));
+        table.cells()[0].lines.publish(Standing::Trying(BadCredential));
+        assert_eq!(order(&table, 3)[0], "a");
+        assert!(table.cells()[0].lines.take_try());
+        assert_eq!(order(&table, 3), ["b"], "one call tries");
+        table.cells()[1].lines.publish(Standing::Off(BadCredential));
+        assert_eq!(Plan::new(&table, "m", "default", None).err(), Some(Unroutable::SwitchedOff));
     }
 
     proptest! {

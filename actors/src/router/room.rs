@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -75,6 +75,8 @@ pub struct WaitingRoom {
     /// What calls used, for the counters.
     used: SegQueue<Used>,
     fairness: Mutex<Fairness>,
+    /// Whether breakers or switches moved since the router looked.
+    has_moved: AtomicBool,
     /// How the router corrects what it expects.
     calibration: ArcSwap<Calibration>,
     /// Rings when a permit of a caller's own gate returns.
@@ -121,6 +123,7 @@ impl WaitingRoom {
             ended: SegQueue::new(),
             used: SegQueue::new(),
             fairness: Mutex::default(),
+            has_moved: AtomicBool::new(false),
             calibration: ArcSwap::default(),
             of_callers: Arc::default(),
         })
@@ -203,6 +206,16 @@ impl WaitingRoom {
 
     pub(super) fn live(&self) -> MutexGuard<'_, HashMap<u64, Arc<Ticket>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the router look anew at which channels may serve the calls that wait: a breaker or a switch moved, or its
+    /// probes are out.
+    pub fn plan_anew(&self) {
+        self.has_moved.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_moved(&self) -> bool {
+        self.has_moved.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn take_ended(&self) -> Option<Ended> {

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 
 use crate::{
-    channel::ChannelCell,
+    channel::{ChannelCell, Line},
     domain::{Catalog, ChannelName, ChannelSpec, ModelName},
 };
 
@@ -25,6 +25,8 @@ pub struct Route {
     pub spec: Arc<ChannelSpec>,
     /// The name the provider knows the model by.
     pub upstream_model: ModelName,
+    /// What is known of this model there.
+    pub line: Arc<Line>,
 }
 
 /// Channels of one priority that serve a model to a group.
@@ -77,6 +79,7 @@ impl RouteTable {
                         cell: Arc::clone(cell),
                         spec: Arc::clone(spec),
                         upstream_model: served.upstream.clone(),
+                        line: cell.lines.line(&served.upstream),
                     };
                     insert(routes.by_group.entry(group.clone()).or_default(), route);
                 }

@@ -179,6 +179,7 @@ mod tests {
             pool: PoolSettings::default(),
             transport: Default::default(),
             proxy: None,
+            care: Default::default(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The settings themselves.
 
+mod calls;
 mod queue;
 
 use super::{
@@ -389,7 +390,14 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "may_see_routing",
                 Switch,
                 Default("false"),
-                "Is told which channel answered (x-penstock-channel, x-penstock-attempts), and may read /metrics.",
+                "Is told which channel answered (x-penstock-channel, x-penstock-attempts), may read /metrics and\n\
+                 /api/runtime, and may ask for /api/reload and /api/explain.",
+            ),
+            set(
+                "backup_models",
+                List,
+                Example("[\"gpt-5.2\"]"),
+                "Models that its calls fall back to where none of those asked for can serve.",
             ),
             set(
                 "limits",
@@ -399,35 +407,11 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
             ),
         ],
     },
-    Section {
-        name: "limits",
-        form: Table,
-        about: "What may be taken in a time: requests, tokens (of prompt and answer) or USD, per minute, hour, day or month.\n\
-                Minutes and hours slide; days and months are the calendar's. A call over a limit is refused with 429 and\n\
-                the time to come back. Calls count as they begin and are put right when they end.",
-        settings: &[
-            set(
-                "time_zone",
-                Text,
-                Default("\"UTC\""),
-                "By whose clocks days and months begin: \"Europe/Berlin\", \"Asia/Shanghai\".",
-            ),
-            set("key", List, Default("[]"), "Of every key that says nothing of its own."),
-            set("space", List, Default("[]"), "Of all calls together."),
-        ],
-    },
-    Section {
-        name: "group_limits",
-        form: Names,
-        about: "The same for the keys of a group together.",
-        settings: &[set("\"default\"", List, Example("[\"6_000 requests per minute\"]"), "")],
-    },
-    Section {
-        name: "model_limits",
-        form: Names,
-        about: "The same for all calls of a model, whatever alias they used.",
-        settings: &[set("\"gpt-5.2\"", List, Example("[\"2_000_000 tokens per minute\"]"), "")],
-    },
+    calls::BACKUP_MODELS,
+    calls::FAILOVER,
+    calls::LIMITS,
+    calls::GROUP_LIMITS,
+    calls::MODEL_LIMITS,
     Section {
         name: "prices",
         form: Table,

@@ -113,6 +113,7 @@ impl Resolver<'_> {
                 raw::Transport::Awc => TransportKind::Awc,
             },
             proxy,
+            care: defaults.care,
         })
     }
 
