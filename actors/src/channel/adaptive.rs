@@ -57,7 +57,7 @@ impl Sure {
     /// How much longer it stays untried each time, and how long at most, in rounds.
     fn patience(self) -> (u32, u32) {
         match self {
-            Self::Told => (8, 256),
+            Self::Told => (4, 64),
             Self::Guessed => (2, 32),
         }
     }
@@ -143,7 +143,7 @@ impl AdaptiveLimit {
             Growth::Once => (self.patience * factor).min(most),
             Growth::More => factor,
             // What it told leaves no doubt.
-            Growth::None if sure == Sure::Told => self.patience.max(64),
+            Growth::None if sure == Sure::Told => self.patience.max(16),
             Growth::None => self.patience,
         };
         (self.clean, self.growth) = (0.0, Growth::None);
@@ -259,7 +259,7 @@ mod tests {
         }
         let mut told = AdaptiveLimit::new(Adaptive::Aimd, 13, None);
         told.refused_beside(12, Sure::Told);
-        for patience in [64, 256, 256] {
+        for patience in [16, 64, 64] {
             assert_eq!(answered(&mut told, 12 * patience - 1, 12), 12, "patience {patience}");
             assert_eq!(answered(&mut told, 1, 12), 13, "patience {patience}");
             told.refused_beside(12, Sure::Told);

@@ -127,8 +127,8 @@ impl Learner {
         match refusal.cause {
             Cause::Spent => {}
             Cause::Overloaded => self.limit.overloaded(refusal.level, now),
-            // More at once than it was seen to bear: that it is what it refuses. Otherwise it is the rate.
-            Cause::Unsaid | Cause::ComeBack if adapts && refusal.others > 0 && refusal.level > borne => {
+            // As many at once as it was seen to bear, or more: that it is what it refuses. Otherwise it is the rate.
+            Cause::Unsaid | Cause::ComeBack if adapts && refusal.others > 0 && is_much(refusal, borne) => {
                 let sure = if learning.pacer.is_told(now) { Sure::Told } else { Sure::Guessed };
                 self.limit.refused_beside(refusal.others, sure);
             }
@@ -153,6 +153,12 @@ impl Learner {
             }
         }
     }
+}
+
+/// Whether as much was in flight as was borne at once lately. Requests overtake each other on their way, so that
+/// both figures are a little off.
+fn is_much(refusal: &Refusal, borne: u32) -> bool {
+    u64::from(refusal.level) * 10 >= u64::from(borne) * 9
 }
 
 #[cfg(all(test, not(feature = "loom")))]
@@ -186,7 +192,7 @@ mod tests {
         learning.refused(refusal(2, 20, 14));
         assert_eq!(look(&mut learner, &learning, RULES, 3), 14);
         assert!(!learning.pacer.is_on());
-        learning.refused(refusal(4, 12, 11));
+        learning.refused(refusal(4, 9, 8));
         assert_eq!(look(&mut learner, &learning, RULES, 5), 14);
         assert!(learning.pacer.learned(secs(5)).requests_per_minute.is_some());
         // What was borne before the cut says nothing of what is borne after it.

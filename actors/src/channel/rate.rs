@@ -11,8 +11,10 @@ use std::time::Duration;
 
 /// How far below what was seen it begins.
 const BELOW: f64 = 0.1;
-/// After so long it is back at what was seen.
+/// After so many seconds it is back at what was seen; sooner where it was seen for less than [`SURE`].
 const BACK: f64 = 30.0;
+const SOON_BACK: f64 = 8.0;
+const SURE: Duration = Duration::from_secs(10);
 /// What was seen is forgotten when it grew to so much.
 const FORGOTTEN: f64 = 10.0;
 /// It grows only where so much of it is used.
@@ -44,8 +46,11 @@ pub struct InferredRate {
     refused: Option<Duration>,
     /// Seconds for which the rate was used since it was seen.
     used: f64,
-    /// Answers a second, smoothed.
+    /// Seconds of use after which the rate is what was seen.
+    back: f64,
+    /// Answers a second, smoothed, and how much of that is known.
     recent: f64,
+    known: f64,
     looked: Duration,
 }
 
@@ -79,9 +84,15 @@ impl InferredRate {
             answered: 0,
             refused: None,
             used: 0.0,
+            back: SOON_BACK,
             recent: before.unwrap_or_default(),
+            known: if before.is_some() { 1.0 } else { 0.0 },
             looked: now,
         }
+    }
+
+    fn recent(&self) -> f64 {
+        if self.known > 0.0 { self.recent / self.known } else { 0.0 }
     }
 
     /// Takes the answers since the last look.
@@ -100,12 +111,13 @@ impl InferredRate {
         self.looked = now;
         let keep = 0.5_f64.powf(elapsed / HALF_LIFE);
         self.recent = self.recent * keep + answers.all as f64 / elapsed * (1.0 - keep);
+        self.known = self.known * keep + (1.0 - keep);
         let Some(rate) = self.per_second().filter(|_| self.refusals.is_none()) else { return };
-        if self.recent >= rate * USED {
+        if self.recent() >= rate * USED {
             self.used += elapsed;
         }
         if self.seen.is_some_and(|seen| rate > seen * FORGOTTEN) {
-            *self = Self { recent: self.recent, ..Self::new(None, now) };
+            *self = Self { recent: self.recent, known: self.known, ..Self::new(None, now) };
         }
     }
 
@@ -120,8 +132,10 @@ impl InferredRate {
             return Shows::More;
         }
         let before = self.per_second();
-        let recent = self.recent * RECENT;
-        let seen = match self.began.map(|began| now.saturating_sub(began)) {
+        let recent = self.recent() * RECENT;
+        let since = self.began.map(|began| now.saturating_sub(began));
+        self.back = if since.is_some_and(|since| since >= SURE) { BACK } else { SOON_BACK };
+        let seen = match since {
             Some(since) if since < CLOSE => before.map_or(recent, |rate| rate * LESS),
             Some(since) => (self.answered as f64 / since.as_secs_f64()).max(recent),
             None if recent > 0.0 => recent,
@@ -135,7 +149,7 @@ impl InferredRate {
     /// What to pace to; `None` for no limit.
     pub fn per_second(&self) -> Option<f64> {
         let seen = self.seen?;
-        let way = (self.used - BACK) / BACK;
+        let way = (self.used - self.back) / self.back;
         let rate = seen * (1.0 + BELOW * way.powi(3));
         Some(match self.refusals {
             Some(refusals) => (rate * 0.5_f64.powi(refusals)).max(LEAST.min(rate)),
