@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_gone_is_forgotten_in_three_minutes_and_one_that_is_not_used_is_kept() {
+    fn a_limit_that_is_gone_is_forgotten_soon_and_one_that_is_not_used_is_kept() {
         let mut rate = InferredRate::new(None, secs(0));
         answers(&mut rate, 0, 9, 10);
         rate.refused(secs(9), secs(9));
