@@ -2,6 +2,11 @@
 
 pub mod answer;
 pub mod anthropic_messages;
+pub mod bedrock_claude;
+pub mod bedrock_converse;
+#[cfg(test)]
+mod checks;
+pub mod cohere;
 pub mod estimate;
 pub mod face;
 pub mod failure;
@@ -9,11 +14,16 @@ pub mod fields;
 pub mod foreign;
 pub mod gemini;
 pub mod hints;
+mod json_lines;
+mod leftover;
+pub mod ollama;
 pub mod openai;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod passing;
 pub mod proof;
+mod tree;
+mod trouble;
 pub mod upstream;
 
 use bytes::Bytes;
@@ -40,6 +50,14 @@ pub enum Dialect {
     Gemini,
     /// OpenAI's responses.
     OpenAiResponses,
+    /// Claude on Bedrock, invoked. No client speaks this one, nor those that follow.
+    BedrockClaude,
+    /// Bedrock's Converse.
+    BedrockConverse,
+    /// Cohere's chat, version 2.
+    Cohere,
+    /// Ollama's chat.
+    Ollama,
 }
 
 /// What a request says that the gateway must know.
@@ -68,7 +86,16 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 4] = [Self::OpenAi, Self::AnthropicMessages, Self::Gemini, Self::OpenAiResponses];
+    pub const ALL: [Self; 8] = [
+        Self::OpenAi,
+        Self::AnthropicMessages,
+        Self::Gemini,
+        Self::OpenAiResponses,
+        Self::BedrockClaude,
+        Self::BedrockConverse,
+        Self::Cohere,
+        Self::Ollama,
+    ];
 
     /// The name in settings.
     pub fn name(self) -> &'static str {
@@ -77,6 +104,10 @@ impl Dialect {
             Self::AnthropicMessages => "anthropic",
             Self::Gemini => "gemini",
             Self::OpenAiResponses => "openai-responses",
+            Self::BedrockClaude => "bedrock-claude",
+            Self::BedrockConverse => "bedrock-converse",
+            Self::Cohere => "cohere",
+            Self::Ollama => "ollama",
         }
     }
 
@@ -100,6 +131,7 @@ impl Dialect {
             Self::AnthropicMessages => anthropic_messages::REQUEST,
             Self::Gemini => gemini::REQUEST,
             Self::OpenAiResponses => openai_responses::REQUEST,
+            Self::BedrockClaude | Self::BedrockConverse | Self::Cohere | Self::Ollama => &[],
         }
     }
 
@@ -109,19 +141,19 @@ impl Dialect {
     /// A [`Failure`] with the parameter that is missing or of a wrong type.
     pub fn facts(self, endpoint: Endpoint, told: &Told, top: &TopLevel) -> Result<RequestFacts, Failure> {
         match self {
-            Self::OpenAi | Self::AnthropicMessages => openai::request_facts(endpoint, top),
             Self::Gemini => gemini::facts(endpoint, told, top),
             Self::OpenAiResponses => openai_responses::facts(endpoint, top),
+            _ => openai::request_facts(endpoint, top),
         }
     }
 
     /// What a scanned request tells of its cost.
     pub fn foreseen(self, top: &TopLevel) -> Foreseen {
         match self {
-            Self::OpenAi => openai::foreseen(top),
             Self::AnthropicMessages => anthropic_messages::foreseen(top),
             Self::Gemini => gemini::foreseen(top),
             Self::OpenAiResponses => openai_responses::foreseen(top),
+            _ => openai::foreseen(top),
         }
     }
 
@@ -132,6 +164,7 @@ impl Dialect {
             Self::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
             Self::Gemini => Some(&gemini::Gemini),
             Self::OpenAiResponses => Some(&openai_responses::OpenAiResponses),
+            Self::BedrockClaude | Self::BedrockConverse | Self::Cohere | Self::Ollama => None,
         }
     }
 
@@ -142,15 +175,19 @@ impl Dialect {
             Self::AnthropicMessages => &anthropic_messages::AnthropicMessages,
             Self::Gemini => &gemini::Gemini,
             Self::OpenAiResponses => &openai_responses::OpenAiResponses,
+            Self::BedrockClaude => &bedrock_claude::BedrockClaude,
+            Self::BedrockConverse => &bedrock_converse::BedrockConverse,
+            Self::Cohere => &cohere::Cohere,
+            Self::Ollama => &ollama::Ollama,
         }
     }
 
     /// The body of a refusal in the dialect of a face; `call_id` ends its message.
     pub fn error_body(self, failure: &Failure, call_id: &str) -> Bytes {
         match self {
-            Self::OpenAi | Self::OpenAiResponses => openai::error_body(failure, call_id),
             Self::AnthropicMessages => anthropic_messages::error_body(failure, call_id),
             Self::Gemini => gemini::error_body(failure, call_id),
+            _ => openai::error_body(failure, call_id),
         }
     }
 
@@ -158,8 +195,8 @@ impl Dialect {
     pub fn error_event(self, failure: &Failure, call_id: &str) -> Bytes {
         let body = self.error_body(failure, call_id);
         let head: &[u8] = match self {
-            Self::OpenAi | Self::Gemini => b"data: ",
             Self::AnthropicMessages | Self::OpenAiResponses => b"event: error\ndata: ",
+            _ => b"data: ",
         };
         [head, &body, b"\n\n"].concat().into()
     }

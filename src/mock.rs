@@ -9,6 +9,7 @@ mod anthropic;
 mod body;
 mod check;
 mod failure;
+mod foreign;
 mod gemini;
 mod openai;
 mod quota;
@@ -16,6 +17,7 @@ mod responses;
 mod route;
 mod schema;
 mod settings;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -42,6 +44,7 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 
+pub use self::foreign::SECRET;
 pub use self::quota::{MockLimits, Tells};
 pub use self::settings::{
     BadHeader, BadValue, Cut, Garbage, HEADER_PREFIX, KNOBS, Knob, MockSettings, Stall,
@@ -51,6 +54,7 @@ use self::{
     answer::{Answer, Ask, Said},
     body::{MockBody, Part, Stop, frames},
     failure::Refusal,
+    foreign::{Foreign, Seen},
     quota::{Place, Quota, Standing},
     route::{Route, Target},
 };
@@ -155,7 +159,9 @@ async fn handle(
         Err(error) => (None, Some(error)),
     };
     let settings = settings.as_ref().unwrap_or(&mock.settings);
-    let mut reply = Reply { dialect, settings, serial, standing: None };
+    let foreign = foreign::of(request.path());
+    let voice = foreign.map_or(Voice::Own(dialect), Voice::Foreign);
+    let mut reply = Reply { voice, settings, serial, standing: None };
 
     let body = match payload.to_bytes_limited(LONGEST_BODY).await {
         Ok(Ok(body)) => body,
@@ -175,22 +181,39 @@ async fn handle(
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let ask = Ask { body: &body, settings, serial, now };
-    let answer = match answer(&request, dialect, &ask) {
+    let answered = match foreign {
+        Some(_) if request.method() != "POST" => {
+            Err(Refusal::no_method(request.method().as_str(), request.path()))
+        }
+        Some(_) if !is_json(request.headers()) => Err(not_json()),
+        Some(provider) => provider.answer(&seen(&request), &ask),
+        None => answer(&request, dialect, &ask),
+    };
+    let answer = match answered {
         Ok(answer) => answer,
         Err(refusal) => return reply.refuse(&refusal, tally),
     };
-    let place = match mock.quota.admit(answer.tokens()) {
-        Ok(None) => None,
+    match mock.quota.admit(answer.tokens()) {
+        Ok(None) => reply.send(answer, tally, None).await,
         Ok(Some((place, standing))) => {
             reply.standing = Some(standing);
-            Some(place)
+            reply.send(answer, tally, Some(place)).await
         }
         Err(standing) => {
             reply.standing = Some(standing);
-            return reply.refuse(&Refusal::of_status(429, dialect), tally);
+            reply.refuse(&Refusal::of_status(429, dialect), tally)
         }
-    };
-    reply.send(answer, tally, place).await
+    }
+}
+
+/// A request as a provider with a dialect of its own sees it.
+fn seen(request: &HttpRequest) -> Seen<'_> {
+    Seen {
+        path: request.uri().path(),
+        query: request.query_string(),
+        headers: request.headers(),
+        now: SystemTime::now(),
+    }
 }
 
 /// Finds who answers, and has it answer.
@@ -198,13 +221,13 @@ fn answer(request: &HttpRequest, dialect: Dialect, ask: &Ask<'_>) -> Result<Answ
     let target = route::find(request.method().as_str(), request.path(), request.query_string())?;
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     match dialect {
-        Dialect::OpenAi | Dialect::OpenAiResponses => openai::authorise(header(AUTHORIZATION.as_str()))?,
         Dialect::Gemini => gemini::authorise(header("x-goog-api-key"), request.query_string())?,
         Dialect::AnthropicMessages => anthropic::authorise(
             header("x-api-key"),
             header(AUTHORIZATION.as_str()),
             header("anthropic-version"),
         )?,
+        _ => openai::authorise(header(AUTHORIZATION.as_str()))?,
     }
     let route = match target {
         Target::Models => return Ok(openai::models::list(dialect)),
@@ -212,8 +235,7 @@ fn answer(request: &HttpRequest, dialect: Dialect, ask: &Ask<'_>) -> Result<Answ
         Target::Post(route) => route,
     };
     if !is_json(request.headers()) {
-        let message = "Unsupported content type: this API only accepts 'application/json' requests.";
-        return Err(Refusal { status: 415, ..Refusal::invalid(message) });
+        return Err(not_json());
     }
     match route {
         Route::Chat => openai::chat::answer(ask),
@@ -226,6 +248,11 @@ fn answer(request: &HttpRequest, dialect: Dialect, ask: &Ask<'_>) -> Result<Answ
         Route::Generate(model, delivery) => gemini::generate(ask, &model, delivery),
         Route::GeminiCount(_) => gemini::count_tokens(ask),
     }
+}
+
+fn not_json() -> Refusal {
+    let message = "Unsupported content type: this API only accepts 'application/json' requests.";
+    Refusal { status: 415, ..Refusal::invalid(message) }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -273,9 +300,47 @@ impl Mock {
     }
 }
 
+/// In whose words errors are told.
+#[derive(Clone, Copy)]
+enum Voice {
+    Own(Dialect),
+    Foreign(&'static dyn Foreign),
+}
+
+impl Voice {
+    /// The dialect in whose way limits are told.
+    fn dialect(self) -> Dialect {
+        match self {
+            Self::Own(dialect) => dialect,
+            Self::Foreign(_) => Dialect::OpenAi,
+        }
+    }
+
+    fn body(self, refusal: &Refusal, id: &str) -> Bytes {
+        match self {
+            Self::Own(dialect) => refusal.body(dialect, id),
+            Self::Foreign(provider) => provider.error(refusal),
+        }
+    }
+
+    fn event(self, refusal: &Refusal, id: &str) -> Bytes {
+        match self {
+            Self::Own(dialect) => refusal.event(dialect, id),
+            Self::Foreign(provider) => provider.error_event(refusal),
+        }
+    }
+
+    fn stream_type(self) -> &'static str {
+        match self {
+            Self::Own(_) => EVENTS,
+            Self::Foreign(provider) => provider.stream_type(),
+        }
+    }
+}
+
 /// How one request is answered.
 struct Reply<'a> {
-    dialect: Dialect,
+    voice: Voice,
     settings: &'a MockSettings,
     serial: u64,
     /// How the mock's limits stand, where it has any.
@@ -309,7 +374,7 @@ impl Reply<'_> {
             }
             Said::Stream(_) => {
                 tally.keep(place);
-                EVENTS
+                self.voice.stream_type()
             }
         };
         self.respond(StatusCode::OK, kind, answer.said, Ending::Completed, tally)
@@ -318,7 +383,7 @@ impl Reply<'_> {
     /// What is sent in place of an answer, if it is not the answer itself.
     fn nonsense(&self, garbage: Garbage, said: &Said) -> Option<(&'static str, Said)> {
         let streams = matches!(said, Said::Stream(_));
-        let kind = if streams { EVENTS } else { JSON };
+        let kind = if streams { self.voice.stream_type() } else { JSON };
         let whole = |bytes| Said::Whole(bytes, 0);
         match garbage {
             Garbage::Html => {
@@ -326,12 +391,12 @@ impl Reply<'_> {
             }
             Garbage::Binary => Some((kind, whole(failure::noise()))),
             Garbage::Error200 => {
-                let refusal = Refusal::of_status(500, self.dialect);
+                let refusal = Refusal::of_status(500, Dialect::OpenAi);
                 let id = self.request_id();
                 let said = if streams {
-                    Said::Stream(vec![Part::Frame(refusal.event(self.dialect, &id), 0)])
+                    Said::Stream(vec![Part::Frame(self.voice.event(&refusal, &id), 0)])
                 } else {
-                    whole(refusal.body(self.dialect, &id))
+                    whole(self.voice.body(&refusal, &id))
                 };
                 Some((kind, said))
             }
@@ -344,10 +409,10 @@ impl Reply<'_> {
     }
 
     fn refuse(&self, refusal: &Refusal, tally: Tally) -> HttpResponse<MockBody> {
-        let retry = self.standing.and_then(|standing| standing.retry_in_body(self.dialect));
+        let retry = self.standing.and_then(|standing| standing.retry_in_body(self.voice.dialect()));
         let body = match retry {
             Some(seconds) => refusal.body_with_retry(seconds),
-            None => refusal.body(self.dialect, &self.request_id()),
+            None => self.voice.body(refusal, &self.request_id()),
         };
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.respond(status, JSON, Said::Whole(body, 0), Ending::Refused, tally)
@@ -364,18 +429,16 @@ impl Reply<'_> {
         let settings = self.settings;
         let mut head = HttpResponse::build(status);
         head.content_type(kind);
-        match self.dialect {
-            Dialect::OpenAi | Dialect::OpenAiResponses | Dialect::Gemini => {
-                head.insert_header(("x-request-id", self.request_id()))
-            }
-            Dialect::AnthropicMessages => head.insert_header(("request-id", self.request_id())),
+        match self.voice {
+            Voice::Own(Dialect::AnthropicMessages) => head.insert_header(("request-id", self.request_id())),
+            _ => head.insert_header(("x-request-id", self.request_id())),
         };
         if settings.close {
             head.force_close();
         }
         let mut limits = HeaderMap::new();
         if let Some(standing) = &self.standing {
-            standing.write(self.dialect, &mut limits);
+            standing.write(self.voice.dialect(), &mut limits);
         }
         for (name, value) in limits {
             head.insert_header((name, value));

@@ -9,6 +9,7 @@ pub mod passing;
 pub mod quirk;
 mod registry;
 pub mod row;
+pub mod signing;
 
 use bytes::Bytes;
 use penstock_actors::domain::Delivery;

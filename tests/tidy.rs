@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("api", &["api_key", "provider", "relay", "store"]),
     ("relay", &["api_key", "clock", "dialect", "journal", "provider", "telemetry", "transport", "wire"]),
-    ("mock", &["dialect", "wire"]),
+    ("mock", &["dialect", "provider", "wire"]),
     ("bench", &["mock", "wire"]),
     ("provider", &["conversation", "dialect", "wire"]),
     ("dialect", &["conversation", "wire"]),

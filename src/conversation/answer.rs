@@ -2,7 +2,7 @@
 
 use penstock_actors::domain::Usage;
 
-use super::Part;
+use super::{Part, Source, ToolCall};
 
 /// One step of a streamed answer.
 ///
@@ -73,6 +73,43 @@ pub struct Reply {
     pub stop: StopReason,
     /// What was consumed.
     pub usage: Usage,
+}
+
+impl Reply {
+    /// The answer as the deltas of a stream.
+    pub fn into_deltas(self) -> Vec<Delta> {
+        let mut all = vec![Delta::Start { id: self.id }];
+        let mut calls = 0..;
+        for part in self.parts {
+            match part {
+                Part::Text { text, citations, .. } => {
+                    all.push(Delta::Text(text));
+                    all.extend(citations.into_iter().map(Delta::Citation));
+                }
+                Part::Thinking { text, signature } => {
+                    all.extend(Some(text).filter(|text| !text.is_empty()).map(Delta::Thinking));
+                    all.extend(signature.map(Delta::ThinkingSignature));
+                }
+                Part::RedactedThinking { data } => all.push(Delta::RedactedThinking(data)),
+                Part::Refusal(text) => all.push(Delta::Refusal(text)),
+                Part::ToolCall(ToolCall { id, name, arguments }) => {
+                    let index = calls.next().unwrap_or(0);
+                    all.push(Delta::ToolCallStart { index, id, name });
+                    all.push(Delta::ToolCallArguments { index, fragment: arguments });
+                }
+                Part::Image { source: Source::Base64 { media_type, data }, .. } => {
+                    all.push(Delta::Media { media_type, data });
+                }
+                // No model answers with these.
+                Part::Image { .. } | Part::File { .. } | Part::Audio { .. } | Part::ToolResult { .. } => {}
+            }
+        }
+        if !self.logprobs.is_empty() {
+            all.push(Delta::Logprobs(self.logprobs));
+        }
+        all.extend([Delta::Usage(self.usage), Delta::Stop(self.stop)]);
+        all
+    }
 }
 
 /// What a piece of text rests on.

@@ -42,7 +42,7 @@ use bytes::Bytes;
 pub use error::{ErrorBody, error_body, read_error};
 pub use passing::{Events, REQUEST, WHOLE, foreseen};
 pub use reply::{ReplyError, read_reply};
-pub use request::write_request;
+pub use request::{Host, reasoning_fields, takes_tuning, write_request};
 pub use stream::{EventReader, StreamError};
 
 use super::{
@@ -61,7 +61,7 @@ pub struct AnthropicMessages;
 
 impl Upstream for AnthropicMessages {
     fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError> {
-        let body = write_request(conversation, wanted.model, wanted.delivery)?;
+        let body = write_request(conversation, wanted.model, wanted.delivery, Host::Anthropic)?;
         Ok(Written { headers: vec![("anthropic-version", API_VERSION.to_owned())], body })
     }
 

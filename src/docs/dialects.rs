@@ -129,7 +129,7 @@ const PROBES: [Probe; 31] = [
     ),
     Probe(
         "a tool that must be called",
-        "tool_choice|ANY",
+        "tool_choice|ANY|toolChoice",
         [
             r#""tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"required""#,
             r#""tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"any"}"#,
@@ -169,7 +169,7 @@ const PROBES: [Probe; 31] = [
     ),
     Probe(
         "reasoning effort",
-        "effort|thinking",
+        "effort|\"think",
         [
             r#""reasoning_effort":"high""#,
             r#""output_config":{"effort":"high"}"#,
@@ -267,7 +267,7 @@ const PROBES: [Probe; 31] = [
     Probe("several answers", "MARK", [r#""n":2"#, "", r#""generationConfig":{"candidateCount":2}"#, ""]),
     Probe(
         "cache hints",
-        "ephemeral",
+        "ephemeral|cachePoint",
         [
             r#"[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]}]"#,
             r#"[{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]}]"#,
@@ -277,7 +277,7 @@ const PROBES: [Probe; 31] = [
     ),
     Probe(
         "service tier",
-        "service_tier",
+        "service_tier|serviceTier",
         [
             r#""service_tier":"default""#,
             r#""service_tier":"standard_only""#,

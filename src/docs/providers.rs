@@ -58,7 +58,9 @@ fn line(page: &mut String, row: &Row) {
     };
     let key = match &row.auth {
         Auth::Bearer => "Bearer".to_owned(),
+        Auth::Word(word) => format!("`{word} ...`"),
         Auth::Header(name) => format!("`{name}`"),
+        Auth::Signed(scheme) => format!("signed: {}", scheme.name()),
         Auth::None => "none".to_owned(),
     };
     let key = if row.needs_credential || row.auth == Auth::None { key } else { format!("({key})") };

@@ -55,11 +55,11 @@ impl Refusal {
     /// The failure that a setting asks for, as the provider words it.
     pub fn of_status(status: u16, dialect: Dialect) -> Self {
         let (kind, code, message) = match dialect {
-            Dialect::OpenAi | Dialect::OpenAiResponses | Dialect::Gemini => openai_status(status),
             Dialect::AnthropicMessages => {
                 let (kind, message) = anthropic_status(status);
                 (kind, None, message)
             }
+            _ => openai_status(status),
         };
         Self { status, kind, code, param: None, message: message.into() }
     }
@@ -68,15 +68,6 @@ impl Refusal {
     pub fn body(&self, dialect: Dialect, request_id: &str) -> Bytes {
         let mut out = BytesMut::with_capacity(192 + self.message.len());
         match dialect {
-            Dialect::OpenAi | Dialect::OpenAiResponses => {
-                out.extend_from_slice(b"{\"error\":{\"message\":\"");
-                escape(&self.message, &mut out);
-                let _ = write!(out, "\",\"type\":\"{}\",\"param\":", self.kind);
-                quoted(self.param.as_deref(), &mut out);
-                out.extend_from_slice(b",\"code\":");
-                quoted(self.code, &mut out);
-                out.extend_from_slice(b"}}");
-            }
             Dialect::Gemini => {
                 let _ = write!(out, "{{\"error\":{{\"code\":{},\"message\":\"", self.status);
                 escape(&self.message, &mut out);
@@ -87,6 +78,15 @@ impl Refusal {
                     write!(out, "{{\"type\":\"error\",\"error\":{{\"type\":\"{}\",\"message\":\"", self.kind);
                 escape(&self.message, &mut out);
                 let _ = write!(out, "\"}},\"request_id\":\"{request_id}\"}}");
+            }
+            _ => {
+                out.extend_from_slice(b"{\"error\":{\"message\":\"");
+                escape(&self.message, &mut out);
+                let _ = write!(out, "\",\"type\":\"{}\",\"param\":", self.kind);
+                quoted(self.param.as_deref(), &mut out);
+                out.extend_from_slice(b",\"code\":");
+                quoted(self.code, &mut out);
+                out.extend_from_slice(b"}}");
             }
         }
         out.freeze()
@@ -107,8 +107,8 @@ impl Refusal {
     /// The body as an event of a stream.
     pub fn event(&self, dialect: Dialect, request_id: &str) -> Bytes {
         let head: &[u8] = match dialect {
-            Dialect::OpenAi | Dialect::Gemini => b"data: ",
             Dialect::AnthropicMessages | Dialect::OpenAiResponses => b"event: error\ndata: ",
+            _ => b"data: ",
         };
         [head, &self.body(dialect, request_id), b"\n\n"].concat().into()
     }

@@ -98,11 +98,15 @@ impl Adapter for Converting {
         match ask.delivery {
             Delivery::Stream if media.eq_ignore_ascii_case(upstream.stream_type()) => {
                 let (reader, writer) = (upstream.reader(ask.max_event), face.writer(&header));
-                Ok(Box::new(reader::Streamed::new(reader, writer)))
+                Ok(Box::new(reader::Streamed::new(reader, writer, ask.call_id)))
             }
             // A missing type is forgiven: the body must be JSON anyway.
             Delivery::Whole if media.is_empty() || media.to_ascii_lowercase().ends_with("json") => {
                 Ok(Box::new(reader::Whole::new(face, upstream, &header, ask.max_event)))
+            }
+            // An error with a good status, or a provider that does not stream.
+            Delivery::Stream if media.to_ascii_lowercase().ends_with("json") => {
+                Ok(Box::new(reader::Late::new(upstream, face.writer(&header), &header, ask.max_event)))
             }
             Delivery::Stream => Err(wrong_type(head, "a stream of events")),
             Delivery::Whole => Err(wrong_type(head, "JSON")),

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use penstock_actors::domain::ChannelSpec;
 use serde::Deserialize;
 
-use super::row::{Auth, Row};
+use super::row::Row;
 use crate::dialect::{Dialect, anthropic_messages};
 
 /// More models than this are left out.
@@ -39,15 +39,10 @@ pub fn question(spec: &ChannelSpec) -> Result<Question, String> {
     let row: Arc<Row> = spec.row.downcast().ok_or("its provider has no row")?;
     let mut headers =
         vec![(header::USER_AGENT, HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION"))))];
-    if let Some(credential) = &spec.credential {
-        let shown = match &row.auth {
-            Auth::Bearer => Some((header::AUTHORIZATION, format!("Bearer {}", credential.expose()))),
-            Auth::Header(name) => Some((header_name(name)?, credential.expose().to_owned())),
-            Auth::None => None,
-        };
-        if let Some((name, value)) = shown {
-            headers.push((name, value.try_into().map_err(|_| "the credential fits no header")?));
-        }
+    if let Some(credential) = &spec.credential
+        && let Some((name, value)) = row.auth.header(credential.expose())
+    {
+        headers.push((name, value.try_into().map_err(|_| "the credential fits no header")?));
     }
     let mut path = "/models";
     if row.speaks.iter().all(|speech| speech.dialect == Dialect::AnthropicMessages) {

@@ -28,10 +28,10 @@ impl Passing {
 
     fn shape(&self) -> &'static Shape {
         match self.dialect {
-            Dialect::OpenAi => &crate::dialect::openai::WHOLE,
             Dialect::AnthropicMessages => &anthropic_messages::WHOLE,
             Dialect::Gemini => &gemini::WHOLE,
             Dialect::OpenAiResponses => &openai_responses::WHOLE,
+            _ => &crate::dialect::openai::WHOLE,
         }
     }
 }
@@ -50,7 +50,7 @@ impl Adapter for Passing {
             Dialect::AnthropicMessages => {
                 vec![("anthropic-version", anthropic_messages::API_VERSION.to_owned())]
             }
-            Dialect::OpenAi | Dialect::Gemini | Dialect::OpenAiResponses => Vec::new(),
+            _ => Vec::new(),
         };
         let edits = match self.dialect {
             // The model stands in the path.
@@ -96,9 +96,7 @@ impl Passing {
             Dialect::OpenAiResponses => {
                 Box::new(PassingStream::new(openai_responses::Events::default(), model, form, cap))
             }
-            Dialect::AnthropicMessages | Dialect::OpenAi => {
-                Box::new(PassingStream::new(anthropic_messages::Events::default(), model, form, cap))
-            }
+            _ => Box::new(PassingStream::new(anthropic_messages::Events::default(), model, form, cap)),
         }
     }
 }

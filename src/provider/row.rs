@@ -1,10 +1,12 @@
 //! Providers as rows: what differs between them is data, and only what data cannot say is an adapter.
 
+mod auth;
 mod template;
 mod written;
 
 use std::sync::Arc;
 
+pub use auth::Auth;
 pub use template::Template;
 pub(super) use written::read;
 pub use written::{PARAM_VALUE, RowError, Written, is_param_value};
@@ -14,17 +16,6 @@ use crate::dialect::Dialect;
 
 /// The row of our own mock: it is told the call's id and the client's `x-penstock-mock-*` headers.
 pub const MOCK: &str = "mock";
-
-/// How a provider wants to be shown the credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// `Authorization: Bearer ...`, if there is a credential.
-    Bearer,
-    /// The credential bare in a header of this name.
-    Header(Arc<str>),
-    /// It takes none.
-    None,
-}
 
 /// How an endpoint of a provider is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +112,10 @@ pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
         Dialect::Gemini => const { &Converting::new(Dialect::Gemini) },
         Dialect::OpenAiResponses if face == dialect => const { &Passing::new(Dialect::OpenAiResponses) },
         Dialect::OpenAiResponses => const { &Converting::new(Dialect::OpenAiResponses) },
+        Dialect::BedrockClaude => const { &Converting::new(Dialect::BedrockClaude) },
+        Dialect::BedrockConverse => const { &Converting::new(Dialect::BedrockConverse) },
+        Dialect::Cohere => const { &Converting::new(Dialect::Cohere) },
+        Dialect::Ollama => const { &Converting::new(Dialect::Ollama) },
     }
 }
 
@@ -150,6 +145,16 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
             (Endpoint::CountTokens, "/models/{model}:countTokens", None),
         ],
         Dialect::OpenAiResponses => &[(Endpoint::ChatCompletions, "/responses", None)],
+        Dialect::BedrockClaude => &[(
+            Endpoint::ChatCompletions,
+            "/model/{model}/invoke",
+            Some("/model/{model}/invoke-with-response-stream"),
+        )],
+        Dialect::BedrockConverse => {
+            &[(Endpoint::ChatCompletions, "/model/{model}/converse", Some("/model/{model}/converse-stream"))]
+        }
+        Dialect::Cohere => &[(Endpoint::ChatCompletions, "/v2/chat", None)],
+        Dialect::Ollama => &[(Endpoint::ChatCompletions, "/api/chat", None)],
     }
 }
 

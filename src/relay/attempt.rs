@@ -137,11 +137,16 @@ impl Relay {
             echo: None,
         };
         let adapter = at.adapter(call.face);
-        let request = self.request(call, &ask, adapter).await?;
+        let mut request = self.request(call, &ask, adapter).await?;
         let target = link.target(at, &route.upstream_model, ask.delivery).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
+        let signed = link.sign(&target, &request.body, SystemTime::now()).map_err(|problem| {
+            tracing::error!(channel = %route.spec.name, problem, "a request cannot be signed");
+            misconfigured()
+        })?;
+        request.headers.extend(signed);
         let mut incoming = self.send(call, way, target, &request).await?;
         permit.heard(&incoming.limits, &self.shared.room);
         let ask = Ask { echo: request.echo.as_deref(), ..ask };

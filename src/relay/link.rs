@@ -1,6 +1,6 @@
 //! What a worker prepares once for a channel: its row, quirks, headers and addresses.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::SystemTime};
 
 use http::{HeaderName, HeaderValue, Uri, header};
 use penstock_actors::{
@@ -15,8 +15,9 @@ use super::{
 use crate::{
     dialect::Dialect,
     provider::{
-        Adapter, Endpoint, Failure, Next, Quirk,
+        Adapter, Endpoint, Failure, Next, Quirk, UpstreamBody,
         row::{self, Auth, Row, Template},
+        signing::{self, Unsigned},
     },
     transport::Target,
 };
@@ -66,12 +67,10 @@ impl Link {
             (header::USER_AGENT, HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION")))),
         ];
         if let Some(credential) = &spec.credential {
-            let shown = match &row.auth {
-                Auth::Bearer => Some((header::AUTHORIZATION, format!("Bearer {}", credential.expose()))),
-                Auth::Header(name) => Some((header_name(name)?, credential.expose().to_owned())),
-                Auth::None => None,
-            };
-            if let Some((name, value)) = shown {
+            if let Auth::Signed(scheme) = &row.auth {
+                scheme.check(credential.expose()).map_err(|error| error.to_string())?;
+            }
+            if let Some((name, value)) = row.auth.header(credential.expose()) {
                 let mut value = HeaderValue::try_from(value).map_err(|_| "the credential fits no header")?;
                 value.set_sensitive(true);
                 headers.push((name, value));
@@ -139,24 +138,43 @@ impl Link {
         Ok(Rc::new(Target::new(uri, self.headers.clone())))
     }
 
+    /// The headers that sign a request, where the provider wants that.
+    pub(super) fn sign(
+        &self,
+        target: &Target,
+        body: &UpstreamBody,
+        now: SystemTime,
+    ) -> Result<signing::Headers, String> {
+        let (Auth::Signed(scheme), Some(credential)) = (&self.row.auth, &self.spec.credential) else {
+            return Ok(Vec::new());
+        };
+        let UpstreamBody::Whole(body) = body else {
+            return Err("a body that passes through cannot be signed".to_owned());
+        };
+        let region = self.spec.params.iter().find(|(name, _)| **name == *"region").map(|(_, value)| &**value);
+        let unsigned = Unsigned { uri: target.uri(), body, region };
+        scheme.sign(credential.expose(), &unsigned, now).map_err(|error| error.to_string())
+    }
+
     /// Makes a failure fit to leave the building.
     pub(super) fn cleanse(&self, failure: &mut Failure) {
         if (failure.status, failure.fault) == (401, Fault::Upstream) {
             let retry_after = failure.retry_after;
             *failure = Failure { retry_after, ..fault::of_refused_credential(self.shown(), failure.next) };
         }
+        // Short values are words of the trade, not secrets: local servers are shown "x" or "none".
+        let is_secret = |value: &&str| value.len() >= 8;
         let headers = self.spec.headers.iter().map(|(_, value)| &**value);
-        // Short values are words of the trade, not secrets.
-        let secrets =
-            headers.filter(|v| v.len() >= 8).chain(self.spec.credential.as_ref().map(|c| c.expose()));
-        failure.cleanse(secrets);
+        let credential = self.spec.credential.as_ref().map(|c| c.expose());
+        let shown = headers.chain(credential).filter(is_secret);
+        match (&self.row.auth, credential) {
+            (Auth::Signed(scheme), Some(text)) => failure.cleanse(shown.chain(scheme.secrets(text))),
+            _ => failure.cleanse(shown),
+        }
     }
 
     fn shown(&self) -> Shown {
-        let by_row = match &self.row.auth {
-            Auth::Header(name) => name,
-            Auth::Bearer | Auth::None => header::AUTHORIZATION.as_str(),
-        };
+        let by_row = self.row.auth.header_name();
         // An operator may write the credential as a header.
         let by_hand =
             |name: &str| name.eq_ignore_ascii_case(by_row) || name.eq_ignore_ascii_case("authorization");

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
+use super::FrameTooLong;
+
 /// Cuts a byte stream into frames; a frame ends with its blank line.
 #[derive(Debug)]
 pub struct SseFramer {
@@ -15,14 +17,6 @@ pub struct SseFramer {
     /// How much of `pending` holds no frame end for certain.
     searched: usize,
     cap: usize,
-}
-
-/// A frame grew past the cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an event of the stream is longer than {cap} bytes")]
-pub struct FrameTooLong {
-    /// The cap in bytes.
-    pub cap: usize,
 }
 
 impl SseFramer {

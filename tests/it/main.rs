@@ -48,6 +48,7 @@ mod upstream_framing;
 mod upstream_stalls;
 mod upstream_tls;
 mod upstream_uploads;
+mod upstreams;
 mod waiting;
 mod waiting_faults;
 mod watching;

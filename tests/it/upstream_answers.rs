@@ -240,6 +240,17 @@ async fn a_huge_error_is_cut_short() {
 }
 
 #[tokio::test]
+async fn a_word_that_serves_as_credential_stays_in_what_is_told() {
+    let body = r#"{"error":{"message":"ollama is out of memory","code":"ollama_oom"}}"#;
+    let upstream = Upstream::start(|e| always(e, 500, "application/json", body)).await;
+    let channel = upstream.channel("up", "").replace("secret-up", "ollama");
+    let app = TestApp::start(&channel);
+    let answer = app.client().chat(&chat("m")).await;
+    assert_eq!(answer.error_code(), "ollama_oom");
+    assert!(answer.body.contains("ollama is out of memory"), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn no_part_of_an_error_is_passed_on_at_any_length() {
     let long = "x".repeat(60_000);
     let body = format!(r#"{{"error":{{"message":"m","type":"{long}"}}}}"#);

@@ -24,7 +24,10 @@ const DEFAULT_MAX_TOKENS: u64 = 4096;
 
 #[derive(Serialize)]
 struct Body<'a> {
-    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anthropic_version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
     max_tokens: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     system: Vec<Block<'a>>,
@@ -84,6 +87,17 @@ enum OutputFormat<'a> {
     JsonSchema { schema: &'a Verbatim },
 }
 
+/// Who serves the request: clouds have it a little different.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// Anthropic, or someone who speaks alike.
+    Anthropic,
+    /// Bedrock, where model and delivery stand in the path.
+    Bedrock,
+    /// Vertex AI, where the model stands in the path.
+    Vertex,
+}
+
 /// Writes a request.
 ///
 /// # Errors
@@ -92,6 +106,7 @@ pub fn write_request(
     conversation: &Conversation,
     model: &str,
     delivery: Delivery,
+    host: Host,
 ) -> Result<Bytes, ParamError> {
     refuse(conversation)?;
     let sampling = &conversation.sampling;
@@ -113,7 +128,12 @@ pub fn write_request(
         None => Some(OwnOr::Made(OutputConfig { effort, format })),
     };
     let body = Body {
-        model,
+        anthropic_version: match host {
+            Host::Anthropic => None,
+            Host::Bedrock => Some("bedrock-2023-05-31"),
+            Host::Vertex => Some("vertex-2023-10-16"),
+        },
+        model: (host == Host::Anthropic).then_some(model),
         max_tokens,
         system: turns::system(conversation)?,
         messages: turns::turns(conversation)?,
@@ -127,10 +147,27 @@ pub fn write_request(
         output_config,
         metadata: extra::metadata(conversation),
         service_tier: extra::service_tier(conversation),
-        stream: delivery == Delivery::Stream,
+        stream: delivery == Delivery::Stream && host != Host::Bedrock,
         passed_on: extra::passed_on(conversation)?,
     };
     Ok(serde_json::to_vec(&body).expect("plain structs, and JSON that was parsed before").into())
+}
+
+/// What asks a Claude to reason, as members of the request: for hosts with a request of their own.
+pub fn reasoning_fields(conversation: &Conversation, model: &str) -> Vec<(&'static str, String)> {
+    let max_tokens = conversation.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+    let (thinking, effort) = thinking(conversation, Generation::of(model), max_tokens);
+    let effort = effort.map(|effort| ("output_config", format!(r#"{{"effort":"{effort}"}}"#)));
+    let thinking = thinking.and_then(|thinking| serde_json::to_string(&thinking).ok());
+    thinking.map(|thinking| ("thinking", thinking)).into_iter().chain(effort).collect()
+}
+
+/// Whether a Claude takes temperature, `top_p` and `top_k` with this request.
+pub fn takes_tuning(conversation: &Conversation, model: &str) -> bool {
+    let reasons = reasoning_fields(conversation, model)
+        .iter()
+        .any(|(name, value)| *name == "thinking" && !value.contains("disabled"));
+    Generation::of(model) != Generation::Untuned && !reasons
 }
 
 /// The limit where the client gives none: room for the answer beside the reasoning it asks for.
@@ -188,7 +225,8 @@ mod tests {
         let reasoning = Reasoning { effort, ..Default::default() };
         let conversation =
             Conversation { messages: vec![message], sampling, reasoning, ..Default::default() };
-        let body = write_request(&conversation, model, Delivery::Whole).expect("it can be said");
+        let body =
+            write_request(&conversation, model, Delivery::Whole, Host::Anthropic).expect("it can be said");
         let body = String::from_utf8(body.to_vec()).expect("UTF-8");
         let (_, rest) = body.split_once(r#""hi"}]}]"#).expect("the message");
         rest.to_owned()

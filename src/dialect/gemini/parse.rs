@@ -172,6 +172,20 @@ mod tests {
     use crate::conversation::{Part, Role, Source, Tool, ToolChoice};
 
     #[test]
+    fn base64_of_either_alphabet_is_handed_on_in_the_usual_one() {
+        for (written, expected) in [("-_-_", "+/+/"), ("QQ==", "QQ=="), ("QQ", "QQ=="), ("_w==", "/w==")] {
+            let body = format!(
+                r#"{{"contents":[{{"role":"user","parts":[{{"inlineData":{{"mimeType":"image/png","data":"{written}"}}}}]}}]}}"#
+            );
+            let read = parse_request(body.as_bytes()).expect("valid");
+            let Part::Image { source: Source::Base64 { data, .. }, .. } = &read.messages[0].parts[0] else {
+                panic!("an image")
+            };
+            assert_eq!(data, expected);
+        }
+    }
+
+    #[test]
     fn a_request_of_everything_is_read_in_both_spellings() {
         let camel = r#"{"systemInstruction":{"parts":[{"text":"Be brief."}]},
             "contents":[{"role":"user","parts":[{"text":"hi"},{"inlineData":{"mimeType":"image/png","data":"QQ=="}},

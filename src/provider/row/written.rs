@@ -147,14 +147,12 @@ fn endpoint(field: &'static str, name: &str) -> Result<Endpoint, Refused> {
 }
 
 fn auth(text: &str) -> Result<Auth, Refused> {
-    match text {
-        "bearer" => Ok(Auth::Bearer),
-        "none" => Ok(Auth::None),
-        _ => {
-            let refused = || ("auth", format!("\"{text}\" must be \"bearer\", \"none\" or \"header:NAME\""));
-            let name = text.strip_prefix("header:").ok_or_else(refused)?;
-            header("auth", Some(name.to_owned()))?.map(Auth::Header).ok_or_else(refused)
+    match Auth::parse(text).map_err(|problem| ("auth", problem))? {
+        Auth::Header(name) => {
+            let name = header("auth", Some(name.to_string()))?;
+            name.map(Auth::Header).ok_or_else(|| ("auth", format!("\"{text}\" names no header")))
         }
+        auth => Ok(auth),
     }
 }
 

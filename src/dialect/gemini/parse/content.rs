@@ -91,7 +91,7 @@ fn part(mut fields: Fields<'_>, role: Role, ids: &mut Ids, parts: &mut Vec<Part>
         }
     } else if let Some(mut data) = object(&mut fields, "inlineData")? {
         let media_type: String = needed(&mut data, "mimeType")?;
-        parts.push(media(media_type, needed(&mut data, "data")?));
+        parts.push(media(media_type, plain(needed(&mut data, "data")?)));
     } else if let Some(mut file) = object(&mut fields, "fileData")? {
         let media_type: Option<String> = take(&mut file, "mimeType", "a string")?;
         let source = Source::Url(needed(&mut file, "fileUri")?);
@@ -166,10 +166,20 @@ fn result(mut response: Fields<'_>, ids: &mut Ids) -> Result<Part, ParamError> {
         let mut part = Fields::of(path, raw)?;
         if let Some(mut data) = object(&mut part, "inlineData")? {
             let media_type: String = needed(&mut data, "mimeType")?;
-            content.push(media(media_type, needed(&mut data, "data")?));
+            content.push(media(media_type, plain(needed(&mut data, "data")?)));
         }
     }
     Ok(Part::ToolResult { call_id, content, failed: is_failed, cache: None })
+}
+
+/// Base64 in the alphabet that every provider takes, and padded. Gemini's API takes the URL's alphabet too, and its
+/// own SDK for Python writes that (`google.genai._common.encode_unserializable_types`).
+fn plain(data: String) -> String {
+    let mut data = data.replace('-', "+").replace('_', "/");
+    while !data.len().is_multiple_of(4) {
+        data.push('=');
+    }
+    data
 }
 
 /// A proof, which clients are given in base64; `None` for one that we did not give.

@@ -88,6 +88,7 @@ fn mistakes_are_refused_with_the_key() {
         ("id = \"a\"\nbase_url = \"https://h/{account}\"", "which is no parameter"),
         ("id = \"a\"\nauth = \"basic\"", "auth: \"basic\" must be"),
         ("id = \"a\"\nauth = \"header:\"", "is no header name"),
+        ("id = \"a\"\nauth = \"word:a b\"", "auth: \"word:a b\" must be"),
         ("id = \"a\"\nauth = \"header:Host\"", "set by the gateway itself"),
         ("id = \"a\"\nauth = \"none\"\nneeds_credential = true", "contradicts auth"),
         ("id = \"a\"\norganisation_header = \"a b\"", "organisation_header: \"a b\" is no header name"),

@@ -1,0 +1,141 @@
+//! What writers of requests have in common, where a provider's dialect is small: what they pass on, refuse,
+//! and write as OpenAI does.
+
+use std::borrow::Cow;
+
+use super::{
+    fields::ParamError,
+    foreign,
+    tree::{Json, object, raw},
+};
+use crate::conversation::{Conversation, Function, Part, Source, ToolCall, ToolChoice};
+
+/// Adds to `body` what may be meant for the provider, as it was written.
+///
+/// # Errors
+/// [`ParamError`] where a field changes what the answer means and only OpenAI's own dialect has it.
+pub fn pass_on<'a>(
+    conversation: &'a Conversation,
+    own: &[&str],
+    body: &mut Json<'a>,
+) -> Result<(), ParamError> {
+    for (name, value) in foreign::passed_on(conversation, own)? {
+        body.add(name, value.into());
+    }
+    Ok(())
+}
+
+/// Refuses what changes the answer's shape or end where a provider has it not.
+///
+/// # Errors
+/// [`ParamError`] with the first of them.
+pub fn one_answer(conversation: &Conversation) -> Result<(), ParamError> {
+    if conversation.sampling.candidates.is_some_and(|n| n > 1) {
+        return Err(ParamError::unsupported("n", "must be 1 for this model's provider"));
+    }
+    Ok(())
+}
+
+/// Refuses log probabilities.
+///
+/// # Errors
+/// [`ParamError`] where they are wanted.
+pub fn no_logprobs(conversation: &Conversation) -> Result<(), ParamError> {
+    match conversation.sampling.logprobs {
+        Some(_) => Err(ParamError::unsupported("logprobs", "is not supported by this model's provider")),
+        None => Ok(()),
+    }
+}
+
+/// The text of parts for a provider that takes nothing else; reasoning is left out.
+///
+/// # Errors
+/// [`ParamError`] where a part is no text.
+pub fn text_of(parts: &[Part], path: &str) -> Result<String, ParamError> {
+    let mut all = String::new();
+    for part in parts {
+        let text = match part {
+            Part::Text { text, .. } | Part::Refusal(text) => text,
+            Part::Thinking { .. } | Part::RedactedThinking { .. } => continue,
+            _ => {
+                let why = "may only hold text for this model's provider";
+                return Err(ParamError::unsupported(format!("{path}.content"), why));
+            }
+        };
+        if !all.is_empty() {
+            all.push('\n');
+        }
+        all.push_str(text);
+    }
+    Ok(all)
+}
+
+/// The tools to offer: functions alone, and only those that the choice allows.
+///
+/// # Errors
+/// As [`foreign::functions`].
+pub fn functions(conversation: &Conversation) -> Result<Vec<&Function>, ParamError> {
+    let among = match &conversation.tool_choice {
+        Some(ToolChoice::AutoAmong(names) | ToolChoice::RequiredAmong(names)) => Some(names),
+        _ => None,
+    };
+    let offered = foreign::functions(conversation)?;
+    Ok(offered.filter(|function| among.is_none_or(|names| names.contains(&function.name))).collect())
+}
+
+/// A function as OpenAI writes it, which many copy: `{"type":"function","function":{..}}`.
+pub fn openai_tool(function: &Function) -> Json<'_> {
+    let schema =
+        function.parameters.as_ref().map_or_else(|| raw(r#"{"type":"object","properties":{}}"#), Json::from);
+    let inner = object([
+        ("name", (&function.name).into()),
+        ("description", function.description.as_ref().into()),
+        ("parameters", schema),
+    ]);
+    object([("type", "function".into()), ("function", inner)])
+}
+
+/// A tool call as OpenAI writes it: arguments are a text.
+pub fn openai_call(call: &ToolCall) -> Json<'_> {
+    let arguments = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.as_str() };
+    let inner = object([("name", (&call.name).into()), ("arguments", arguments.into())]);
+    object([("id", (&call.id).into()), ("type", "function".into()), ("function", inner)])
+}
+
+/// The name of the tool whose call had this id; the last one counts, for some providers' ids come again.
+pub fn called_name<'a>(conversation: &'a Conversation, call_id: &str) -> Option<&'a str> {
+    conversation.messages.iter().rev().flat_map(|message| message.parts.iter().rev()).find_map(|part| {
+        match part {
+            Part::ToolCall(call) if call.id == call_id => Some(call.name.as_str()),
+            _ => None,
+        }
+    })
+}
+
+/// A picture as a data URL or address, for providers that take both.
+///
+/// # Errors
+/// [`ParamError`] where it is an id.
+pub fn url_of<'a>(source: &'a Source, path: &str) -> Result<Cow<'a, str>, ParamError> {
+    match source {
+        Source::Base64 { media_type, data } => Ok(format!("data:{media_type};base64,{data}").into()),
+        Source::Url(url) => Ok(url.into()),
+        Source::Id(_) => Err(ParamError::unsupported(
+            format!("{path}.content"),
+            "must hold the picture itself or its address, not an id, for this model's provider",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_many_parts_is_joined_and_pictures_are_refused() {
+        let parts = [Part::text("a"), Part::Thinking { text: "t".into(), signature: None }, Part::text("b")];
+        assert_eq!(text_of(&parts, "messages[0]").expect("text"), "a\nb");
+        let picture = Part::Audio { format: "wav".into(), data: String::new() };
+        assert_eq!(text_of(&[picture], "messages[1]").expect_err("audio").param, "messages[1].content");
+    }
+}

@@ -1,0 +1,139 @@
+//! The providers, and a mock of them on a loopback port.
+
+use std::{net::SocketAddr, thread::JoinHandle};
+
+use actix_web::dev::ServerHandle;
+use penstock::mock::{self, MockSettings};
+use serde_json::Value;
+
+/// A provider with a dialect of its own, and what it can do.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// Its id.
+    pub name: &'static str,
+    /// A credential that the mock accepts.
+    pub credential: &'static str,
+    /// One that it refuses, where it looks.
+    pub wrong_credential: Option<&'static str>,
+    /// More lines of the channel's settings.
+    pub more: &'static str,
+    /// What the channel's address has behind host and port.
+    pub path: &'static str,
+    /// The provider's name for the model.
+    pub model: &'static str,
+    /// Whether it counts tokens.
+    pub counts: bool,
+    /// Whether it streams piece by piece.
+    pub streams: bool,
+    /// Whether it can be told to stop.
+    pub limits: bool,
+    /// Whether it calls tools.
+    pub tools: bool,
+    /// Whether it calls several at once.
+    pub parallel: bool,
+    /// Whether an answer can be bound by a schema.
+    pub schemas: bool,
+    /// Whether it takes pictures.
+    pub pictures: bool,
+}
+
+impl Case {
+    /// The status that the client is told for one of the provider's.
+    pub fn told(&self, status: u16) -> u16 {
+        status
+    }
+}
+
+const ALL: Case = Case {
+    name: "",
+    credential: "mock-credential",
+    wrong_credential: None,
+    more: "",
+    path: "",
+    model: "model-1",
+    counts: true,
+    streams: true,
+    limits: true,
+    tools: true,
+    parallel: true,
+    schemas: true,
+    pictures: true,
+};
+
+const SIGNED: &str = "AKIDMOCK|penstock-mock-secret";
+const FORGED: &str = "AKIDMOCK|another-secret";
+const REGION: &str = "params = { region = \"us-east-1\" }";
+
+/// Every one.
+pub const CASES: &[Case] = &[
+    Case {
+        name: "bedrock",
+        credential: SIGNED,
+        wrong_credential: Some(FORGED),
+        more: REGION,
+        model: "us.amazon.nova-pro-v1:0",
+        ..ALL
+    },
+    Case {
+        name: "bedrock-claude",
+        credential: SIGNED,
+        wrong_credential: Some(FORGED),
+        more: REGION,
+        model: "anthropic.claude-sonnet-4-5-20250929-v1:0",
+        parallel: false,
+        ..ALL
+    },
+    Case { name: "cohere", model: "command-a-03-2025", ..ALL },
+    Case { name: "ollama-native", credential: "", model: "qwen3", ..ALL },
+];
+
+/// A running mock.
+pub struct Provider {
+    pub address: SocketAddr,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Provider {
+    /// Starts a mock that behaves like this.
+    pub fn start(settings: MockSettings) -> Self {
+        let listener = mock::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let server = mock::serve(listener, settings, 1).unwrap();
+                tell.send(server.handle()).unwrap();
+                server.await.unwrap();
+            });
+        });
+        Self { address, handle: told.recv().unwrap(), thread: Some(thread) }
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        drop(self.handle.stop(false));
+        let ended = self.thread.take().unwrap().join();
+        assert!(std::thread::panicking() || ended.is_ok(), "the mock panicked");
+    }
+}
+
+/// The channel `up` to a provider at an address.
+pub fn setting(case: &Case, address: SocketAddr) -> String {
+    let credential = match case.credential {
+        "" => String::new(),
+        credential => format!("credential = {}\n", serde_json::Value::from(credential)),
+    };
+    format!(
+        "[[channel]]\nname = \"up\"\nprovider = \"{}\"\nbase_url = \"http://{address}{}\"\nmodels = [\"m\"]\n\
+         mapping = {{ m = \"{}\" }}\n{credential}{}\n",
+        case.name, case.path, case.model, case.more
+    )
+}
+
+/// The data of a stream's events.
+pub fn deltas(body: &str) -> Vec<Value> {
+    let data = body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+    data.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
