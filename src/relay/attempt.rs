@@ -111,6 +111,7 @@ impl Relay {
                 if failure.fault == Fault::Upstream {
                     route.cell.failed();
                 }
+                permit.failed(&failure, &self.shared.room);
                 route.cell.lines.observe(&route.line, evidence::sign(&failure));
                 link.cleanse(&mut failure);
                 Err(failure)
@@ -119,9 +120,13 @@ impl Relay {
     }
 
     /// Sends the request and waits for the first content of a stream, or for the first byte of a whole answer.
-    async fn begin(&self, call: &Call, way: &Way<'_>) -> Result<(Flow, HeaderValue), Failure> {
+    async fn begin(
+        &self,
+        call: &Call,
+        way: &Way<'_>,
+        permit: &mut HeldPermit,
+    ) -> Result<(Flow, HeaderValue), Failure> {
         let &Way { route, link, at, .. } = way;
-        permit.heard(&incoming.limits, &self.shared.room);
         let ask = Ask {
             endpoint: call.endpoint,
             face: call.face,
