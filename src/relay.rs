@@ -321,11 +321,6 @@ impl Relay {
     }
 }
 
-/// Tokens that a call is estimated to take.
-fn tokens(record: &mut CallRecord) -> u64 {
-    record.page().map_or(0, |page| page.expected_tokens())
-}
-
 fn opening(call: &Call) -> Opening {
     Opening {
         call: call.number,

@@ -223,13 +223,13 @@ impl Standing {
                     put(&format!("anthropic-ratelimit-{what}-remaining"), left.to_string());
                     put(&format!("anthropic-ratelimit-{what}-reset"), at);
                 }
-                Dialect::OpenAi | Dialect::OpenAiResponses => {
+                // Its provider says nothing in headers.
+                Dialect::Gemini => {}
+                _ => {
                     put(&format!("x-ratelimit-limit-{what}"), limit.to_string());
                     put(&format!("x-ratelimit-remaining-{what}"), left.to_string());
                     put(&format!("x-ratelimit-reset-{what}"), go_duration(reset));
                 }
-                // Its provider says nothing in headers.
-                Dialect::Gemini => {}
             }
         }
     }
