@@ -1,6 +1,6 @@
 # Everything a newcomer needs: run, test, lint, bench. What a target needs beyond Rust it installs as
 # root on Debian, saying so, and names elsewhere.
-.PHONY: run test lint loom drill bench microbench simulate
+.PHONY: run test lint loom drill bench microbench simulate fuzz sdks
 
 # Builds and serves on port 3000, with a fresh key and the built-in mock channel.
 run: rust
@@ -30,6 +30,18 @@ drill: rust
 # Drives the queue's decisions with millions of calls on virtual time, and prints how fair and how right they are.
 simulate: rust
 	cargo test --release --package penstock-actors --test simulator -- --nocapture --test-threads 1
+
+# Feeds every framer and parser what a coverage-guided fuzzer makes up, FUZZ_SECONDS a target; needs a nightly
+# compiler and cargo-fuzz. What it finds, and what it found so far, is told in fuzz/README.md.
+fuzz: rust
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "fuzz: needs a nightly compiler and cargo-fuzz: \
+	rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 1; }
+	fuzz/run.sh $(or $(FUZZ_SECONDS),60)
+
+# Official SDKs, pinned in tests/sdk, as clients of every dialect over providers of every dialect; prints docs/sdks.md.
+sdks: rust
+	@cargo build --release --bin penstock >&2
+	@tests/sdk/run.sh target/release/penstock
 
 lint: rust
 	cargo fmt --all --check

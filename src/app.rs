@@ -17,6 +17,7 @@ mod providers;
 mod publisher;
 mod queue;
 mod status;
+mod tokens;
 mod watch;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};

@@ -7,6 +7,7 @@ pub mod bedrock_converse;
 #[cfg(test)]
 mod checks;
 pub mod cohere;
+pub mod dashscope;
 pub mod estimate;
 pub mod face;
 pub mod failure;
@@ -14,6 +15,7 @@ pub mod fields;
 pub mod foreign;
 pub mod gemini;
 pub mod hints;
+pub mod hunyuan;
 mod json_lines;
 mod leftover;
 pub mod ollama;
@@ -21,10 +23,12 @@ pub mod openai;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod passing;
+mod pieces;
 pub mod proof;
 mod tree;
 mod trouble;
 pub mod upstream;
+pub mod vertex_claude;
 
 use bytes::Bytes;
 use penstock_actors::{
@@ -58,6 +62,12 @@ pub enum Dialect {
     Cohere,
     /// Ollama's chat.
     Ollama,
+    /// Claude on Vertex AI.
+    VertexClaude,
+    /// Tencent's Hunyuan by its own API.
+    Hunyuan,
+    /// DashScope's own text generation.
+    DashScope,
 }
 
 /// What a request says that the gateway must know.
@@ -86,7 +96,7 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::OpenAi,
         Self::AnthropicMessages,
         Self::Gemini,
@@ -95,6 +105,9 @@ impl Dialect {
         Self::BedrockConverse,
         Self::Cohere,
         Self::Ollama,
+        Self::VertexClaude,
+        Self::Hunyuan,
+        Self::DashScope,
     ];
 
     /// The name in settings.
@@ -108,6 +121,9 @@ impl Dialect {
             Self::BedrockConverse => "bedrock-converse",
             Self::Cohere => "cohere",
             Self::Ollama => "ollama",
+            Self::VertexClaude => "vertex-claude",
+            Self::Hunyuan => "hunyuan",
+            Self::DashScope => "dashscope",
         }
     }
 
@@ -124,6 +140,11 @@ impl Dialect {
         }
     }
 
+    /// Whether it is this dialect as a cloud has it, so that its clients' headers have the same meaning.
+    pub fn is_of_host_of(self, dialect: Self) -> bool {
+        (self, dialect) == (Self::VertexClaude, Self::AnthropicMessages)
+    }
+
     /// The request fields that must be known of its clients' requests.
     pub fn watches(self) -> &'static [Watch] {
         match self {
@@ -131,7 +152,7 @@ impl Dialect {
             Self::AnthropicMessages => anthropic_messages::REQUEST,
             Self::Gemini => gemini::REQUEST,
             Self::OpenAiResponses => openai_responses::REQUEST,
-            Self::BedrockClaude | Self::BedrockConverse | Self::Cohere | Self::Ollama => &[],
+            _ => &[],
         }
     }
 
@@ -164,7 +185,7 @@ impl Dialect {
             Self::AnthropicMessages => Some(&anthropic_messages::AnthropicMessages),
             Self::Gemini => Some(&gemini::Gemini),
             Self::OpenAiResponses => Some(&openai_responses::OpenAiResponses),
-            Self::BedrockClaude | Self::BedrockConverse | Self::Cohere | Self::Ollama => None,
+            _ => None,
         }
     }
 
@@ -179,6 +200,9 @@ impl Dialect {
             Self::BedrockConverse => &bedrock_converse::BedrockConverse,
             Self::Cohere => &cohere::Cohere,
             Self::Ollama => &ollama::Ollama,
+            Self::VertexClaude => &vertex_claude::VertexClaude,
+            Self::Hunyuan => &hunyuan::Hunyuan,
+            Self::DashScope => &dashscope::DashScope,
         }
     }
 

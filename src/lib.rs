@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod conversation;
+pub mod credential;
 pub mod dialect;
 pub mod docs;
 mod drill;

@@ -44,7 +44,7 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 
-pub use self::foreign::SECRET;
+pub use self::foreign::{SECRET, tokens::service_account};
 pub use self::quota::{MockLimits, Tells};
 pub use self::settings::{
     BadHeader, BadValue, Cut, Garbage, HEADER_PREFIX, KNOBS, Knob, MockSettings, Stall,
@@ -150,6 +150,9 @@ async fn handle(
         let body = body.ok().and_then(Result::ok).unwrap_or_default();
         return mock.own(request.method().as_str(), path, &body);
     }
+    if foreign::is_of_tokens(request.path()) {
+        return tokens(&request, payload).await;
+    }
     let serial = mock.serial.fetch_add(1, Relaxed);
     let call_id = request.headers().get(CALL_ID).and_then(|id| id.to_str().ok());
     let tally = mock.account.enter(call_id);
@@ -204,6 +207,18 @@ async fn handle(
             reply.refuse(&Refusal::of_status(429, dialect), tally)
         }
     }
+}
+
+/// Exchanges a credential for a token. No setting makes this fail: those are of calls.
+async fn tokens(request: &HttpRequest, payload: web::Payload) -> HttpResponse<MockBody> {
+    let body = payload.to_bytes_limited(LONGEST_BODY).await.ok().and_then(Result::ok).unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let told = foreign::tokens::answer(&seen(request), request.method().as_str(), &body, now);
+    let (status, body) = told.unwrap_or((404, Bytes::new()));
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let aside = Account::new(0).enter(None);
+    let body = MockBody::whole(body, 0, Stop::Never, Ending::Completed, aside);
+    HttpResponse::build(status).content_type(JSON).message_body(body).unwrap_or_else(no_head)
 }
 
 /// A request as a provider with a dialect of its own sees it.

@@ -4,6 +4,7 @@
 
 pub mod convert;
 pub mod discovery;
+pub mod grant;
 pub mod openai;
 pub mod passing;
 pub mod quirk;

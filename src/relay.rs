@@ -21,6 +21,7 @@ pub mod policy;
 pub mod queued;
 mod refuse;
 pub mod settle;
+mod showing;
 pub mod spool;
 mod tries;
 mod wait;
@@ -47,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api_key::Caller,
+    credential::Vault,
     dialect::{Dialect, RequestFacts, StreamForm},
     provider::{Endpoint, Failure},
     relay::{
@@ -98,6 +100,8 @@ pub struct RelayShared {
     pub books: Arc<books::BooksShared>,
     /// Models that stand in for others.
     pub backups: ArcSwap<Backups>,
+    /// Tokens, and channels with several credentials.
+    pub vault: Arc<Vault>,
 }
 
 /// The relay of one worker.

@@ -4,6 +4,7 @@ pub mod attached;
 pub mod books;
 pub mod care;
 pub mod catalog;
+pub mod credential;
 pub mod endpoint;
 pub mod learning;
 pub mod money;
@@ -18,9 +19,10 @@ pub use books::{
 };
 pub use care::{BreakerRules, Care, Sign, SwitchRule};
 pub use catalog::{
-    Catalog, ChannelName, ChannelSpec, Credential, Delivery, ModelName, PoolSettings, Proxy, ProxyKind,
-    ProxyLogin, Served, Timeouts, TransportKind,
+    Catalog, ChannelName, ChannelSpec, Delivery, ModelName, PoolSettings, Proxy, ProxyKind, ProxyLogin,
+    Served, Timeouts, TransportKind,
 };
+pub use credential::{Credential, Credentials, Turn};
 pub use endpoint::Endpoint;
 pub use learning::{Adaptive, Hint, LearningRules, Pacing, Told};
 pub use money::{Money, PicosPerUnit, Ratio};

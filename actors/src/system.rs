@@ -87,7 +87,8 @@ mod tests {
     use crate::{
         channel::roster::SupervisorOf,
         domain::{
-            Attached, ChannelName, ChannelSpec, LearningRules, PoolSettings, Served, Timeouts, TransportKind,
+            Attached, ChannelName, ChannelSpec, Credentials, LearningRules, PoolSettings, Served, Timeouts,
+            TransportKind,
         },
         testing::PanicDrill,
     };
@@ -100,7 +101,7 @@ mod tests {
             row: Attached::default(),
             base_url: "http://upstream".into(),
             params: Vec::new(),
-            credential: None,
+            credentials: Credentials::default(),
             headers: Vec::new(),
             quirks: Vec::new(),
             models: vec![Served { model: "m".into(), upstream: "m".into() }],

@@ -20,10 +20,12 @@ use super::{
     listener::{Listener, listen, serve},
     publisher::Publisher,
     queue,
+    tokens::Tokens,
 };
 use crate::{
     api::{ApiShared, Desk},
     config::{self, Settings},
+    credential::Vault,
     http::{Drain, HttpShared, InMemory, KeysHealth, ReloadWish, reloads},
     journal::disk::{Disk, OsDisk},
     known_models::KnownModels,
@@ -53,6 +55,7 @@ pub struct Gateway {
     transport: Arc<SharedTransport>,
     publisher: Rc<Publisher>,
     discovery: Discovery,
+    tokens: Tokens,
     keys: Rc<KeyFeed>,
     books: Rc<Bookkeeping>,
     store: Arc<LateStore>,
@@ -104,6 +107,7 @@ impl Gateway {
         let books = Rc::new(books);
         take_over_balances(&keys, &books);
         let transport = SharedTransport::new(options.roots).map_err(|e| e.to_string())?;
+        let vault = Arc::<Vault>::default();
         let shared = Arc::new(HttpShared {
             keys: table,
             keys_health,
@@ -126,6 +130,7 @@ impl Gateway {
                 room: Arc::clone(&actors.room),
                 books: Arc::clone(books.shared()),
                 backups: ArcSwap::from_pointee(backups(&settings.backups)),
+                vault: Arc::clone(&vault),
             }),
             api: ApiShared { root: settings.root_access, desk },
             max_body: server_settings.max_body,
@@ -152,6 +157,7 @@ impl Gateway {
         let (keys_in_force, routes) = (Arc::clone(&shared.keys), Arc::clone(&actors.table));
         limits::restore(&books, Arc::clone(&store), keys_in_force, routes);
         actix_web::rt::spawn(server);
+        let tokens = Tokens::start(Rc::clone(&publisher), Arc::clone(&transport), vault);
         let discovery = Discovery::start(Rc::clone(&publisher), Arc::clone(&transport));
         Ok(Self {
             address,
@@ -161,6 +167,7 @@ impl Gateway {
             transport,
             publisher,
             discovery,
+            tokens,
             keys,
             books,
             store,
@@ -258,10 +265,10 @@ impl Gateway {
 
     /// Stops in order: not ready; listener closed; streams drained; what is left told and cut; actors.
     pub async fn stop(self) {
-        let Self { actors, shared, server, publisher, discovery, books, drain_for, .. } = self;
+        let Self { actors, shared, server, publisher, discovery, tokens, books, drain_for, .. } = self;
         tracing::info!(in_flight = shared.metrics.calls_in_flight.get(), "shutting down");
         shared.drain.start();
-        drop(discovery);
+        drop((discovery, tokens));
         // Graceful: the listener closes now, connections go on. Its own end is not waited for, since
         // idle clients would hold it for as long as they are kept alive.
         actix_web::rt::spawn(server.stop(true));

@@ -51,6 +51,15 @@ impl Providers for Rows {
         })
     }
 
+    fn check_credential(&self, provider: &str, credential: &str) -> Result<(), String> {
+        let auth = self.0.row(provider).map(|row| &row.auth);
+        match auth {
+            Some(Auth::Signed(scheme)) => scheme.check(credential).map_err(|error| error.to_string()),
+            Some(Auth::Token(grant)) => grant.check(credential).map_err(|error| error.to_string()),
+            _ => Ok(()),
+        }
+    }
+
     fn check_quirks(&self, names: &[String]) -> Result<(), String> {
         Quirk::by_names(names.iter().map(String::as_str)).map(|_| ())
     }

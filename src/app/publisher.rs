@@ -12,8 +12,8 @@ use std::{
 use actix_web::dev::ServerHandle;
 use penstock_actors::{
     domain::{
-        Attached, Catalog, ChannelName, ChannelSpec, Credential, ModelName, PoolSettings, Served, Timeouts,
-        TransportKind,
+        Attached, Catalog, ChannelName, ChannelSpec, Credential, Credentials, ModelName, PoolSettings,
+        Served, Timeouts, TransportKind,
     },
     system::Applier,
 };
@@ -146,7 +146,7 @@ impl Publisher {
             row: Registry::builtin().row(row::MOCK).map(|r| Attached::new(Arc::clone(r))).unwrap_or_default(),
             base_url: base_url.into(),
             params: Vec::new(),
-            credential: Some(Credential::new("mock")),
+            credentials: Credentials::one(Credential::new("mock")),
             headers: Vec::new(),
             quirks: vec!["request-stream-usage".into()],
             models: vec![Served { model: MOCK_MODEL.into(), upstream: MOCK_MODEL.into() }],

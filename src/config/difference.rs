@@ -110,7 +110,7 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
     if old.models != new.models {
         lines.push(format!("models {}", models(&old.models, &new.models)));
     }
-    if old.credential != new.credential {
+    if old.credentials != new.credentials {
         lines.push("credential changed".to_owned());
     }
     for (name, differs) in

@@ -246,6 +246,8 @@ fn bare(name: &str, provider: &str) -> raw::Channel {
         base_url: None,
         params: Default::default(),
         credential: None,
+        credentials: None,
+        credential_turn: raw::Turn::default(),
         organisation: None,
         project: None,
         headers: Default::default(),

@@ -112,13 +112,18 @@ impl<'a> Document<'a> {
     /// Where secrets stand in the file itself, not in a variable or a file of their own.
     pub(super) fn clear_secrets(&self) -> Vec<Place> {
         let mut found = Vec::new();
-        for (table, field) in [("channel", "credential"), ("key", "secret")] {
+        for (table, field) in [("channel", "credential"), ("channel", "credentials"), ("key", "secret")] {
             let items = self.root.get_ref().get(table).and_then(|v| v.get_ref().as_array());
             for item in items.into_iter().flatten() {
-                let value = item.get_ref().as_table().and_then(|table| table.get(field));
-                let text = value.and_then(|v| v.get_ref().as_str()).unwrap_or("env:");
-                if !text.starts_with("env:") && !text.starts_with("file:") {
-                    found.extend(value.map(|v| self.place_of(v.span().start)));
+                let Some(value) = item.get_ref().as_table().and_then(|table| table.get(field)) else {
+                    continue;
+                };
+                let texts: Vec<&str> = match value.get_ref().as_array() {
+                    Some(all) => all.iter().filter_map(|one| one.get_ref().as_str()).collect(),
+                    None => value.get_ref().as_str().into_iter().collect(),
+                };
+                if texts.iter().any(|text| !text.starts_with("env:") && !text.starts_with("file:")) {
+                    found.push(self.place_of(value.span().start));
                 }
             }
         }

@@ -58,6 +58,12 @@ pub trait Providers {
     /// A sentence, where there is no such provider.
     fn provider(&self, id: &str) -> Result<ProviderDefaults, String>;
 
+    /// Checks the form of a credential, where the provider wants one of a form.
+    ///
+    /// # Errors
+    /// A sentence that does not hold it.
+    fn check_credential(&self, provider: &str, credential: &str) -> Result<(), String>;
+
     /// Checks names of quirks.
     ///
     /// # Errors

@@ -186,6 +186,9 @@ pub(super) struct Channel {
     #[serde(default)]
     pub(super) params: BTreeMap<String, String>,
     pub(super) credential: Option<String>,
+    pub(super) credentials: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) credential_turn: Turn,
     pub(super) organisation: Option<String>,
     pub(super) project: Option<String>,
     #[serde(default)]
@@ -215,6 +218,15 @@ pub(super) struct Channel {
     pub(super) transport: Transport,
     pub(super) proxy: Option<String>,
     pub(super) limits: Option<Vec<String>>,
+}
+
+/// In which order several credentials are shown.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Turn {
+    #[default]
+    RoundRobin,
+    Random,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -197,6 +197,21 @@ impl Resolver<'_> {
         }
     }
 
+    /// Finds the secrets that are written at a setting, one a line of each.
+    fn secrets(&mut self, at: &At, written: &[String]) -> Vec<String> {
+        let mut all = Vec::new();
+        for written in written {
+            if let Some(path) = written.strip_prefix("file:") {
+                self.secret_files.insert(path.into());
+            }
+            match secret::several(written, self.environment) {
+                Ok(secrets) => all.extend(secrets),
+                Err(problem) => self.refuse(at, problem),
+            }
+        }
+        all
+    }
+
     /// Finds the proxy that is written at a setting.
     fn proxy(&mut self, at: &At, written: &str) -> Option<Arc<Proxy>> {
         if written == proxy::NONE {

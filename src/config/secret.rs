@@ -12,14 +12,34 @@ const LONGEST: u64 = 64 << 10;
 
 /// Finds the secret that `written` stands for.
 pub(super) fn resolve(written: &str, environment: &Environment) -> Result<String, String> {
-    let (secret, whose) = if let Some(name) = written.strip_prefix("env:") {
-        (variable(name, environment)?, format!("the environment variable {name}"))
-    } else if let Some(path) = written.strip_prefix("file:") {
-        (file(Path::new(path))?, path.to_owned())
-    } else {
-        (written.to_owned(), "the secret".to_owned())
-    };
-    match secret.trim() {
+    let (secret, whose) = find(written, environment)?;
+    one(&secret, &whose)
+}
+
+/// Finds the secrets that `written` stands for: one a line, empty lines aside.
+pub(super) fn several(written: &str, environment: &Environment) -> Result<Vec<String>, String> {
+    let (secrets, whose) = find(written, environment)?;
+    if packed(&secrets).is_some() {
+        return Ok(vec![one(&secrets, &whose)?]);
+    }
+    let lines: Vec<_> = secrets.lines().filter(|line| !line.trim().is_empty()).collect();
+    match lines.is_empty() {
+        true => Err(format!("{whose} is empty")),
+        false => lines.into_iter().map(|line| one(line, &whose)).collect(),
+    }
+}
+
+/// A key file in JSON, without the line breaks and spaces between its members.
+fn packed(secret: &str) -> Option<String> {
+    let text = secret.trim();
+    let object: serde_json::Map<String, serde_json::Value> =
+        text.starts_with('{').then(|| serde_json::from_str(text).ok())??;
+    serde_json::to_string(&object).ok()
+}
+
+fn one(secret: &str, whose: &str) -> Result<String, String> {
+    let packed = packed(secret);
+    match packed.as_deref().unwrap_or(secret).trim() {
         "" => Err(format!("{whose} is empty")),
         s if s.lines().count() > 1 => Err(format!("{whose} holds more than one line")),
         s if !s.bytes().all(|b| (0x20..0x7f).contains(&b)) => {
@@ -27,6 +47,17 @@ pub(super) fn resolve(written: &str, environment: &Environment) -> Result<String
         }
         s => Ok(s.to_owned()),
     }
+}
+
+/// The text that `written` stands for, and how it is called.
+fn find(written: &str, environment: &Environment) -> Result<(String, String), String> {
+    Ok(if let Some(name) = written.strip_prefix("env:") {
+        (variable(name, environment)?, format!("the environment variable {name}"))
+    } else if let Some(path) = written.strip_prefix("file:") {
+        (file(Path::new(path))?, path.to_owned())
+    } else {
+        (written.to_owned(), "the secret".to_owned())
+    })
 }
 
 fn variable(name: &str, environment: &Environment) -> Result<String, String> {
@@ -86,6 +117,22 @@ mod tests {
                 "{written}"
             );
         }
+    }
+
+    #[test]
+    fn several_stand_one_a_line_and_a_key_file_of_json_is_one() {
+        let environment = Environment::of([
+            ("LIST".into(), " a \n\nb\r\n".into()),
+            ("JSON".into(), "{\n  \"type\": \"x\",\n  \"key\": \"l1\\nl2\"\n}\n".into()),
+            ("ODD".into(), "a\nschl\u{fc}ssel".into()),
+        ]);
+        let found = |written| several(written, &environment);
+        assert_eq!(found("env:LIST"), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        let key = r#"{"key":"l1\nl2","type":"x"}"#.to_owned();
+        assert_eq!(found("env:JSON"), Ok(vec![key.clone()]));
+        assert_eq!(resolve("env:JSON", &environment), Ok(key));
+        assert!(found("env:ODD").is_err() && found("env:NONE").is_err() && found("\n").is_err());
+        assert!(resolve("env:LIST", &environment).is_err());
     }
 
     #[test]

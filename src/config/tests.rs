@@ -41,6 +41,9 @@ impl Providers for Known {
             _ => Err(format!("there is no provider \"{id}\"")),
         }
     }
+    fn check_credential(&self, _: &str, credential: &str) -> Result<(), String> {
+        if credential.contains('!') { Err("must be written without !".to_owned()) } else { Ok(()) }
+    }
     fn check_quirks(&self, names: &[String]) -> Result<(), String> {
         let unknown = names.iter().find(|n| *n != "request-stream-usage");
         unknown.map_or(Ok(()), |name| Err(format!("there is no quirk \"{name}\"")))
@@ -114,6 +117,16 @@ fn the_places_of_a_providers_address_are_filled_from_the_channel() {
     let settings = check(&format!("{CLOUD}base_url = \"http://h/\"\nparams = {{ version = \"2\" }}\n"));
     let settings = settings.expect("valid");
     assert_eq!(&*settings.catalog.channels[0].base_url, "http://h");
+}
+
+#[test]
+fn several_credentials_stand_in_a_list_of_secrets_one_a_line() {
+    let list = "credentials = [\"a\", \"env:MORE\"]\ncredential_turn = \"random\"";
+    let text = CHANNEL.replace("credential = \"k\"", list);
+    let settings = check_with(&text, Overrides::default(), &[("MORE", "b\n\nc\na\n")]).expect("valid");
+    let credentials = &settings.catalog.channels[0].credentials;
+    assert_eq!(credentials.all().iter().map(|c| c.expose()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(credentials.turn(), penstock_actors::domain::Turn::Random);
 }
 
 #[test]
@@ -258,7 +271,7 @@ fn the_variables_of_providers_make_channels() {
     );
     let openai = &settings.catalog.channels[0];
     assert_eq!(openai.headers, [("OpenAI-Organization".into(), "org-x".into())]);
-    assert_eq!(openai.credential.as_ref().map(|c| c.expose()), Some("sk-one"));
+    assert_eq!(openai.credentials.first().map(|c| c.expose()), Some("sk-one"));
     assert_eq!(settings.discover.channels.len(), 3);
     assert!(!settings.mock);
     assert_eq!(warnings(&settings), ["GROQ_API_KEY is set, but there is no provider groq here"]);
@@ -268,7 +281,7 @@ fn the_variables_of_providers_make_channels() {
 fn a_base_url_alone_is_a_server_that_wants_no_credential() {
     let settings = of_environment(&[("OPENAI_BASE_URL", "http://127.0.0.1:9")]);
     let spec = &settings.catalog.channels[0];
-    assert_eq!((&*spec.provider, spec.credential.is_none()), ("openai-compatible", true));
+    assert_eq!((&*spec.provider, spec.credentials.first().is_none()), ("openai-compatible", true));
 }
 
 #[test]

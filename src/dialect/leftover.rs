@@ -51,7 +51,7 @@ pub fn no_logprobs(conversation: &Conversation) -> Result<(), ParamError> {
 ///
 /// # Errors
 /// [`ParamError`] where a part is no text.
-pub fn text_of(parts: &[Part], path: &str) -> Result<String, ParamError> {
+pub fn text_of<'p>(parts: impl IntoIterator<Item = &'p Part>, path: &str) -> Result<String, ParamError> {
     let mut all = String::new();
     for part in parts {
         let text = match part {
@@ -70,17 +70,25 @@ pub fn text_of(parts: &[Part], path: &str) -> Result<String, ParamError> {
     Ok(all)
 }
 
+/// Appends a text in a line of its own.
+pub fn join(text: &mut String, more: &str) {
+    if !text.is_empty() && !more.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(more);
+}
+
 /// The tools to offer: functions alone, and only those that the choice allows.
 ///
 /// # Errors
-/// As [`foreign::functions`].
+/// [`ParamError`] where there is no function to offer, or one that is none must be called.
 pub fn functions(conversation: &Conversation) -> Result<Vec<&Function>, ParamError> {
     let among = match &conversation.tool_choice {
         Some(ToolChoice::AutoAmong(names) | ToolChoice::RequiredAmong(names)) => Some(names),
         _ => None,
     };
-    let offered = foreign::functions(conversation)?;
-    Ok(offered.filter(|function| among.is_none_or(|names| names.contains(&function.name))).collect())
+    let allowed = |function: &&Function| among.is_none_or(|names| names.contains(&function.name));
+    Ok(foreign::functions(conversation)?.filter(allowed).collect())
 }
 
 /// A function as OpenAI writes it, which many copy: `{"type":"function","function":{..}}`.

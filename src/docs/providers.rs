@@ -61,6 +61,7 @@ fn line(page: &mut String, row: &Row) {
         Auth::Word(word) => format!("`{word} ...`"),
         Auth::Header(name) => format!("`{name}`"),
         Auth::Signed(scheme) => format!("signed: {}", scheme.name()),
+        Auth::Token(grant) => format!("token: {}", grant.name()),
         Auth::None => "none".to_owned(),
     };
     let key = if row.needs_credential || row.auth == Auth::None { key } else { format!("({key})") };

@@ -322,9 +322,9 @@ mod tests {
         let text = runtime.text();
         for line in [
             "2 calls wait, with 70 bytes",
-            "a-long-name (out of credit)  16     16     3          0        1.3s     -         -         100%     3 of 90   paused 1.5s, 12 at once, 600 req/min",
-            "b                            none   none   3          0        -        -         -         100%     3 of 90   -",
-            "c (off)                      0      0      3          0        1.3s     -         -         100%     3 of 90   -",
+            "a-long-name (out of credit)  16     16     3          0        1.3s     -         -         100%     3 of 90  paused 1.5s, 12 at once, 600 req/min",
+            "b                            none   none   3          0        -        -         -         100%     3 of 90  -",
+            "c (off)                      0      0      3          0        1.3s     -         -         100%     3 of 90  -",
             "b            slow   half_open",
             "7    1000",
         ] {

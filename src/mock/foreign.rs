@@ -6,7 +6,11 @@
 
 mod bedrock;
 mod cohere;
+mod dashscope;
+mod hunyuan;
 mod ollama;
+pub mod tokens;
+mod vertex;
 
 use std::time::SystemTime;
 
@@ -79,9 +83,17 @@ pub fn of(path: &str) -> Option<&'static dyn Foreign> {
     match path {
         "/api/chat" => Some(&ollama::Ollama),
         "/v2/chat" => Some(&cohere::Cohere),
+        "/" => Some(&hunyuan::Hunyuan),
+        "/api/v1/services/aigc/text-generation/generation" => Some(&dashscope::DashScope),
         path if path.starts_with("/model/") => Some(&bedrock::Bedrock),
+        path if path.starts_with("/v1/projects/") => Some(&vertex::Vertex),
         _ => None,
     }
+}
+
+/// Whether a path is one where tokens are got.
+pub fn is_of_tokens(path: &str) -> bool {
+    matches!(path, "/token" | "/oauth/2.0/token") || path.ends_with("/oauth2/v2.0/token")
 }
 
 /// What is asked of the model.

@@ -5,16 +5,18 @@
 //! added by whoever sends.
 
 mod reader;
+mod thoughts;
 
 use bytes::Bytes;
 use penstock_actors::domain::{Delivery, Endpoint, Fault};
+use thoughts::Thoughts;
 
 use super::{
     Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Failure, Next, UpstreamBody, UpstreamRequest,
     quirk,
 };
 use crate::dialect::{
-    AnswerHeader, Dialect, Face, Upstream, Wanted, Written,
+    AnswerHeader, DeltaReader, Dialect, Face, Upstream, Wanted, Written,
     fields::ParamError,
     gemini::embed::{self, Texts},
 };
@@ -98,15 +100,18 @@ impl Adapter for Converting {
         match ask.delivery {
             Delivery::Stream if media.eq_ignore_ascii_case(upstream.stream_type()) => {
                 let (reader, writer) = (upstream.reader(ask.max_event), face.writer(&header));
+                let reader = changed(ask, reader);
                 Ok(Box::new(reader::Streamed::new(reader, writer, ask.call_id)))
             }
             // A missing type is forgiven: the body must be JSON anyway.
             Delivery::Whole if media.is_empty() || media.to_ascii_lowercase().ends_with("json") => {
-                Ok(Box::new(reader::Whole::new(face, upstream, &header, ask.max_event)))
+                let thoughts = Thoughts::of(ask.quirks);
+                Ok(Box::new(reader::Whole::new(face, upstream, &header, ask.max_event, thoughts)))
             }
             // An error with a good status, or a provider that does not stream.
             Delivery::Stream if media.to_ascii_lowercase().ends_with("json") => {
-                Ok(Box::new(reader::Late::new(upstream, face.writer(&header), &header, ask.max_event)))
+                let held = changed(ask, reader::held(upstream, ask.max_event));
+                Ok(Box::new(reader::Streamed::new(held, face.writer(&header), ask.call_id)))
             }
             Delivery::Stream => Err(wrong_type(head, "a stream of events")),
             Delivery::Whole => Err(wrong_type(head, "JSON")),
@@ -116,6 +121,19 @@ impl Adapter for Converting {
     fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {
         self.dialect.upstream().failure(head, body)
     }
+}
+
+/// The reader, with reasoning changed where the channel wants that.
+fn changed(ask: &Ask<'_>, reader: Box<dyn DeltaReader>) -> Box<dyn DeltaReader> {
+    match Thoughts::of(ask.quirks) {
+        Some(thoughts) => Box::new(thoughts::Changed::new(reader, thoughts)),
+        None => reader,
+    }
+}
+
+/// Whether an answer must be read as a conversation, for reasoning in it is to be changed.
+pub(super) fn changes_answers(ask: &Ask<'_>) -> bool {
+    ask.endpoint == Endpoint::ChatCompletions && Thoughts::of(ask.quirks).is_some()
 }
 
 /// A good status whose content type is not what was asked for.

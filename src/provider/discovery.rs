@@ -39,7 +39,7 @@ pub fn question(spec: &ChannelSpec) -> Result<Question, String> {
     let row: Arc<Row> = spec.row.downcast().ok_or("its provider has no row")?;
     let mut headers =
         vec![(header::USER_AGENT, HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION"))))];
-    if let Some(credential) = &spec.credential
+    if let Some(credential) = spec.credentials.first()
         && let Some((name, value)) = row.auth.header(credential.expose())
     {
         headers.push((name, value.try_into().map_err(|_| "the credential fits no header")?));

@@ -4,9 +4,12 @@ use penstock_actors::domain::Delivery;
 
 use super::{
     Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Failure, Next, Quirk, UpstreamBody,
-    UpstreamRequest, model_edit, quirk,
+    UpstreamRequest,
+    convert::{self, Converting},
+    model_edit, quirk,
 };
 use crate::dialect::{
+    Dialect,
     openai::{self, StreamReader},
     passing::{ErrorReader, WholeReader},
 };
@@ -37,6 +40,9 @@ impl Adapter for OpenAi {
     }
 
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
+        if convert::changes_answers(ask) {
+            return Converting::new(Dialect::OpenAi).reader(ask, head);
+        }
         let content_type = head.content_type.trim_start().to_ascii_lowercase();
         let is_stream = content_type.starts_with("text/event-stream");
         match (ask.delivery, is_stream) {
@@ -77,7 +83,7 @@ mod tests {
     use penstock_actors::domain::Endpoint;
 
     use super::*;
-    use crate::{dialect::Dialect, dialect::openai::REQUEST, wire::json::Scanner};
+    use crate::{dialect::openai::REQUEST, wire::json::Scanner};
 
     /// The body that goes out for `body`.
     fn sent(body: &str, upstream_model: &str, usage_wanted: bool) -> String {

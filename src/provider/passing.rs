@@ -6,12 +6,16 @@ use bytes::Bytes;
 use penstock_actors::domain::{Delivery, Usage};
 
 use super::{
-    Adapter, AnswerEvent, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Endpoint, Failure, Garbage, Next,
-    UpstreamBody, UpstreamRequest, model_edit,
+    Adapter, AnswerEvent, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Edit, Endpoint, Failure, Garbage,
+    Next, UpstreamBody, UpstreamRequest, model_edit,
 };
-use crate::dialect::{
-    Dialect, anthropic_messages, gemini, openai_responses,
-    passing::{ErrorReader, PassingStream, Shape, WholeReader},
+use crate::{
+    dialect::{
+        Dialect, anthropic_messages, gemini, openai_responses,
+        passing::{ErrorReader, PassingStream, Shape, WholeReader},
+        vertex_claude,
+    },
+    wire::json::TopLevel,
 };
 
 /// The adapter of a provider that speaks the client's dialect.
@@ -28,7 +32,7 @@ impl Passing {
 
     fn shape(&self) -> &'static Shape {
         match self.dialect {
-            Dialect::AnthropicMessages => &anthropic_messages::WHOLE,
+            Dialect::AnthropicMessages | Dialect::VertexClaude => &anthropic_messages::WHOLE,
             Dialect::Gemini => &gemini::WHOLE,
             Dialect::OpenAiResponses => &openai_responses::WHOLE,
             _ => &crate::dialect::openai::WHOLE,
@@ -55,6 +59,7 @@ impl Adapter for Passing {
         let edits = match self.dialect {
             // The model stands in the path.
             Dialect::Gemini => Vec::new(),
+            Dialect::VertexClaude => vertex_edits(ask, top),
             _ => model_edit(ask, top).into_iter().collect(),
         };
         Ok(UpstreamRequest { headers, body: UpstreamBody::Edited(edits), echo: None })
@@ -97,6 +102,22 @@ impl Passing {
                 Box::new(PassingStream::new(openai_responses::Events::default(), model, form, cap))
             }
             _ => Box::new(PassingStream::new(anthropic_messages::Events::default(), model, form, cap)),
+        }
+    }
+}
+
+/// Puts the version where the model stood, which is in the path; a count of tokens keeps the model.
+fn vertex_edits(ask: &Ask<'_>, top: &TopLevel) -> Vec<Edit> {
+    let version = format!("\"anthropic_version\":\"{}\"", vertex_claude::VERSION);
+    match top.field("model") {
+        Some(field) if ask.endpoint != Endpoint::CountTokens => {
+            vec![Edit { start: field.key, end: field.end, with: version.into() }]
+        }
+        _ => {
+            let comma = if top.has_members { "," } else { "" };
+            let at = top.first_member;
+            let version = Edit { start: at, end: at, with: format!("{version}{comma}").into() };
+            std::iter::once(version).chain(model_edit(ask, top)).collect()
         }
     }
 }

@@ -29,12 +29,16 @@ pub enum Quirk {
     DropMetadata,
     /// Drops `prompt_cache_key` and `prompt_cache_retention`.
     DropCacheHints,
+    /// Takes `<think>` tags at the start of an answer's text for reasoning.
+    SplitThinkTags,
+    /// Writes reasoning into the text, between `<think>` tags.
+    MergeReasoning,
 }
 
 /// A quirk, its name in settings, and what a reader is told of it.
 type Entry = (Quirk, &'static str, &'static str);
 
-const ENTRIES: [Entry; 10] = [
+const ENTRIES: [Entry; 12] = [
     (
         Quirk::RequestStreamUsage,
         "request-stream-usage",
@@ -57,6 +61,16 @@ const ENTRIES: [Entry; 10] = [
     (Quirk::DropStore, "drop-store", "drops `store`"),
     (Quirk::DropMetadata, "drop-metadata", "drops `metadata`"),
     (Quirk::DropCacheHints, "drop-cache-hints", "drops `prompt_cache_key` and `prompt_cache_retention`"),
+    (
+        Quirk::SplitThinkTags,
+        "split-think-tags",
+        "takes `<think>...</think>` at the start of an answer's text for reasoning; answers are converted then",
+    ),
+    (
+        Quirk::MergeReasoning,
+        "merge-reasoning",
+        "writes reasoning into the answer's text, between `<think>` tags; answers are converted then",
+    ),
 ];
 
 impl Quirk {
@@ -103,6 +117,9 @@ impl Quirk {
         }
         if [Self::RequestStreamUsage, Self::DropStreamOptions].iter().all(|q| quirks.contains(q)) {
             return Err("request-stream-usage and drop-stream-options contradict each other".to_owned());
+        }
+        if [Self::SplitThinkTags, Self::MergeReasoning].iter().all(|q| quirks.contains(q)) {
+            return Err("split-think-tags and merge-reasoning contradict each other".to_owned());
         }
         Ok(quirks)
     }

@@ -116,6 +116,12 @@ pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
         Dialect::BedrockConverse => const { &Converting::new(Dialect::BedrockConverse) },
         Dialect::Cohere => const { &Converting::new(Dialect::Cohere) },
         Dialect::Ollama => const { &Converting::new(Dialect::Ollama) },
+        Dialect::VertexClaude if face == Dialect::AnthropicMessages => {
+            const { &Passing::new(Dialect::VertexClaude) }
+        }
+        Dialect::VertexClaude => const { &Converting::new(Dialect::VertexClaude) },
+        Dialect::Hunyuan => const { &Converting::new(Dialect::Hunyuan) },
+        Dialect::DashScope => const { &Converting::new(Dialect::DashScope) },
     }
 }
 
@@ -155,6 +161,18 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
         }
         Dialect::Cohere => &[(Endpoint::ChatCompletions, "/v2/chat", None)],
         Dialect::Ollama => &[(Endpoint::ChatCompletions, "/api/chat", None)],
+        Dialect::Hunyuan => &[(Endpoint::ChatCompletions, "/", None)],
+        Dialect::DashScope => {
+            &[(Endpoint::ChatCompletions, "/services/aigc/text-generation/generation", None)]
+        }
+        Dialect::VertexClaude => &[
+            (
+                Endpoint::ChatCompletions,
+                "/models/{model}:rawPredict",
+                Some("/models/{model}:streamRawPredict"),
+            ),
+            (Endpoint::CountTokens, "/models/count-tokens:rawPredict", None),
+        ],
     }
 }
 

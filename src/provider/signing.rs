@@ -3,6 +3,8 @@
 //! Pure: whoever sends tells the time. HMAC and SHA-256 are ring's.
 
 mod sigv4;
+mod tc3;
+mod zhipu;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +17,10 @@ pub enum Scheme {
     /// AWS' Signature Version 4; the credential is `ACCESS_KEY|SECRET_KEY`, `...|REGION` or
     /// `...|REGION|SESSION_TOKEN`. One without a bar is a Bedrock API key, shown as a bearer.
     SigV4,
+    /// Tencent Cloud's TC3-HMAC-SHA256; the credential is `SECRET_ID|SECRET_KEY` or `APP_ID|SECRET_ID|SECRET_KEY`.
+    Tc3,
+    /// Zhipu's token, made of the credential `ID.SECRET` for each request.
+    ZhipuJwt,
 }
 
 /// A request that wants to be signed.
@@ -47,12 +53,14 @@ pub type Headers = Vec<(&'static str, String)>;
 
 impl Scheme {
     /// Every scheme.
-    pub const ALL: [Self; 1] = [Self::SigV4];
+    pub const ALL: [Self; 3] = [Self::SigV4, Self::Tc3, Self::ZhipuJwt];
 
     /// The name in rows.
     pub fn name(self) -> &'static str {
         match self {
             Self::SigV4 => "aws-sigv4",
+            Self::Tc3 => "tencent-tc3",
+            Self::ZhipuJwt => "zhipu-jwt",
         }
     }
 
@@ -63,6 +71,8 @@ impl Scheme {
     pub fn check(self, credential: &str) -> Result<(), SigningError> {
         match self {
             Self::SigV4 => sigv4::Keys::parse(credential).map(|_| ()),
+            Self::Tc3 => tc3::keys(credential).map(|_| ()),
+            Self::ZhipuJwt => zhipu::keys(credential).map(|_| ()),
         }
     }
 
@@ -76,15 +86,26 @@ impl Scheme {
         request: &Unsigned<'_>,
         now: SystemTime,
     ) -> Result<Headers, SigningError> {
-        now.duration_since(UNIX_EPOCH).map_err(|_| SigningError::Clock)?;
+        let since = now.duration_since(UNIX_EPOCH).map_err(|_| SigningError::Clock)?;
         match self {
             Self::SigV4 => sigv4::sign(credential, request, now),
+            Self::Tc3 => tc3::sign(credential, request, since, now),
+            Self::ZhipuJwt => zhipu::sign(credential, since),
+        }
+    }
+
+    /// Whether a signature covers the body, so that it must be whole.
+    pub fn covers_body(self) -> bool {
+        match self {
+            Self::SigV4 | Self::Tc3 => true,
+            Self::ZhipuJwt => false,
         }
     }
 
     /// What of a credential must never be told: its parts, for each is quoted on its own.
     pub fn secrets(self, credential: &str) -> impl Iterator<Item = &str> + Clone {
-        credential.split('|').filter(|part| part.len() >= 8)
+        let border = if self == Self::ZhipuJwt { '.' } else { '|' };
+        credential.split(border).filter(|part| part.len() >= 8)
     }
 }
 
@@ -124,11 +145,15 @@ mod tests {
 
     #[test]
     fn credentials_of_another_form_are_refused_with_the_form_that_is_wanted() {
-        for (scheme, good, bad) in [(
-            Scheme::SigV4,
-            ["AK|SK", "AK|SK|us-east-1", "AK|SK|us-east-1|T", "bedrock-api-key"],
-            ["", "AK|", "|SK", "a|b|c|d|e"],
-        )] {
+        for (scheme, good, bad) in [
+            (
+                Scheme::SigV4,
+                &["AK|SK", "AK|SK|us-east-1", "AK|SK|us-east-1|T", "bedrock-api-key"][..],
+                &["", "AK|", "|SK", "a|b|c|d|e"][..],
+            ),
+            (Scheme::Tc3, &["ID|KEY", "1|ID|KEY"], &["", "ID", "ID|", "a|b|c|d"]),
+            (Scheme::ZhipuJwt, &["id.secret"], &["", "id", "id.", ".x", "a.b.c"]),
+        ] {
             for credential in good {
                 assert_eq!(scheme.check(credential), Ok(()), "{}: {credential}", scheme.name());
             }

@@ -24,6 +24,7 @@ use super::{
     held::HeldPermit,
     link::{EndpointLink, Link, misconfigured},
     refuse,
+    showing::{Shown, Tried, Unshown},
 };
 use crate::{
     dialect::{Dialect, StreamForm, hints},
@@ -31,7 +32,7 @@ use crate::{
         Adapter, AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest,
         row,
     },
-    transport::{Incoming, Outgoing, OutgoingBody, Target, TransportError, Via},
+    transport::{Incoming, IncomingBody, Outgoing, OutgoingBody, TransportError, Via},
 };
 
 /// What a stream is to the client.
@@ -142,34 +143,38 @@ impl Relay {
             echo: None,
         };
         let adapter = at.adapter(call.face);
-        let mut request = self.request(call, &ask, adapter).await?;
+        let request = self.request(call, &ask, adapter).await?;
         let target = link.target(at, &route.upstream_model, ask.delivery).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
-        let signed = link.sign(&target, &request.body, SystemTime::now()).map_err(|problem| {
-            tracing::error!(channel = %route.spec.name, problem, "a request cannot be signed");
-            misconfigured()
-        })?;
-        request.headers.extend(signed);
-        let mut incoming = self.send(call, way, target, &request).await?;
-        permit.heard(&incoming.limits, &self.shared.room);
         let ask = Ask { echo: request.echo.as_deref(), ..ask };
-        let content_type = std::mem::take(&mut incoming.content_type);
-        let head = AnswerHead {
-            framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
-            status: incoming.status,
-            content_type: &content_type,
-            retry_after: hints::retry_after(
+        let mut tried = Tried::default();
+        let (incoming, content_type, retry_after) = loop {
+            let which = link.showing.choose(&tried);
+            let shown = link.showing.show(which, Rc::clone(&target), &request.body).await;
+            let shown = shown.map_err(|unshown| not_shown(route, &unshown))?;
+            let mut incoming = self.send(call, way, &shown, &request).await?;
+            // Several credentials are several accounts: what one of them has left says nothing of the channel.
+            let is_one = route.spec.credentials.all().len() <= 1;
+            permit.heard(if is_one { &incoming.limits } else { "" }, &self.shared.room);
+            let content_type = std::mem::take(&mut incoming.content_type);
+            let retry_after = hints::retry_after(
                 incoming.retry_after_ms.as_deref(),
                 incoming.retry_after.as_deref(),
                 SystemTime::now,
-            ),
+            );
+            if (200..300).contains(&incoming.status) {
+                break (incoming, content_type, retry_after);
+            }
+            let head = head(&incoming, &content_type, retry_after);
+            let body = read_error(&mut incoming.body, route.spec.timeouts.idle).await;
+            let failure = adapter.failure(&head, &body);
+            if !link.showing.refused(which, &shown, &failure, &mut tried) {
+                return Err(failure);
+            }
         };
-        if !(200..300).contains(&head.status) {
-            let body = read_error(incoming, route.spec.timeouts.idle).await;
-            return Err(adapter.failure(&head, &body));
-        }
+        let head = head(&incoming, &content_type, retry_after);
         let reader = adapter.reader(&ask, &head)?;
         let mut flow = Flow::new(incoming.body, reader);
         let enough = |flow: &Flow| match ask.delivery {
@@ -231,13 +236,13 @@ impl Relay {
         &self,
         call: &Call,
         way: &Way<'_>,
-        target: Rc<Target>,
+        shown: &Shown,
         request: &UpstreamRequest,
     ) -> Result<Incoming, Failure> {
         let route = way.route;
         let outgoing = || Outgoing {
-            headers: headers(call, way, &target, request),
-            target: Rc::clone(&target),
+            headers: headers(call, way, shown, request),
+            target: Rc::clone(&shown.target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),
                 UpstreamBody::Whole(bytes) => OutgoingBody::Pieces(vec![bytes.clone()]),
@@ -257,14 +262,36 @@ impl Relay {
     }
 }
 
+/// What the adapter is told of an answer's head.
+fn head<'a>(incoming: &Incoming, content_type: &'a str, retry_after: Option<Duration>) -> AnswerHead<'a> {
+    AnswerHead {
+        framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
+        status: incoming.status,
+        content_type,
+        retry_after,
+    }
+}
+
+/// What a call is told whose channel can show no credential.
+fn not_shown(route: &Route, unshown: &Unshown) -> Failure {
+    match unshown {
+        Unshown::Token(error) => fault::of_token(error),
+        Unshown::Misconfigured(problem) => {
+            tracing::error!(channel = %route.spec.name, problem, "a request cannot show its credential");
+            misconfigured()
+        }
+    }
+}
+
 /// The headers of this request alone.
 fn headers(
     call: &Call,
     way: &Way<'_>,
-    target: &Target,
+    shown: &Shown,
     request: &UpstreamRequest,
 ) -> Vec<(HeaderName, HeaderValue)> {
     let &Way { link, at, number, .. } = way;
+    let target = &shown.target;
     // What belongs to a dialect is for providers that speak it.
     let fits = |name: &HeaderName| Dialect::of_header(name.as_str()).is_none_or(|dialect| at.speaks(dialect));
     let mut headers: Vec<_> = call.headers.iter().filter(|(name, _)| fits(name)).cloned().collect();
@@ -279,6 +306,12 @@ fn headers(
         }
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.push((HeaderName::from_static(name), value));
+        }
+    }
+    for (name, value) in &shown.headers {
+        // The operator's word stands.
+        if !target.headers().iter().any(|(known, _)| known == name) {
+            headers.push((name.clone(), value.clone()));
         }
     }
     if *link.row.id == *row::MOCK {
@@ -309,10 +342,10 @@ async fn check_whole(flow: &mut Flow, timeouts: &Timeouts, started: Instant) -> 
 }
 
 /// Reads what explains a bad status; whatever came in time counts.
-async fn read_error(mut incoming: Incoming, idle: Duration) -> BytesMut {
+async fn read_error(incoming: &mut IncomingBody, idle: Duration) -> BytesMut {
     let mut body = BytesMut::new();
     while body.len() < ERROR_BODY {
-        let next = poll_fn(|cx| incoming.body.as_mut().poll_next(cx));
+        let next = poll_fn(|cx| incoming.as_mut().poll_next(cx));
         match within(idle.min(Duration::from_secs(5)), next).await {
             Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY - body.len())]),
             _ => break,

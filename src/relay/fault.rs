@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    credential::TokenError,
     provider::{Failure, Next},
     transport::{ProxyError, TransportError},
 };
@@ -52,6 +53,19 @@ pub(super) fn of_refused_credential(shown: Shown, next: Next) -> Failure {
         Shown::Nothing => "The provider wants a credential, and the channel has none.",
     };
     Failure::upstream(401, "upstream_credential_refused", next, message)
+}
+
+/// There is no token to show, so nothing was sent. What its giver said stands in the log.
+pub(super) fn of_token(error: &TokenError) -> Failure {
+    match error {
+        TokenError::Refused(_) => of_refused_credential(Shown::Credential, Next::Failover),
+        TokenError::Unavailable(_) => {
+            let message = "No token could be got for the channel's credential; it is asked for again.";
+            let mut failure = Failure::upstream(503, "upstream_token_unavailable", Next::Failover, message);
+            failure.retry_after = Some(Duration::from_secs(10));
+            failure
+        }
+    }
 }
 
 /// Nothing of the request was sent, so the next channel may be tried without a doubt.

@@ -1,6 +1,6 @@
 //! What a worker prepares once for a channel: its row, quirks, headers and addresses.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::SystemTime};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Uri, header};
 use penstock_actors::{
@@ -11,13 +11,14 @@ use penstock_actors::{
 use super::{
     Relay,
     fault::{self, Shown},
+    showing::Showing,
 };
 use crate::{
+    credential::Vault,
     dialect::Dialect,
     provider::{
-        Adapter, Endpoint, Failure, Next, Quirk, UpstreamBody,
-        row::{self, Auth, Row, Template},
-        signing::{self, Unsigned},
+        Adapter, Endpoint, Failure, Next, Quirk,
+        row::{self, Row, Template},
     },
     transport::Target,
 };
@@ -27,6 +28,7 @@ pub(super) struct Link {
     pub(super) spec: Arc<ChannelSpec>,
     pub(super) row: Arc<Row>,
     pub(super) quirks: Vec<Quirk>,
+    pub(super) showing: Showing,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// What the provider can be asked.
     endpoints: Vec<EndpointLink>,
@@ -43,7 +45,7 @@ pub(super) struct EndpointLink {
 impl EndpointLink {
     /// Whether it is called in this dialect.
     pub(super) fn speaks(&self, dialect: Dialect) -> bool {
-        self.dialect == dialect
+        self.dialect == dialect || self.dialect.is_of_host_of(dialect)
     }
 
     /// What must be said of the provider, for a client of this dialect.
@@ -60,22 +62,13 @@ enum Address {
 }
 
 impl Link {
-    fn new(spec: &Arc<ChannelSpec>) -> Result<Self, String> {
+    fn new(spec: &Arc<ChannelSpec>, vault: &Vault) -> Result<Self, String> {
         let row: Arc<Row> = spec.row.downcast().ok_or("its provider has no row")?;
         let mut headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (header::USER_AGENT, HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION")))),
         ];
-        if let Some(credential) = &spec.credential {
-            if let Auth::Signed(scheme) = &row.auth {
-                scheme.check(credential.expose()).map_err(|error| error.to_string())?;
-            }
-            if let Some((name, value)) = row.auth.header(credential.expose()) {
-                let mut value = HeaderValue::try_from(value).map_err(|_| "the credential fits no header")?;
-                value.set_sensitive(true);
-                headers.push((name, value));
-            }
-        }
+        let showing = Showing::new(spec, &row, vault, &mut headers)?;
         for (name, value) in &spec.headers {
             let name = header_name(name)?;
             let mut value = HeaderValue::from_str(value).map_err(|e| e.to_string())?;
@@ -83,7 +76,7 @@ impl Link {
             headers.push((name, value));
         }
         let quirks = spec.quirks.iter().filter_map(|name| Quirk::by_name(name)).collect();
-        let mut link = Self { spec: Arc::clone(spec), row, quirks, headers, endpoints: Vec::new() };
+        let mut link = Self { spec: Arc::clone(spec), row, quirks, showing, headers, endpoints: Vec::new() };
         let row = Arc::clone(&link.row);
         for speech in &row.speaks {
             let address = |path: &Template| {
@@ -138,39 +131,17 @@ impl Link {
         Ok(Rc::new(Target::new(uri, self.headers.clone())))
     }
 
-    /// The headers that sign a request, where the provider wants that.
-    pub(super) fn sign(
-        &self,
-        target: &Target,
-        body: &UpstreamBody,
-        now: SystemTime,
-    ) -> Result<signing::Headers, String> {
-        let (Auth::Signed(scheme), Some(credential)) = (&self.row.auth, &self.spec.credential) else {
-            return Ok(Vec::new());
-        };
-        let UpstreamBody::Whole(body) = body else {
-            return Err("a body that passes through cannot be signed".to_owned());
-        };
-        let region = self.spec.params.iter().find(|(name, _)| **name == *"region").map(|(_, value)| &**value);
-        let unsigned = Unsigned { uri: target.uri(), body, region };
-        scheme.sign(credential.expose(), &unsigned, now).map_err(|error| error.to_string())
-    }
-
     /// Makes a failure fit to leave the building.
     pub(super) fn cleanse(&self, failure: &mut Failure) {
         if (failure.status, failure.fault) == (401, Fault::Upstream) {
             let retry_after = failure.retry_after;
             *failure = Failure { retry_after, ..fault::of_refused_credential(self.shown(), failure.next) };
         }
-        // Short values are words of the trade, not secrets: local servers are shown "x" or "none".
-        let is_secret = |value: &&str| value.len() >= 8;
+        let secrets = self.showing.secrets();
         let headers = self.spec.headers.iter().map(|(_, value)| &**value);
-        let credential = self.spec.credential.as_ref().map(|c| c.expose());
-        let shown = headers.chain(credential).filter(is_secret);
-        match (&self.row.auth, credential) {
-            (Auth::Signed(scheme), Some(text)) => failure.cleanse(shown.chain(scheme.secrets(text))),
-            _ => failure.cleanse(shown),
-        }
+        // Short values are words of the trade, not secrets: local servers are shown "x" or "none".
+        let shown = headers.chain(secrets.iter().map(String::as_str));
+        failure.cleanse(shown.filter(|value| value.len() >= 8));
     }
 
     fn shown(&self) -> Shown {
@@ -178,7 +149,9 @@ impl Link {
         // An operator may write the credential as a header.
         let by_hand =
             |name: &str| name.eq_ignore_ascii_case(by_row) || name.eq_ignore_ascii_case("authorization");
-        match self.spec.credential.is_some() || self.spec.headers.iter().any(|(name, _)| by_hand(name)) {
+        match self.spec.credentials.first().is_some()
+            || self.spec.headers.iter().any(|(name, _)| by_hand(name))
+        {
             true => Shown::Credential,
             false => Shown::Nothing,
         }
@@ -204,7 +177,7 @@ impl Relay {
         {
             return Ok(Rc::clone(link));
         }
-        let link = Link::new(&route.spec).map_err(|problem| {
+        let link = Link::new(&route.spec, &self.shared.vault).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "channel cannot be used");
             misconfigured()
         })?;
@@ -218,7 +191,9 @@ impl Relay {
 
 #[cfg(test)]
 mod tests {
-    use penstock_actors::domain::{Attached, ChannelName, PoolSettings, Timeouts, TransportKind};
+    use penstock_actors::domain::{
+        Attached, ChannelName, Credentials, PoolSettings, Timeouts, TransportKind,
+    };
 
     use super::*;
     use crate::provider::Registry;
@@ -232,7 +207,7 @@ mod tests {
             row: Attached::new(Arc::clone(row)),
             base_url: base_url.into(),
             params: params.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
-            credential: None,
+            credentials: Credentials::default(),
             headers: Vec::new(),
             quirks: Vec::new(),
             models: Vec::new(),
@@ -248,7 +223,7 @@ mod tests {
             proxy: None,
             care: Default::default(),
         };
-        Link::new(&Arc::new(spec)).expect("a link")
+        Link::new(&Arc::new(spec), &Vault::default()).expect("a link")
     }
 
     fn address(link: &Link, endpoint: Endpoint, model: &str) -> Option<String> {

@@ -59,8 +59,8 @@ pub(super) fn write_headers(out: &mut BytesMut, headers: &[(HeaderName, HeaderVa
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The opening holds the credential.
-        f.debug_struct("Target").field("uri", &self.uri).finish_non_exhaustive()
+        // The opening holds the credential, and the query may.
+        f.debug_struct("Target").field("path", &self.uri.path()).finish_non_exhaustive()
     }
 }
 

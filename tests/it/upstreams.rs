@@ -256,6 +256,9 @@ async fn a_stream_that_breaks_off_never_ends_well() {
             MockSettings { no_done: true, ..MockSettings::default() },
             MockSettings { garbage: Some(Garbage::TruncatedJson), ..MockSettings::default() },
         ] {
+            if settings.no_done && !case.ends {
+                continue;
+            }
             let (_provider, app) = start(case, settings.clone());
             let answer = app.client().chat(&with(question("one two three"), json!({"stream": true}))).await;
             assert!(!answer.body.contains("[DONE]"), "{} {settings:?}: {answer:?}", case.name);

@@ -9,7 +9,7 @@ use super::{
     switch::{Evidence, Standing, Switch},
 };
 use crate::{
-    domain::{BreakerRules, Credential, ModelName, SwitchRule},
+    domain::{BreakerRules, Credentials, ModelName, SwitchRule},
     metrics::Rolling,
 };
 
@@ -20,7 +20,7 @@ pub(super) struct Caretaker {
     switch: Switch,
     seen: Evidence,
     /// What the evidence is about.
-    credential: Option<Credential>,
+    credentials: Credentials,
     /// Attempts that were no retries.
     others: Rolling<u64>,
     others_seen: u64,
@@ -53,7 +53,7 @@ impl Caretaker {
             breakers: watched.collect(),
             switch: Switch::default(),
             seen: cell.lines.evidence(answered),
-            credential: cell.spec().credential.clone(),
+            credentials: cell.spec().credentials.clone(),
             others: Rolling::new(RETRY_WINDOW / RETRY_SLOTS, RETRY_SLOTS as usize),
             others_seen: others(cell),
         }
@@ -95,8 +95,8 @@ impl Caretaker {
 
     fn look_at_evidence(&mut self, cell: &ChannelCell, now: Duration) -> Moved {
         let spec = cell.spec();
-        if self.credential != spec.credential || spec.care.switch == SwitchRule::Never {
-            self.credential = spec.credential.clone();
+        if self.credentials != spec.credentials || spec.care.switch == SwitchRule::Never {
+            self.credentials = spec.credentials.clone();
             self.switch = Switch::default();
         }
         let all = cell.lines.evidence(cell.totals().succeeded);
@@ -176,7 +176,11 @@ fn others(cell: &ChannelCell) -> u64 {
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
-    use crate::{channel::switch::OffReason, domain::Sign, router::plan::tests::spec};
+    use crate::{
+        channel::switch::OffReason,
+        domain::{Credential, Sign},
+        router::plan::tests::spec,
+    };
 
     fn at(secs: u64) -> Duration {
         Duration::from_secs(secs)
@@ -202,7 +206,7 @@ mod tests {
     #[test]
     fn evidence_switches_off_and_another_credential_on_at_once() {
         let mut settings = spec("a", 1, 0, 1, "default");
-        settings.credential = Some(Credential::new("old"));
+        settings.credentials = Credentials::one(Credential::new("old"));
         let cell = ChannelCell::new(1, Arc::new(settings.clone()));
         let (mut caretaker, line) = (Caretaker::new(&cell), cell.lines.line(&"up".into()));
         for _ in 0..3 {
@@ -210,7 +214,7 @@ mod tests {
         }
         assert_eq!(caretaker.tick(&cell, at(1)), Moved::Something);
         assert_eq!(cell.lines.standing(), Standing::Off(OffReason::BadCredential));
-        settings.credential = Some(Credential::new("new"));
+        settings.credentials = Credentials::one(Credential::new("new"));
         cell.apply(Arc::new(settings));
         assert_eq!(caretaker.tick(&cell, at(1)), Moved::Something);
         assert_eq!(cell.lines.standing(), Standing::On);

@@ -246,7 +246,7 @@ impl ChannelCell {
     pub(super) fn apply(&self, spec: Arc<ChannelSpec>) {
         let old = self.spec.swap(Arc::clone(&spec));
         let is_another_account = old.base_url != spec.base_url
-            || old.credential != spec.credential
+            || old.credentials != spec.credentials
             || old.headers != spec.headers
             || old.provider != spec.provider;
         if is_another_account || spec.learning.pacing == Pacing::Off {

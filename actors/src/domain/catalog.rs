@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use super::{Attached, Care, LearningRules};
+use super::{Attached, Care, Credential, Credentials, LearningRules};
 
 /// A channel's permanent name, unique in a catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,28 +106,6 @@ pub enum TransportKind {
     Awc,
 }
 
-/// A secret shown to a provider. It has no `Display` and prints itself hidden.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credential(Arc<str>);
-
-impl Credential {
-    /// Wraps a secret.
-    pub fn new(secret: impl Into<Arc<str>>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The secret itself, for the one place that writes it into a request.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credential(hidden)")
-    }
-}
-
 /// A host that connections to a provider lead through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
@@ -178,8 +156,8 @@ pub struct ChannelSpec {
     pub base_url: Arc<str>,
     /// What fills the places in the row's paths.
     pub params: Vec<(Arc<str>, Arc<str>)>,
-    /// What the provider is shown; `None` for servers that want nothing.
-    pub credential: Option<Credential>,
+    /// What the provider is shown; nothing for servers that want nothing.
+    pub credentials: Credentials,
     /// Headers set on each request, in the operator's order.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
     /// Quirks in force, by name: the row's, or the operator's instead.

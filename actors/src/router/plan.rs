@@ -158,8 +158,8 @@ pub(crate) mod tests {
     use crate::{
         channel::{breaker::BreakerState, switch::Standing},
         domain::{
-            Attached, Catalog, ChannelName, ChannelSpec, LearningRules, PoolSettings, Served, Timeouts,
-            TransportKind,
+            Attached, Catalog, ChannelName, ChannelSpec, Credentials, LearningRules, PoolSettings, Served,
+            Timeouts, TransportKind,
         },
     };
 
@@ -171,7 +171,7 @@ pub(crate) mod tests {
             row: Attached::default(),
             base_url: "http://upstream".into(),
             params: Vec::new(),
-            credential: None,
+            credentials: Credentials::default(),
             headers: Vec::new(),
             quirks: Vec::new(),
             models: vec![Served { model: "m".into(), upstream: "up".into() }],

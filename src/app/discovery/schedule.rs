@@ -60,7 +60,7 @@ impl Schedule {
         for spec in wanted {
             let entry = match old.remove(&spec.name) {
                 Some(mut entry) if same_server(&entry.spec, &spec) => {
-                    if entry.spec.credential != spec.credential || entry.spec.headers != spec.headers {
+                    if entry.spec.credentials != spec.credentials || entry.spec.headers != spec.headers {
                         (entry.state, entry.failures) = (State::Due(now), 0);
                     }
                     entry.spec = spec;
@@ -151,7 +151,7 @@ fn same_server(a: &ChannelSpec, b: &ChannelSpec) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use penstock_actors::domain::{Credential, PoolSettings, Timeouts};
+    use penstock_actors::domain::{Credential, Credentials, PoolSettings, Timeouts};
 
     use super::*;
 
@@ -165,7 +165,7 @@ mod tests {
             row: Default::default(),
             base_url: base_url.into(),
             params: Vec::new(),
-            credential: Some(Credential::new(credential)),
+            credentials: Credentials::one(Credential::new(credential)),
             headers: Vec::new(),
             quirks: Vec::new(),
             models: Vec::new(),

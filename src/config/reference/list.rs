@@ -230,7 +230,20 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Example("{}"),
                 "What the provider's address or paths have places for, for example { api_version = \"2024-10-21\" } with azure.",
             ),
-            set("credential", Text, Example("\"env:OPENAI_API_KEY\""), ""),
+            set(
+                "credential",
+                Text,
+                Example("\"env:OPENAI_API_KEY\""),
+                "What the provider is shown. For Vertex AI a service account's key file: \"file:key.json\".",
+            ),
+            set(
+                "credentials",
+                List,
+                Comment("[\"env:KEY_1\", \"file:more-keys\"]"),
+                "Several in the place of one; a variable or file may hold one a line. Each request shows one, in turn or\n\
+                 drawn at random (\"random\"); one that the provider refuses or throttles is set aside for a while, and the next is shown.",
+            ),
+            set("credential_turn", Text, Default("\"round-robin\""), ""),
             set(
                 "organisation",
                 Text,
@@ -258,7 +271,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Example("[\"request-stream-usage\"]"),
                 "Small named rewrites; without this line, the provider's own. docs/providers.md says what each does:\n  \
                  request-stream-usage, drop-stream-options, max-tokens-only, random-seed, clamp-temperature,\n  \
-                 system-for-developer, drop-user, drop-store, drop-metadata, drop-cache-hints",
+                 system-for-developer, drop-user, drop-store, drop-metadata, drop-cache-hints, split-think-tags,\n  \
+                 merge-reasoning",
             ),
             set("groups", List, Default("[\"default\"]"), "Groups of callers that may use the channel."),
             set(

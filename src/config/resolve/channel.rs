@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use penstock_actors::domain::{
-    Adaptive, ChannelName, ChannelSpec, Credential, LearningRules, Pacing, PoolSettings, Served, Timeouts,
-    TransportKind,
+    Adaptive, ChannelName, ChannelSpec, Credential, Credentials, LearningRules, Pacing, PoolSettings, Served,
+    Timeouts, TransportKind, Turn,
 };
 
 use super::{
@@ -18,6 +18,9 @@ use crate::config::{
     raw::MODELS_FORM,
     units::Span,
 };
+
+/// Credentials of one channel; more would make looking for a good one long.
+const MOST_CREDENTIALS: usize = 1000;
 
 impl Resolver<'_> {
     /// Resolves a channel; `None` where it was refused.
@@ -41,18 +44,7 @@ impl Resolver<'_> {
             let place = provider::place(&raw, provider, self.providers);
             place.map_err(|(field, problem)| self.refuse(&at(field), problem)).ok()
         });
-        let credential = match &raw.credential {
-            Some(written) => self.secret(&at("credential"), written).map(Credential::new),
-            None => {
-                if provider.as_ref().is_some_and(|p| p.needs_credential) {
-                    self.refuse(&at("credential"), format!("provider {} needs one", raw.provider));
-                }
-                None
-            }
-        };
-        if credential.is_some() && provider.as_ref().is_some_and(|p| p.takes_no_credential) {
-            self.refuse(&at("credential"), format!("provider {} takes none", raw.provider));
-        }
+        let credentials = self.credentials(&at, &raw, provider.as_ref());
         let models = self.models(&at, &raw);
         let groups = raw.groups.clone().unwrap_or_else(|| vec![DEFAULT_GROUP.to_owned()]);
         if groups.is_empty() || groups.iter().any(|g| !is_name(g)) {
@@ -97,7 +89,7 @@ impl Resolver<'_> {
             row: provider.row,
             base_url: place.base_url.into(),
             params: place.params,
-            credential,
+            credentials,
             headers,
             quirks,
             groups: groups.into_iter().map(Arc::from).collect(),
@@ -115,6 +107,54 @@ impl Resolver<'_> {
             proxy,
             care: defaults.care,
         })
+    }
+
+    /// What the provider is shown: nothing, one credential, or several in turn.
+    fn credentials(
+        &mut self,
+        at: &dyn Fn(&str) -> At,
+        raw: &raw::Channel,
+        provider: Option<&ProviderDefaults>,
+    ) -> Credentials {
+        let mut all = Vec::new();
+        match (&raw.credential, &raw.credentials) {
+            (Some(_), Some(_)) => {
+                self.refuse(&at("credentials"), "contradicts credential; write one of them")
+            }
+            (Some(written), None) => all.extend(self.secret(&at("credential"), written)),
+            (None, Some(written)) if written.is_empty() => {
+                self.refuse(&at("credentials"), "must hold at least one");
+            }
+            (None, Some(written)) => {
+                all = self.secrets(&at("credentials"), written);
+                if all.len() > MOST_CREDENTIALS {
+                    let problem =
+                        format!("holds {}; at most {MOST_CREDENTIALS} are shown in turn", all.len());
+                    self.refuse(&at("credentials"), problem);
+                }
+            }
+            (None, None) if provider.is_some_and(|p| p.needs_credential) => {
+                self.refuse(&at("credential"), format!("provider {} needs one", raw.provider));
+            }
+            (None, None) => {}
+        }
+        if (raw.credential.is_some() || raw.credentials.is_some())
+            && provider.is_some_and(|p| p.takes_no_credential)
+        {
+            self.refuse(&at("credential"), format!("provider {} takes none", raw.provider));
+        }
+        for (n, credential) in all.iter().enumerate() {
+            if let Err(problem) = self.providers.check_credential(&raw.provider, credential) {
+                let field = if raw.credential.is_some() { "credential" } else { "credentials" };
+                let which = if all.len() > 1 { format!("number {}: ", n + 1) } else { String::new() };
+                self.refuse(&at(field), format!("{which}{problem}"));
+            }
+        }
+        let turn = match raw.credential_turn {
+            raw::Turn::RoundRobin => Turn::RoundRobin,
+            raw::Turn::Random => Turn::Random,
+        };
+        Credentials::new(all.into_iter().map(Credential::new), turn)
     }
 
     /// What is served by name. A channel whose models are discovered serves at least those in its mapping.

@@ -120,7 +120,8 @@ const MISTAKES: &[Mistake] = &[
         "[[channel]]\nname = \"a\"\nprovider = \"openai\"\napi_key = \"sk-live\"\nmodels = [\"m\"]\n",
         &[
             "penstock.toml:4: channel \"a\": api_key: there is no such setting; known here are name, id, provider, \
-             base_url, params, credential, organisation, project, models, mapping, headers, quirks, groups, priority, weight, concurrency, enabled, \
+             base_url, params, credential, credentials, credential_turn, organisation, project, models, mapping, headers, quirks, groups, priority, weight, concurrency, \
+             adaptive, pacing, longest_pause, enabled, \
              transport, proxy, limits, timeouts, pool",
         ],
     ),
@@ -133,6 +134,21 @@ const MISTAKES: &[Mistake] = &[
         "a credential from a file that is not there",
         "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredential = \"file:/no/such/key\"\nmodels = [\"m\"]\n",
         &["penstock.toml:4: channel \"a\": credential: there is no file /no/such/key"],
+    ),
+    file(
+        "one credential and several",
+        "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredential = \"k\"\ncredentials = [\"l\"]\nmodels = [\"m\"]\n",
+        &["penstock.toml:5: channel \"a\": credentials: contradicts credential; write one of them"],
+    ),
+    file(
+        "no credential of several",
+        "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredentials = []\nmodels = [\"m\"]\n",
+        &["penstock.toml:4: channel \"a\": credentials: must hold at least one"],
+    ),
+    file(
+        "a credential of another form than the provider's",
+        "[[channel]]\nname = \"a\"\nprovider = \"openai\"\ncredentials = [\"k\", \"l!\"]\nmodels = [\"m\"]\n",
+        &["penstock.toml:4: channel \"a\": credentials: number 2: must be written without !"],
     ),
     file(
         "models in one text",

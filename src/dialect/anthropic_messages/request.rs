@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     conversation::{Conversation, Format, Verbatim},
-    dialect::fields::ParamError,
+    dialect::{fields::ParamError, vertex_claude},
 };
 
 /// The limit where the client gives none; the API demands one.
@@ -131,7 +131,7 @@ pub fn write_request(
         anthropic_version: match host {
             Host::Anthropic => None,
             Host::Bedrock => Some("bedrock-2023-05-31"),
-            Host::Vertex => Some("vertex-2023-10-16"),
+            Host::Vertex => Some(vertex_claude::VERSION),
         },
         model: (host == Host::Anthropic).then_some(model),
         max_tokens,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::blocks;
 use crate::{
-    conversation::{Conversation, Format, Function, Part, Role, Tool, ToolChoice},
+    conversation::{Conversation, Format, Function, Part, Role, ToolChoice},
     dialect::{
         anthropic_messages::{reasoning_fields, takes_tuning},
         fields::ParamError,
@@ -106,22 +106,10 @@ fn messages(conversation: &Conversation) -> Result<Vec<Json<'_>>, ParamError> {
 }
 
 fn tools(conversation: &Conversation) -> Result<Json<'_>, ParamError> {
-    let among = match &conversation.tool_choice {
-        Some(ToolChoice::AutoAmong(names) | ToolChoice::RequiredAmong(names)) => Some(names),
-        _ => None,
-    };
     let mut all = Vec::new();
-    for tool in &conversation.tools {
-        match tool {
-            Tool::Function(function) if among.is_none_or(|names| names.contains(&function.name)) => {
-                all.push(specification(function));
-                all.extend(function.cache.map(blocks::cache_point));
-            }
-            Tool::Function(_) => {}
-            Tool::Other { path, .. } => {
-                return Err(ParamError::unsupported(format!("{path}.type"), "must be 'function'"));
-            }
-        }
+    for function in leftover::functions(conversation)? {
+        all.push(specification(function));
+        all.extend(function.cache.map(blocks::cache_point));
     }
     let spoken = called(conversation);
     if conversation.tool_choice == Some(ToolChoice::None) && spoken.is_empty() {

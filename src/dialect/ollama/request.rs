@@ -75,8 +75,8 @@ fn write_message<'a>(
     let (mut images, mut calls) = (Vec::new(), Vec::new());
     for part in &message.parts {
         match part {
-            Part::Text { text: more, .. } | Part::Refusal(more) => join(&mut text, more),
-            Part::Thinking { text: more, .. } => join(&mut thinking, more),
+            Part::Text { text: more, .. } | Part::Refusal(more) => leftover::join(&mut text, more),
+            Part::Thinking { text: more, .. } => leftover::join(&mut thinking, more),
             Part::RedactedThinking { .. } => {}
             Part::Image { source, .. } => images.push(image(source, &message.path)?),
             Part::ToolCall(call) => calls.push(tool_call(call, &message.path)?),
@@ -110,13 +110,6 @@ fn write_message<'a>(
         ("tool_calls", list(calls).if_filled()),
     ]));
     Ok(())
-}
-
-fn join(text: &mut String, more: &str) {
-    if !text.is_empty() && !more.is_empty() {
-        text.push('\n');
-    }
-    text.push_str(more);
 }
 
 fn image<'a>(source: &'a Source, path: &str) -> Result<Json<'a>, ParamError> {

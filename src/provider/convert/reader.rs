@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::thoughts::Thoughts;
 use crate::{
     conversation::Delta,
     dialect::{
@@ -119,38 +120,9 @@ impl AnswerReader for Streamed {
     }
 }
 
-/// Reads a whole answer of a provider that was asked for a stream, and writes it as one.
-pub(super) struct Late(Streamed);
-
-impl Late {
-    /// Makes a reader of an answer that holds at most `cap` bytes.
-    pub(super) fn new(
-        upstream: &'static dyn Upstream,
-        writer: Box<dyn DeltaWriter>,
-        header: &AnswerHeader<'_>,
-        cap: usize,
-    ) -> Self {
-        let held = Held { upstream, body: BytesMut::new(), cap };
-        Self(Streamed::new(Box::new(held), writer, header.call_id))
-    }
-}
-
-impl AnswerReader for Late {
-    fn push(&mut self, chunk: Bytes, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
-        self.0.push(chunk, out)
-    }
-
-    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
-        self.0.finish(out)
-    }
-
-    fn events(&self) -> u64 {
-        self.0.events()
-    }
-
-    fn last_words(&mut self, failure: &Failure, call_id: &str) -> Option<Bytes> {
-        self.0.last_words(failure, call_id)
-    }
+/// Reads a whole answer of a provider that was asked for a stream; it holds at most `cap` bytes.
+pub(super) fn held(upstream: &'static dyn Upstream, cap: usize) -> Box<dyn DeltaReader> {
+    Box::new(Held { upstream, body: BytesMut::new(), cap })
 }
 
 /// Holds an answer until it is whole.
@@ -185,6 +157,7 @@ pub(super) struct Whole {
     call_id: String,
     echo: Option<Vec<u8>>,
     cap: usize,
+    thoughts: Option<Thoughts>,
 }
 
 impl Whole {
@@ -194,8 +167,10 @@ impl Whole {
         upstream: &'static dyn Upstream,
         header: &AnswerHeader<'_>,
         cap: usize,
+        thoughts: Option<Thoughts>,
     ) -> Self {
         Self {
+            thoughts,
             face,
             upstream,
             body: BytesMut::new(),
@@ -222,6 +197,9 @@ impl AnswerReader for Whole {
             Ok(mut reply) => {
                 if reply.id.is_empty() {
                     reply.id.clone_from(&self.call_id);
+                }
+                if let Some(thoughts) = self.thoughts {
+                    thoughts.change(&mut reply);
                 }
                 let header = AnswerHeader {
                     model: &self.model,

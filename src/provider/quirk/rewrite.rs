@@ -29,6 +29,8 @@ pub(in crate::provider) fn edits(ask: &Ask<'_>, top: &TopLevel, edits: &mut Vec<
                 edits.extend(top.inner.iter().map(|&(start, end)| Edit { start, end, with: system.clone() }));
             }
             Quirk::SystemForDeveloper => {}
+            // These are of answers.
+            Quirk::SplitThinkTags | Quirk::MergeReasoning => {}
             Quirk::DropUser => dropped.extend(fields(top, ["user", "safety_identifier"])),
             Quirk::DropStore => dropped.extend(top.field("store")),
             Quirk::DropMetadata => dropped.extend(top.field("metadata")),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, header};
 
-use crate::provider::signing::Scheme;
+use crate::provider::{grant::Grant, signing::Scheme};
 
 /// How a provider wants to be shown the credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Auth {
     Header(Arc<str>),
     /// Not itself: each request is signed with it.
     Signed(Scheme),
+    /// Not itself: a token is got for it, again and again.
+    Token(Grant),
     /// It takes none.
     None,
 }
@@ -30,7 +32,7 @@ impl Auth {
             Self::Header(name) => {
                 Some((HeaderName::from_bytes(name.as_bytes()).ok()?, credential.to_owned()))
             }
-            Self::Signed(_) | Self::None => None,
+            Self::Signed(_) | Self::Token(_) | Self::None => None,
         }
     }
 
@@ -55,6 +57,9 @@ impl Auth {
         if let Some(scheme) = Scheme::ALL.into_iter().find(|scheme| scheme.name() == text) {
             return Ok(Self::Signed(scheme));
         }
+        if let Some(grant) = Grant::ALL.into_iter().find(|grant| grant.name() == text) {
+            return Ok(Self::Token(grant));
+        }
         let is_word =
             |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if let Some(word) = text.strip_prefix("word:").filter(|word| is_word(word)) {
@@ -63,8 +68,12 @@ impl Auth {
         if let Some(name) = text.strip_prefix("header:") {
             return Ok(Self::Header(name.into()));
         }
-        let names = Scheme::ALL.map(|scheme| format!("\"{}\"", scheme.name())).join(", ");
-        Err(format!("\"{text}\" must be \"bearer\", \"none\", \"header:NAME\", \"word:WORD\", {names}"))
+        let names = Scheme::ALL.map(Scheme::name).into_iter().chain(Grant::ALL.map(Grant::name));
+        let names: Vec<_> = names.map(|name| format!("\"{name}\"")).collect();
+        Err(format!(
+            "\"{text}\" must be \"bearer\", \"none\", \"header:NAME\", \"word:WORD\", {}",
+            names.join(", ")
+        ))
     }
 }
 
@@ -76,6 +85,7 @@ impl std::fmt::Display for Auth {
             Self::Word(word) => write!(f, "word:{word}"),
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Signed(scheme) => f.write_str(scheme.name()),
+            Self::Token(grant) => f.write_str(grant.name()),
             Self::None => f.write_str("none"),
         }
     }
@@ -87,7 +97,16 @@ mod tests {
 
     #[test]
     fn every_way_is_read_as_it_is_written() {
-        for text in ["bearer", "none", "header:x-api-key", "word:DeepL-Auth-Key", "aws-sigv4"] {
+        for text in [
+            "bearer",
+            "none",
+            "header:x-api-key",
+            "word:DeepL-Auth-Key",
+            "aws-sigv4",
+            "google-oauth",
+            "azure-ad",
+            "baidu-oauth",
+        ] {
             assert_eq!(Auth::parse(text).expect(text).to_string(), text);
         }
         for text in ["", "basic", "word:", "word:two words", "Bearer"] {

@@ -282,6 +282,9 @@ fn known_places(template: &Template, params: &[Param]) -> Result<(), String> {
 /// Checks that a path leads below the base URL and nowhere else.
 fn plain_path(text: &str) -> Result<(), String> {
     let bad = |problem: &str| Err(format!("\"{text}\" {problem}"));
+    if text == "/" {
+        return Ok(());
+    }
     if !text.starts_with('/') {
         return bad("must start with a slash");
     }

@@ -25,6 +25,8 @@ pub struct Case {
     pub counts: bool,
     /// Whether it streams piece by piece.
     pub streams: bool,
+    /// Whether its streams have an end of their own, which can be missing.
+    pub ends: bool,
     /// Whether it can be told to stop.
     pub limits: bool,
     /// Whether it calls tools.
@@ -53,6 +55,7 @@ const ALL: Case = Case {
     model: "model-1",
     counts: true,
     streams: true,
+    ends: true,
     limits: true,
     tools: true,
     parallel: true,
@@ -85,7 +88,42 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "cohere", model: "command-a-03-2025", ..ALL },
     Case { name: "ollama-native", credential: "", model: "qwen3", ..ALL },
+    Case {
+        name: "hunyuan",
+        credential: SIGNED,
+        wrong_credential: Some(FORGED),
+        model: "hunyuan-turbos-latest",
+        limits: false,
+        schemas: false,
+        ..ALL
+    },
+    Case { name: "dashscope-native", model: "qwen-plus", schemas: false, pictures: false, ..ALL },
+    Case {
+        name: "vertex",
+        credential: ACCOUNT,
+        wrong_credential: Some(STRANGER),
+        more: PROJECT,
+        model: "gemini-2.5-pro",
+        ends: false,
+        parallel: false,
+        ..ALL
+    },
+    Case {
+        name: "vertex-claude",
+        credential: ACCOUNT,
+        wrong_credential: Some(STRANGER),
+        more: PROJECT,
+        model: "claude-sonnet-4-5@20250929",
+        parallel: false,
+        ..ALL
+    },
 ];
+
+/// A service account's key file that the mock accepts.
+const ACCOUNT: &str = "(account)";
+/// One of a service account that it does not know.
+const STRANGER: &str = "(stranger)";
+const PROJECT: &str = "params = { project = \"penstock-mock\", region = \"eu\" }";
 
 /// A running mock.
 pub struct Provider {
@@ -121,8 +159,14 @@ impl Drop for Provider {
 
 /// The channel `up` to a provider at an address.
 pub fn setting(case: &Case, address: SocketAddr) -> String {
+    let account = || mock::service_account(&format!("http://{address}"));
     let credential = match case.credential {
         "" => String::new(),
+        ACCOUNT => format!("credential = {}\n", serde_json::Value::from(account())),
+        STRANGER => {
+            let stranger = account().replace("mock@", "stranger@");
+            format!("credential = {}\n", serde_json::Value::from(stranger))
+        }
         credential => format!("credential = {}\n", serde_json::Value::from(credential)),
     };
     format!(

@@ -1,0 +1,218 @@
+//! Several credentials in one channel, and credentials that are exchanged for tokens.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use super::support::{TestApp, Upstream, chat, chat_stream, upstream};
+use crate::support::upstream::{After, Exchange, Seen};
+
+/// Answers a call well, or refuses it, by the credential it shows.
+async fn judge(mut exchange: Exchange, bad: Vec<(&'static str, u16)>) -> After {
+    let shown = exchange.header("authorization").unwrap_or_default().to_owned();
+    match bad.iter().find(|(credential, _)| shown == format!("Bearer {credential}")) {
+        None => exchange.answer_well("hi").await,
+        Some((credential, status)) => {
+            let body = format!(r#"{{"error":{{"message":"no, {credential}","code":"x"}}}}"#);
+            exchange.answer(*status, "application/json", &body).await;
+            After::Keep(exchange)
+        }
+    }
+}
+
+async fn judging(bad: &[(&'static str, u16)]) -> Upstream {
+    let bad = bad.to_vec();
+    Upstream::start(move |exchange| judge(exchange, bad.clone())).await
+}
+
+fn several(upstream: &Upstream, more: &str) -> String {
+    let base = format!("http://{}", upstream.address);
+    let one = upstream::channel("up", &base, more);
+    one.replace(
+        "credential = \"secret-up\"",
+        "credentials = [\"key-one-1\", \"key-two-22\", \"key-three-3\"]",
+    )
+}
+
+fn shown(seen: &[Seen]) -> Vec<String> {
+    seen.iter().map(|seen| seen.header("authorization").unwrap_or_default().replace("Bearer ", "")).collect()
+}
+
+#[tokio::test]
+async fn credentials_are_shown_in_turn() {
+    let upstream = judging(&[]).await;
+    let app = TestApp::start(&format!("{}\n[server]\nworkers = 1\n", several(&upstream, "")));
+    for body in [chat("m"), chat_stream("m"), chat("m"), chat("m")] {
+        assert_eq!(app.client().chat(&body).await.status, 200);
+    }
+    assert_eq!(shown(&upstream.seen()), ["key-one-1", "key-two-22", "key-three-3", "key-one-1"]);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_refused_is_set_aside_and_the_client_sees_nothing_of_it() {
+    for status in [401, 402, 403, 429] {
+        let upstream = judging(&[("key-one-1", status), ("key-two-22", status)]).await;
+        let app = TestApp::start(&several(&upstream, ""));
+        for body in [chat("m"), chat_stream("m"), chat("m"), chat("m"), chat("m")] {
+            let answer = app.client().chat(&body).await;
+            assert!(answer.status == 200 && answer.complete, "{status}: {answer:?}");
+            assert_eq!(answer.header("x-penstock-attempts"), Some("1"), "{status}");
+        }
+        let shown = shown(&upstream.seen());
+        assert_eq!(shown.len(), 7, "each bad one was shown once: {shown:?}");
+        assert_eq!(shown.iter().filter(|key| *key == "key-three-3").count(), 5, "{shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_every_credential_is_refused_the_client_is_told_that_the_channels_was() {
+    let bad = [("key-one-1", 401), ("key-two-22", 401), ("key-three-3", 401)];
+    let upstream = judging(&bad).await;
+    let app = TestApp::start(&several(&upstream, ""));
+    let answer = app.client().chat(&chat("m")).await;
+    assert_eq!((answer.status, answer.error_code().as_str()), (401, "upstream_credential_refused"));
+    assert!(!answer.body.contains("key-"), "{}", answer.body);
+    assert_eq!(upstream.count(), 3, "each was shown once");
+    // Set aside, they are still shown where there is no better one.
+    assert_eq!(app.client().chat(&chat("m")).await.status, 401);
+    assert!(upstream.count() > 3);
+}
+
+#[tokio::test]
+async fn where_every_credential_is_refused_another_channel_serves() {
+    let upstream = judging(&[("key-one-1", 401), ("key-two-22", 402), ("key-three-3", 429)]).await;
+    let good = Upstream::start(|exchange| exchange.answer_well("good")).await;
+    let both = several(&upstream, "priority = 1") + &good.channel("good", "");
+    let app = TestApp::start(&both);
+    let answer = app.client().chat(&chat("m")).await;
+    assert_eq!((answer.status, answer.header("x-penstock-channel")), (200, Some("good")));
+}
+
+#[tokio::test]
+async fn what_is_not_the_credentials_fault_is_not_tried_with_another() {
+    let upstream = judging(&[("key-one-1", 500), ("key-two-22", 404), ("key-three-3", 400)]).await;
+    let app = TestApp::start(&format!("{}\n[server]\nworkers = 1\n", several(&upstream, "")));
+    for status in [500, 404, 400] {
+        let answer = app.client().chat(&chat("m")).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    assert_eq!(upstream.count(), 3);
+}
+
+/// A provider that wants tokens, and gives them: `token-1`, `token-2` and so on.
+struct Giver {
+    upstream: Upstream,
+    given: Arc<AtomicUsize>,
+    /// What it answers in the place of a token.
+    trouble: Arc<Mutex<Option<(u16, &'static str)>>>,
+    /// The token that it takes; any where there is none.
+    wanted: Arc<Mutex<Option<&'static str>>>,
+}
+
+impl Giver {
+    async fn start() -> Self {
+        let given = Arc::<AtomicUsize>::default();
+        let trouble = Arc::<Mutex<Option<(u16, &'static str)>>>::default();
+        let wanted = Arc::<Mutex<Option<&'static str>>>::default();
+        let state = (given.clone(), trouble.clone(), wanted.clone());
+        let upstream = Upstream::start(move |mut exchange| {
+            let (given, trouble, wanted) = state.clone();
+            async move {
+                if exchange.head.starts_with("POST /tenant/oauth2/v2.0/token ") {
+                    let trouble = *trouble.lock().unwrap();
+                    let body = match trouble {
+                        Some((_, body)) => body.to_owned(),
+                        None => {
+                            let number = given.fetch_add(1, SeqCst) + 1;
+                            format!(r#"{{"access_token":"token-{number}","expires_in":3600}}"#)
+                        }
+                    };
+                    let status = trouble.map_or(200, |(status, _)| status);
+                    exchange.answer(status, "application/json", &body).await;
+                    return After::Keep(exchange);
+                }
+                let shown = exchange.header("authorization").unwrap_or_default().to_owned();
+                let wanted = *wanted.lock().unwrap();
+                if wanted.is_some_and(|wanted| shown != format!("Bearer {wanted}")) {
+                    exchange.answer(401, "application/json", r#"{"error":{"message":"expired"}}"#).await;
+                    return After::Keep(exchange);
+                }
+                exchange.answer_well(&shown).await
+            }
+        })
+        .await;
+        Self { upstream, given, trouble, wanted }
+    }
+
+    fn channel(&self) -> String {
+        let base = format!("http://{}", self.upstream.address);
+        let one = upstream::channel("up", &base, "");
+        one.replace("openai-compatible", "azure-entra")
+            .replace("secret-up", &format!("tenant|client-id|client-secret|{base}"))
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_got_before_the_first_call_and_shown_in_every_one() {
+    let giver = Giver::start().await;
+    let app = TestApp::start(&giver.channel());
+    for body in [chat("m"), chat_stream("m")] {
+        let answer = app.client().chat(&body).await;
+        assert!(answer.status == 200 && answer.body.contains("Bearer token-1"), "{answer:?}");
+    }
+    assert_eq!(giver.given.load(SeqCst), 1);
+    let asked = giver.upstream.seen().into_iter().find(|seen| seen.head.contains("/token")).unwrap();
+    assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
+    assert!(asked.body.contains("client_secret=client-secret"), "{}", asked.body);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_given_no_token_is_a_clear_upstream_error() {
+    for (status, body, wanted, code) in [
+        (
+            401,
+            r#"{"error":"invalid_client","error_description":"client-secret is wrong"}"#,
+            401,
+            "upstream_credential_refused",
+        ),
+        (500, "<html>boom</html>", 503, "upstream_token_unavailable"),
+    ] {
+        let giver = Giver::start().await;
+        *giver.trouble.lock().unwrap() = Some((status, body));
+        let app = TestApp::start(&giver.channel());
+        let answer = app.client().chat(&chat("m")).await;
+        assert_eq!((answer.status, answer.error_code().as_str()), (wanted, code), "{answer:?}");
+        assert_eq!(answer.json()["error"]["fault"], "upstream");
+        assert!(!answer.body.contains("client-secret"), "{}", answer.body);
+        assert!(!giver.upstream.seen().iter().any(|seen| seen.head.contains("/chat/")), "nothing was sent");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses_every_token_is_not_asked_for_them_without_end() {
+    let giver = Giver::start().await;
+    *giver.wanted.lock().unwrap() = Some("token-2");
+    let app = TestApp::start(&giver.channel());
+    assert_eq!(app.client().chat(&chat("m")).await.status, 401);
+    assert_eq!(app.client().chat(&chat("m")).await.status, 401);
+    assert_eq!(giver.given.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_key_of_two_halves_becomes_a_token_of_a_moment() {
+    let upstream = Upstream::start(|exchange| exchange.answer_well("hi")).await;
+    let base = format!("http://{}", upstream.address);
+    let one = upstream::channel("up", &base, "");
+    let settings =
+        one.replace("openai-compatible", "zhipu-jwt").replace("secret-up", "identity.secretsecret");
+    let app = TestApp::start(&settings);
+    for body in [chat("m"), chat_stream("m")] {
+        assert_eq!(app.client().chat(&body).await.status, 200);
+    }
+    for seen in upstream.seen() {
+        let shown = seen.header("authorization").unwrap_or_default();
+        assert!(shown.starts_with("eyJ") && shown.split('.').count() == 3, "{shown}");
+        assert!(!shown.contains("secretsecret"));
+    }
+}
