@@ -21,6 +21,11 @@ const SLOWEST: u64 = 1_440;
 /// A provider's own words count for so long before what refusals show is believed again, in microseconds.
 const FRESH_US: u64 = 120_000_000;
 
+/// Parts of a unit in which what lacks is reckoned: nothing is lost however often it is set.
+const PARTS: u64 = 1_000;
+/// What lacks of a bucket that had no limit.
+const UNKNOWN: u64 = u64::MAX;
+
 /// One limit in a time. Without one, everything passes.
 #[derive(Debug, Default)]
 struct Bucket {
@@ -87,14 +92,16 @@ impl Bucket {
         self.unheard.fetch_sub(amount, Relaxed);
     }
 
-    /// Sets interval and size, and what lacks of it to what `lacking` makes of what lacked before.
+    /// Sets interval and size, and what lacks of it, in [`PARTS`], to what `lacking` makes of what lacked before.
     fn set(&self, interval_ns: u64, size: u64, now_us: u64, lacking: impl Fn(u64) -> u64) {
-        let before = self.interval_ns.swap(interval_ns, Relaxed);
+        let before = u128::from(self.interval_ns.swap(interval_ns, Relaxed));
         self.size.store(size, Relaxed);
         let _ = self.full_at.fetch_update(Relaxed, Relaxed, |full_at| {
-            let lacked = full_at.saturating_sub(now_us).saturating_mul(1_000).checked_div(before);
-            let lacks = lacking(lacked.unwrap_or(u64::MAX));
-            Some(now_us.saturating_add(micros(lacks, interval_ns)))
+            let since = u128::from(full_at.saturating_sub(now_us)) * 1_000 * u128::from(PARTS);
+            let lacked = if before == 0 { u128::MAX } else { since.div_ceil(before) };
+            let lacks = u128::from(lacking(u64::try_from(lacked).unwrap_or(UNKNOWN)));
+            let wait = (lacks * u128::from(interval_ns)).div_ceil(1_000 * u128::from(PARTS));
+            Some(now_us.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX)))
         });
     }
 
@@ -123,9 +130,9 @@ impl Bucket {
             }
             Stamp::Unknown(in_flight) => (in_flight, in_flight),
         };
-        let least = missing.saturating_add(since).min(limit);
-        let most = missing.saturating_add(since.max(before)).min(limit);
-        let debt = |lacked: u64| if lacked == u64::MAX { most } else { lacked.clamp(least, most) };
+        let least = missing.saturating_add(since).min(limit) * PARTS;
+        let most = missing.saturating_add(since.max(before)).min(limit) * PARTS;
+        let debt = |lacked: u64| if lacked == UNKNOWN { most } else { lacked.clamp(least, most) };
         self.set(interval.max(1), limit, now_us, debt);
         // It will be whole all at once, before it would be bit by bit: nothing comes until then.
         let is_window =
@@ -280,7 +287,8 @@ impl Pacer {
                 let rate = rate.clamp(1e-3, 1e6);
                 // A little at once, or a timer's grain would cost a part of the rate.
                 let size = (rate / 5.0) as u64 + 1;
-                let debt = |lacked: u64| if lacked == u64::MAX { size - 1 } else { lacked.min(size) };
+                let (first, most) = ((size - 1) * PARTS, size * PARTS);
+                let debt = |lacked: u64| if lacked == UNKNOWN { first } else { lacked.min(most) };
                 self.requests.set((1e9 / rate) as u64, size, now.as_micros() as u64, debt);
                 self.state.store(ON, Relaxed);
             }

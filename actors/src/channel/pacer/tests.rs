@@ -177,6 +177,17 @@ fn what_refusals_show_is_believed_while_the_provider_is_silent() {
 }
 
 #[test]
+fn a_rate_that_is_set_again_and_again_lets_no_more_through() {
+    let pacer = Arc::<Pacer>::default();
+    let mut sent = 0;
+    for step in 0..1_000 {
+        pacer.infer(Some(2.0), ms(step * 10));
+        sent += send(&pacer, 1, 9, ms(step * 10));
+    }
+    assert!((19..=21).contains(&sent), "{sent} in ten seconds");
+}
+
+#[test]
 fn absurd_words_break_nothing() {
     for (limit, remaining, reset) in [
         (0, 0, 0),
