@@ -181,6 +181,8 @@ struct Mock {
     workers: usize,
     #[command(flatten)]
     settings: mock::MockSettings,
+    #[command(flatten)]
+    limits: mock::MockLimits,
 }
 
 impl Cli {
@@ -250,7 +252,7 @@ fn counted(number: usize, what: &str) -> String {
 fn run_mock(mock: Mock) -> Result<(), String> {
     let listener = mock::bind(mock.listen).map_err(|e| format!("{}: {e}", mock.listen))?;
     let served = actix_web::rt::System::new().block_on(async {
-        let server = mock::serve(listener, mock.settings, mock.workers)?;
+        let server = mock::serve_within(listener, mock.settings, mock.limits, mock.workers)?;
         let handle = server.handle();
         actix_web::rt::spawn(async move {
             app::terminated().await;

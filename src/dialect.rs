@@ -14,6 +14,7 @@ pub mod failure;
 pub mod fields;
 pub mod foreign;
 pub mod gemini;
+pub mod hints;
 pub mod hunyuan;
 mod json_lines;
 mod leftover;

@@ -7,6 +7,7 @@ mod facts;
 mod failover;
 mod gateway;
 mod join;
+mod learning;
 mod load;
 mod options;
 mod outage;
@@ -30,6 +31,7 @@ pub fn run(drill: Drill, program: &Path) -> Result<(), String> {
         Drill::Power(options) => power::run(&options, program),
         Drill::Outage(options) => outage::run(&options, program),
         Drill::Statements(options) => statements::run(&options, program),
+        Drill::Learning(options) => learning::run(&options, program),
         Drill::Failover(options) => failover::run(&options, program),
         Drill::Gateway(options) => gateway::serve(&options),
     }

@@ -12,6 +12,7 @@ mod failure;
 mod foreign;
 mod gemini;
 mod openai;
+mod quota;
 mod responses;
 mod route;
 mod schema;
@@ -25,7 +26,10 @@ use std::{
     future::pending,
     io,
     net::{SocketAddr, TcpListener},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -41,6 +45,7 @@ use actix_web::{
 use bytes::{Bytes, BytesMut};
 
 pub use self::foreign::{SECRET, tokens::service_account};
+pub use self::quota::{MockLimits, Tells};
 pub use self::settings::{
     BadHeader, BadValue, Cut, Garbage, HEADER_PREFIX, KNOBS, Knob, MockSettings, Stall,
 };
@@ -50,6 +55,7 @@ use self::{
     body::{MockBody, Part, Stop, frames},
     failure::Refusal,
     foreign::{Foreign, Seen},
+    quota::{Place, Quota, Standing},
     route::{Route, Target},
 };
 use crate::dialect::Dialect;
@@ -73,6 +79,7 @@ pub fn filler(words: u32) -> String {
 /// What all workers share.
 struct Mock {
     settings: MockSettings,
+    quota: Arc<Quota>,
     account: Account,
     /// Numbers the requests.
     serial: AtomicU64,
@@ -99,8 +106,22 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// What the system says of the listener.
 pub fn serve(listener: TcpListener, settings: MockSettings, workers: usize) -> io::Result<Server> {
+    serve_within(listener, settings, MockLimits::default(), workers)
+}
+
+/// The same of a mock with limits.
+///
+/// # Errors
+/// What the system says of the listener.
+pub fn serve_within(
+    listener: TcpListener,
+    settings: MockSettings,
+    limits: MockLimits,
+    workers: usize,
+) -> io::Result<Server> {
     let mock = web::Data::new(Mock {
         settings,
+        quota: Quota::new(limits),
         account: Account::new(CALLS_KEPT),
         serial: AtomicU64::new(0),
         strikes: AtomicU64::new(0),
@@ -125,7 +146,9 @@ async fn handle(
     mock: web::Data<Mock>,
 ) -> HttpResponse<MockBody> {
     if let Some(path) = request.path().strip_prefix("/_mock/") {
-        return mock.own(request.method().as_str(), path);
+        let body = payload.to_bytes_limited(LONGEST_BODY).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
+        return mock.own(request.method().as_str(), path, &body);
     }
     if foreign::is_of_tokens(request.path()) {
         return tokens(&request, payload).await;
@@ -140,7 +163,8 @@ async fn handle(
     };
     let settings = settings.as_ref().unwrap_or(&mock.settings);
     let foreign = foreign::of(request.path());
-    let reply = Reply { voice: foreign.map_or(Voice::Own(dialect), Voice::Foreign), settings, serial };
+    let voice = foreign.map_or(Voice::Own(dialect), Voice::Foreign);
+    let mut reply = Reply { voice, settings, serial, standing: None };
 
     let body = match payload.to_bytes_limited(LONGEST_BODY).await {
         Ok(Ok(body)) => body,
@@ -168,9 +192,20 @@ async fn handle(
         Some(provider) => provider.answer(&seen(&request), &ask),
         None => answer(&request, dialect, &ask),
     };
-    match answered {
-        Ok(answer) => reply.send(answer, tally).await,
-        Err(refusal) => reply.refuse(&refusal, tally),
+    let answer = match answered {
+        Ok(answer) => answer,
+        Err(refusal) => return reply.refuse(&refusal, tally),
+    };
+    match mock.quota.admit(answer.tokens()) {
+        Ok(None) => reply.send(answer, tally, None).await,
+        Ok(Some((place, standing))) => {
+            reply.standing = Some(standing);
+            reply.send(answer, tally, Some(place)).await
+        }
+        Err(standing) => {
+            reply.standing = Some(standing);
+            reply.refuse(&Refusal::of_status(429, dialect), tally)
+        }
     }
 }
 
@@ -249,9 +284,17 @@ impl Mock {
         }
     }
 
-    /// Answers about the account.
-    fn own(&self, method: &str, path: &str) -> HttpResponse<MockBody> {
+    /// Answers about the account and the limits.
+    fn own(&self, method: &str, path: &str, body: &[u8]) -> HttpResponse<MockBody> {
         let found = match (method, path) {
+            ("GET", "limits") => Some(self.quota.shown().to_string()),
+            ("POST", "limits") => match serde_json::from_slice(body) {
+                Ok(limits) => {
+                    self.quota.set(limits);
+                    Some(self.quota.shown().to_string())
+                }
+                Err(_) => None,
+            },
             ("GET", "calls") => serde_json::to_string(&self.account.totals()).ok(),
             ("GET", path) => path
                 .strip_prefix("calls/")
@@ -280,6 +323,14 @@ enum Voice {
 }
 
 impl Voice {
+    /// The dialect in whose way limits are told.
+    fn dialect(self) -> Dialect {
+        match self {
+            Self::Own(dialect) => dialect,
+            Self::Foreign(_) => Dialect::OpenAi,
+        }
+    }
+
     fn body(self, refusal: &Refusal, id: &str) -> Bytes {
         match self {
             Self::Own(dialect) => refusal.body(dialect, id),
@@ -307,11 +358,13 @@ struct Reply<'a> {
     voice: Voice,
     settings: &'a MockSettings,
     serial: u64,
+    /// How the mock's limits stand, where it has any.
+    standing: Option<Standing>,
 }
 
 impl Reply<'_> {
     /// Sends an answer, with what the settings do to it.
-    async fn send(&self, answer: Answer, tally: Tally) -> HttpResponse<MockBody> {
+    async fn send(&self, answer: Answer, mut tally: Tally, place: Option<Place>) -> HttpResponse<MockBody> {
         let settings = self.settings;
         if settings.stall == Some(Stall::BeforeHead) && settings.cut.is_none() {
             pending::<()>().await;
@@ -330,9 +383,14 @@ impl Reply<'_> {
                 if !time.is_zero() {
                     tokio::time::sleep(time).await;
                 }
+                // Before its client hears of the end.
+                drop(place);
                 JSON
             }
-            Said::Stream(_) => self.voice.stream_type(),
+            Said::Stream(_) => {
+                tally.keep(place);
+                self.voice.stream_type()
+            }
         };
         self.respond(StatusCode::OK, kind, answer.said, Ending::Completed, tally)
     }
@@ -366,7 +424,11 @@ impl Reply<'_> {
     }
 
     fn refuse(&self, refusal: &Refusal, tally: Tally) -> HttpResponse<MockBody> {
-        let body = self.voice.body(refusal, &self.request_id());
+        let retry = self.standing.and_then(|standing| standing.retry_in_body(self.voice.dialect()));
+        let body = match retry {
+            Some(seconds) => refusal.body_with_retry(seconds),
+            None => self.voice.body(refusal, &self.request_id()),
+        };
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.respond(status, JSON, Said::Whole(body, 0), Ending::Refused, tally)
     }
@@ -388,6 +450,13 @@ impl Reply<'_> {
         };
         if settings.close {
             head.force_close();
+        }
+        let mut limits = HeaderMap::new();
+        if let Some(standing) = &self.standing {
+            standing.write(self.voice.dialect(), &mut limits);
+        }
+        for (name, value) in limits {
+            head.insert_header((name, value));
         }
         let refused = !status.is_success();
         if refused {

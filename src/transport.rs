@@ -8,6 +8,7 @@ mod choice;
 mod control;
 mod dial;
 mod http1;
+mod limits;
 mod pool;
 mod proxy;
 mod resolve;
@@ -78,6 +79,8 @@ pub struct Incoming {
     pub retry_after_ms: Option<String>,
     /// See above.
     pub retry_after: Option<String>,
+    /// Headers about limits, a line each, the names in lower case; empty where there are none.
+    pub limits: String,
     /// The body. It ends only where the provider's framing says so; anything else is an error.
     pub body: IncomingBody,
 }

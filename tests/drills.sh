@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The long drills: of the books on SQLite, PostgreSQL and MariaDB, with throw-away servers of their own; of channels.
 #
-#   tests/drills.sh PENSTOCK [crash] [power] [outage] [statements] [failover]
+#   tests/drills.sh PENSTOCK [crash] [power] [outage] [statements] [failover] [learning]
 #
 # DRILL_KILLS (200, a quarter of it on servers), DRILL_CUTS (20) and DRILL_SECONDS (300) say how long.
 set -euo pipefail
@@ -9,7 +9,7 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 penstock=$(realpath "$1")
 shift
-drills=${*:-crash power outage statements failover}
+drills=${*:-crash power outage statements failover learning}
 kills=${DRILL_KILLS:-200} cuts=${DRILL_CUTS:-20} seconds=${DRILL_SECONDS:-300}
 folder=$(mktemp -d "${TMPDIR:-/tmp}/penstock-drills.XXXXXX")
 chmod 755 "$folder"
@@ -80,8 +80,13 @@ for kind in $drills; do
     failover)
         drill failover
         ;;
+    learning)
+        for tells in headers retry-after nothing; do
+            drill learning --tells $tells
+        done
+        ;;
     *)
-        echo "drills: $kind is none of crash, power, outage, statements, failover" >&2
+        echo "drills: $kind is none of crash, power, outage, statements, failover, learning" >&2
         exit 2
         ;;
     esac

@@ -6,6 +6,7 @@ pub mod care;
 pub mod catalog;
 pub mod credential;
 pub mod endpoint;
+pub mod learning;
 pub mod money;
 pub mod outcome;
 pub mod price;
@@ -23,6 +24,7 @@ pub use catalog::{
 };
 pub use credential::{Credential, Credentials, Turn};
 pub use endpoint::Endpoint;
+pub use learning::{Adaptive, Hint, LearningRules, Pacing, Told};
 pub use money::{Money, PicosPerUnit, Ratio};
 pub use outcome::{Fault, Outcome};
 pub use price::{

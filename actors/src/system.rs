@@ -87,7 +87,8 @@ mod tests {
     use crate::{
         channel::roster::SupervisorOf,
         domain::{
-            Attached, ChannelName, ChannelSpec, Credentials, PoolSettings, Served, Timeouts, TransportKind,
+            Attached, ChannelName, ChannelSpec, Credentials, LearningRules, PoolSettings, Served, Timeouts,
+            TransportKind,
         },
         testing::PanicDrill,
     };
@@ -108,6 +109,7 @@ mod tests {
             priority: 0,
             weight: 1,
             concurrency: Some(concurrency),
+            learning: LearningRules::default(),
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),

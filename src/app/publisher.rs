@@ -154,6 +154,7 @@ impl Publisher {
             priority: 0,
             weight: 1,
             concurrency: None,
+            learning: Default::default(),
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use penstock_actors::domain::{Catalog, ChannelSpec, Money, Ratio, Served, SwitchRule, TransportKind};
+use penstock_actors::domain::{
+    Adaptive, Catalog, ChannelSpec, Money, Pacing, Ratio, Served, SwitchRule, TransportKind,
+};
 
 use super::{Log, LogFormat, Queue, Rotation, Server, Settings, Store, Tls};
 use crate::api_key::KeySpec;
@@ -96,6 +98,9 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         priority,
         weight,
         concurrency,
+        learning.adaptive,
+        learning.pacing,
+        learning.longest_pause,
         enabled,
         timeouts.connect,
         timeouts.first_byte_stream,
@@ -248,7 +253,7 @@ macro_rules! said_as_written {
         }
     })* };
 }
-said_as_written!(SwitchRule, TransportKind, LogFormat, Rotation);
+said_as_written!(Adaptive, Pacing, SwitchRule, TransportKind, LogFormat, Rotation);
 
 impl Said for PathBuf {
     fn said(&self) -> String {

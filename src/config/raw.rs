@@ -227,6 +227,11 @@ pub(super) struct Channel {
     #[serde(default = "one")]
     pub(super) weight: u32,
     pub(super) concurrency: Option<u32>,
+    #[serde(default)]
+    pub(super) adaptive: Adaptive,
+    #[serde(default = "yes")]
+    pub(super) pacing: bool,
+    pub(super) longest_pause: Option<Span>,
     #[serde(default = "yes")]
     pub(super) enabled: bool,
     #[serde(default)]
@@ -255,6 +260,15 @@ pub(super) enum Transport {
     #[default]
     Http1,
     Awc,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Adaptive {
+    #[default]
+    Fixed,
+    Aimd,
+    Gradient,
 }
 
 /// What may be written for models.

@@ -15,6 +15,8 @@ pub enum Drill {
     Outage(Outage),
     /// Counts SQL statements under load.
     Statements(Statements),
+    /// Has a channel learn the limits of a provider, with limits that halve and double.
+    Learning(Learning),
     /// Has one of three channels fail in each way there is, and tells what clients see of it.
     Failover(Failover),
     /// The gateway of the other drills, which notes what is durable.
@@ -99,6 +101,23 @@ pub struct Statements {
     /// The most statements a call.
     #[arg(long, default_value_t = 0.05)]
     pub at_most: f64,
+}
+
+/// A provider with limits.
+#[derive(Args, Debug)]
+pub struct Learning {
+    /// What the provider says of its limits: headers, retry-after or nothing.
+    #[arg(long, default_value = "headers", value_parser = ["headers", "retry-after", "nothing"])]
+    pub tells: String,
+    /// How the channel's limit follows: aimd or gradient.
+    #[arg(long, default_value = "aimd", value_parser = ["aimd", "gradient"])]
+    pub adaptive: String,
+    /// How long each of three parts lasts: as it is, halved, and as it was.
+    #[arg(long, default_value_t = 180)]
+    pub seconds: u64,
+    /// Clients at a time.
+    #[arg(long, default_value_t = 48)]
+    pub clients: usize,
 }
 
 /// Channels that fail.

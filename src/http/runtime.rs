@@ -11,6 +11,9 @@ use penstock_actors::{
 };
 use serde::Serialize;
 
+/// Tokens of the call for which the expected wait is told.
+const TYPICAL_TOKENS: u64 = 1_000;
+
 /// Keys that are shown: those that were served most.
 const KEYS: usize = 100;
 
@@ -41,6 +44,8 @@ struct Channel {
     waiting: u32,
     /// Mean time that a permit is held; null before any was given back.
     service_ms: Option<u64>,
+    /// What was learned of the provider.
+    learned: Learned,
     /// For a call that would be served last; null while nothing is known.
     expected_wait: Option<Wait>,
     success_rate: f32,
@@ -69,6 +74,46 @@ struct Breaker {
     /// Attempts since the start.
     succeeded: u64,
     failed: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Learned {
+    /// How the limit follows the provider: fixed, aimd or gradient.
+    adaptive: &'static str,
+    /// Requests in flight; null where nothing below the configured limit was learned.
+    limit: Option<u32>,
+    /// Null where nothing is known of them.
+    requests_per_minute: Option<u64>,
+    tokens_per_minute: Option<u64>,
+    /// For how long nothing is sent; null while calls are.
+    paused_ms: Option<u64>,
+    /// How often the provider took no more.
+    refusals: u64,
+}
+
+impl Learned {
+    fn of(cell: &ChannelCell, room: &WaitingRoom) -> Self {
+        let learning = &cell.learning;
+        let learned = learning.pacer.learned(room.now());
+        Self {
+            adaptive: cell.spec().learning.adaptive.as_str(),
+            limit: learning.limit(),
+            requests_per_minute: learned.requests_per_minute,
+            tokens_per_minute: learned.tokens_per_minute,
+            paused_ms: learned.paused.map(|left| (left.as_millis() as u64).max(1)),
+            refusals: learning.times_refused(),
+        }
+    }
+
+    /// In a few words.
+    fn text(&self) -> String {
+        let limits = [(self.limit, "at once")].map(|(n, what)| n.map(|n| format!("{n} {what}")));
+        let rates = [(self.requests_per_minute, "req/min"), (self.tokens_per_minute, "tok/min")];
+        let rates = rates.map(|(n, what)| n.map(|n| format!("{n} {what}")));
+        let paused = self.paused_ms.map(|ms| format!("paused {:.1}s", ms as f64 / 1e3));
+        let said: Vec<_> = paused.into_iter().chain(limits.into_iter().chain(rates).flatten()).collect();
+        if said.is_empty() { "-".to_owned() } else { said.join(", ") }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -116,6 +161,7 @@ impl Runtime {
                 "wait p90",
                 "success",
                 "retries",
+                "learned",
             ]
             .map(str::to_owned),
         ];
@@ -132,6 +178,7 @@ impl Runtime {
                 or(wait.map(|wait| seconds(wait.p90_ms))),
                 format!("{:.0}%", channel.success_rate * 100.0),
                 format!("{} of {}", channel.retries.used, channel.retries.allowed),
+                channel.learned.text(),
             ]
         }));
         let mut text = format!("{} calls wait, with {} bytes\n\n", self.waiting.calls, self.waiting.bytes);
@@ -190,7 +237,8 @@ fn breakers(cell: &ChannelCell) -> Vec<Breaker> {
 fn channel(cell: &Arc<ChannelCell>, room: &WaitingRoom, now_ms: u64) -> Channel {
     let (gate, (mean, scatter), health) = (&cell.gate, cell.pace(), cell.health());
     let mut service = Service::default();
-    service.add(gate.limit(), gate.in_flight(), mean, scatter);
+    let outlook = cell.outlook(TYPICAL_TOKENS, room.now());
+    service.add_paced(gate.limit(), gate.in_flight(), mean, scatter, outlook);
     let expected = expect(gate.waiting().into(), &service).map(|model| room.calibration().correct(model));
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let limit = Some(gate.limit()).filter(|limit| *limit != UNLIMITED);
@@ -204,6 +252,7 @@ fn channel(cell: &Arc<ChannelCell>, room: &WaitingRoom, now_ms: u64) -> Channel 
         in_flight: gate.in_flight(),
         waiting: gate.waiting(),
         service_ms: mean.map(millis),
+        learned: Learned::of(cell, room),
         expected_wait: expected.map(|told| Wait { p50_ms: millis(told.p50), p90_ms: millis(told.p90) }),
         success_rate: health.success_rate,
         first_byte_ms: millis(health.first_byte),
@@ -247,6 +296,12 @@ mod tests {
             in_flight: 3,
             waiting: 0,
             service_ms: limit.map(|_| 1_300),
+            learned: Learned {
+                limit: limit.filter(|limit| *limit > 9).map(|_| 12),
+                paused_ms: limit.filter(|limit| *limit > 9).map(|_| 1_500),
+                requests_per_minute: limit.filter(|limit| *limit > 9).map(|_| 600),
+                ..Learned::default()
+            },
             expected_wait: None,
             success_rate: 1.0,
             first_byte_ms: 0,
@@ -267,9 +322,9 @@ mod tests {
         let text = runtime.text();
         for line in [
             "2 calls wait, with 70 bytes",
-            "a-long-name (out of credit)  16     16     3          0        1.3s     -         -         100%     3 of 90",
-            "b                            none   none   3          0        -        -         -         100%     3 of 90",
-            "c (off)                      0      0      3          0        1.3s     -         -         100%     3 of 90",
+            "a-long-name (out of credit)  16     16     3          0        1.3s     -         -         100%     3 of 90  paused 1.5s, 12 at once, 600 req/min",
+            "b                            none   none   3          0        -        -         -         100%     3 of 90  -",
+            "c (off)                      0      0      3          0        1.3s     -         -         100%     3 of 90  -",
             "b            slow   half_open",
             "7    1000",
         ] {

@@ -388,7 +388,7 @@ fn metrics(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<HttpRe
     let room = &worker.shared.relay.room;
     worker.shared.metrics.waiting(room.calls(), room.bytes());
     worker.shared.metrics.limit_cells.set(worker.shared.relay.books.limits.cells().len() as i64);
-    let text = worker.shared.metrics.render(worker.relay.table().cells());
+    let text = worker.shared.metrics.render(worker.relay.table().cells(), room.now());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }
 

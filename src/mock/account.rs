@@ -14,6 +14,8 @@ use std::{
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
+use super::quota::Place;
+
 /// Call ids that are remembered; the oldest go first.
 pub const CALLS_KEPT: usize = 1_000_000;
 
@@ -101,6 +103,8 @@ pub struct Tally {
     book: Arc<Book>,
     call: Option<Arc<Call>>,
     ending: Option<Ending>,
+    /// Among the requests that are served at once.
+    place: Option<Place>,
 }
 
 impl Account {
@@ -117,7 +121,7 @@ impl Account {
         if let Some(call) = &call {
             call.attempts.fetch_add(1, Relaxed);
         }
-        Tally { book, call, ending: None }
+        Tally { book, call, ending: None, place: None }
     }
 
     /// Forgets everything.
@@ -177,8 +181,14 @@ impl Tally {
         }
     }
 
+    /// Keeps a place until the end.
+    pub fn keep(&mut self, place: Option<Place>) {
+        self.place = place;
+    }
+
     /// Ends the line; what is said first holds.
     pub fn end(&mut self, ending: Ending) {
+        self.place = None;
         if self.ending.is_some() {
             return;
         }

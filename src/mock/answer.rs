@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    body::Part,
+    body::{Part, frames},
     check::Strictness,
     settings::{Garbage, MockSettings},
     text::Words,
@@ -62,6 +62,15 @@ impl Ask<'_> {
 }
 
 impl Answer {
+    /// Tokens that were read and will be said.
+    pub fn tokens(&self) -> u64 {
+        let said = match &self.said {
+            Said::Whole(_, tokens) => *tokens,
+            Said::Stream(parts) => frames(parts),
+        };
+        self.prompt_tokens.saturating_add(said.into())
+    }
+
     /// A body that is no stream and says nothing.
     pub fn plain(body: impl Into<Bytes>, prompt_tokens: u64) -> Self {
         Self { prompt_tokens, said: Said::Whole(body.into(), 0) }

@@ -92,6 +92,18 @@ impl Refusal {
         out.freeze()
     }
 
+    /// Gemini's body that says when to come back.
+    pub fn body_with_retry(&self, seconds: f64) -> Bytes {
+        let status = gemini_status(self.status);
+        let detail = serde_json::json!({
+            "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds:.3}s")
+        });
+        let error = serde_json::json!({
+            "code": self.status, "message": self.message, "status": status, "details": [detail]
+        });
+        serde_json::json!({ "error": error }).to_string().into()
+    }
+
     /// The body as an event of a stream.
     pub fn event(&self, dialect: Dialect, request_id: &str) -> Bytes {
         let head: &[u8] = match dialect {

@@ -9,9 +9,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Cut, MockSettings, bind, serve};
+use super::{Cut, MockLimits, MockSettings, bind, serve_within};
 
 mod drills;
+mod limits;
 mod shapes;
 
 const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"one two"}]}"#;
@@ -48,9 +49,13 @@ impl Mock {
     }
 
     fn with(settings: MockSettings) -> Self {
+        Self::within(settings, MockLimits::default())
+    }
+
+    fn within(settings: MockSettings, limits: MockLimits) -> Self {
         let listener = bind(([127, 0, 0, 1], 0).into()).expect("a loopback port");
         let addr = listener.local_addr().expect("an address");
-        let server = serve(listener, settings, 1).expect("a server");
+        let server = serve_within(listener, settings, limits, 1).expect("a server");
         let handle = server.handle();
         actix_web::rt::spawn(server);
         Self { addr, handle }

@@ -26,7 +26,7 @@ use super::{
     showing::{Shown, Tried, Unshown},
 };
 use crate::{
-    dialect::{Dialect, StreamForm},
+    dialect::{Dialect, StreamForm, hints},
     provider::{
         Adapter, AnswerHead, Ask, AskBody, BodyNeed, Failure, Framing, Next, UpstreamBody, UpstreamRequest,
         row,
@@ -71,13 +71,14 @@ impl Relay {
         &self,
         call: &Call,
         way: &Way<'_>,
-        permit: HeldPermit,
+        mut permit: HeldPermit,
     ) -> Result<Begun, Failure> {
         let &Way { route, link, .. } = way;
+        permit.sent();
         let started = Instant::now();
         let deadline = route.spec.timeouts.first_byte_for(call.facts.delivery);
         let own = call.left().filter(|left| *left < deadline);
-        let mut begun = match within(own.unwrap_or(deadline), self.begin(call, way)).await {
+        let mut begun = match within(own.unwrap_or(deadline), self.begin(call, way, &mut permit)).await {
             Ok(begun) => begun,
             Err(_) => Err(match call.max_wait.filter(|_| own.is_some()) {
                 Some(asked) => refuse::of_own_deadline(asked),
@@ -93,6 +94,7 @@ impl Relay {
         match begun {
             Ok((flow, content_type)) => {
                 route.cell.succeeded(first_byte);
+                permit.answered(call.body.len(), first_byte, &self.shared.room);
                 Ok(Begun {
                     flow,
                     content_type,
@@ -109,6 +111,7 @@ impl Relay {
                 if failure.fault == Fault::Upstream {
                     route.cell.failed();
                 }
+                permit.failed(&failure, &self.shared.room);
                 route.cell.lines.observe(&route.line, link.showing.tells(&failure));
                 link.cleanse(&mut failure);
                 Err(failure)
@@ -117,7 +120,12 @@ impl Relay {
     }
 
     /// Sends the request and waits for the first content of a stream, or for the first byte of a whole answer.
-    async fn begin(&self, call: &Call, way: &Way<'_>) -> Result<(Flow, HeaderValue), Failure> {
+    async fn begin(
+        &self,
+        call: &Call,
+        way: &Way<'_>,
+        permit: &mut HeldPermit,
+    ) -> Result<(Flow, HeaderValue), Failure> {
         let &Way { route, link, at, .. } = way;
         let ask = Ask {
             endpoint: call.endpoint,
@@ -146,8 +154,11 @@ impl Relay {
             let shown = link.showing.show(which, Rc::clone(&target), &request.body).await;
             let shown = shown.map_err(|unshown| not_shown(route, &unshown))?;
             let mut incoming = self.send(call, way, &shown, &request).await?;
+            // Several credentials are several accounts: what one of them has left says nothing of the channel.
+            let is_one = route.spec.credentials.all().len() <= 1;
+            permit.heard(if is_one { &incoming.limits } else { "" }, &self.shared.room);
             let content_type = std::mem::take(&mut incoming.content_type);
-            let retry_after = fault::retry_after(
+            let retry_after = hints::retry_after(
                 incoming.retry_after_ms.as_deref(),
                 incoming.retry_after.as_deref(),
                 SystemTime::now,

@@ -1,6 +1,6 @@
 //! From transport errors and deadlines to failures: whose fault, which class. Pure.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::{
     credential::TokenError,
@@ -124,52 +124,9 @@ fn sentence(error: &TransportError) -> String {
     }
 }
 
-/// Longest hint that is believed.
-const LONGEST_HINT: Duration = Duration::from_secs(24 * 3600);
-
-/// Reads `retry-after-ms` (milliseconds) and `retry-after` (seconds, or a date: RFC 9110, section 10.2.3).
-pub(super) fn retry_after(
-    ms: Option<&str>,
-    after: Option<&str>,
-    now: impl FnOnce() -> SystemTime,
-) -> Option<Duration> {
-    let positive = |x: f64| (x.is_finite() && x >= 0.0).then_some(x);
-    let from_ms = ms.and_then(|m| m.trim().parse().ok()).and_then(positive).map(|m| m / 1000.0);
-    let seconds = from_ms.or_else(|| after.and_then(|s| s.trim().parse().ok()).and_then(positive));
-    let hint = match seconds {
-        Some(s) => Duration::try_from_secs_f64(s).unwrap_or(LONGEST_HINT),
-        None => {
-            let date = httpdate::parse_http_date(after?.trim()).ok()?;
-            date.duration_since(now()).unwrap_or_default()
-        }
-    };
-    Some(hint.min(LONGEST_HINT))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hints_are_read_in_every_form_and_garbage_is_none() {
-        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
-        for (ms, after, wanted) in [
-            (Some("1500"), Some("9"), Some(1500)),
-            (None, Some("2"), Some(2000)),
-            (None, Some("0.5"), Some(500)),
-            (None, Some("Sun, 06 Nov 1994 08:49:40 GMT"), Some(3000)),
-            (None, Some("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0)),
-            (None, Some("86400000"), Some(86_400_000)),
-            (None, Some("-5"), None),
-            (None, Some("soon"), None),
-            (Some("NaN"), None, None),
-            (Some("x"), Some("1"), Some(1000)),
-            (None, None, None),
-        ] {
-            let got = retry_after(ms, after, || now).map(|d| d.as_millis());
-            assert_eq!(got, wanted, "{ms:?} {after:?}");
-        }
-    }
 
     #[test]
     fn refused_connections_fail_over_for_certain_and_cut_answers_with_a_doubt() {

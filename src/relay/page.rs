@@ -8,6 +8,7 @@ use std::{
 
 use penstock_actors::{
     billing::{Foreseen, Reservation, charge, estimate, worst},
+    channel::pacer::Paced,
     domain::{
         AttemptFact, CallId, ChannelName, ChannelSpec, Delivery, Dispatch, Endpoint, ModelName, Money,
         Outcome, Priced, Progress, Ratio, Settled, Settlement, Usage, UsageSource,
@@ -51,6 +52,8 @@ pub(super) struct Page {
     /// What was taken of the limits of key, group, model and space, and of the channel that is tried.
     limits: Held,
     of_channel: Held,
+    /// What was taken of what the provider lets through.
+    paced: Option<Paced>,
     /// The limit that refused, and how they stood then.
     refused: Option<(CellId, Rates)>,
 }
@@ -108,6 +111,7 @@ impl Page {
             noted: Noted { at: arrived.at, completion: 0 },
             limits: Held::default(),
             of_channel: Held::default(),
+            paced: None,
             refused: None,
         }
     }
@@ -264,6 +268,11 @@ impl Page {
         });
     }
 
+    /// Keeps what the answer's request took of what the provider lets through, until it is settled.
+    pub(super) fn paced(&mut self, paced: Paced) {
+        self.paced = Some(paced);
+    }
+
     /// Notes that the first byte goes out.
     pub(super) fn first_byte(&mut self, after: Duration) {
         self.first_byte_ms = millis(after).max(1);
@@ -365,6 +374,9 @@ impl Page {
             let actual = Amounts { requests: 1, tokens, spend: Amounts::of_money(paid) };
             self.limits.settle(actual);
             self.of_channel.settle(Amounts { spend: Amounts::of_money(cost), ..actual });
+            if let Some(paced) = self.paced.take() {
+                paced.settle(tokens);
+            }
         }
         let Opening { call, caller, endpoint, delivery, model, client_request_id, .. } = self.opening;
         let (accounts, upstream_model, channel) = match self.dispatched {

@@ -15,7 +15,7 @@ use super::{
     Call, Relay, admit,
     attempt::Way,
     books,
-    held::HeldPermit,
+    held::{self, HeldPermit},
     link::Link,
     page::Free,
     refuse,
@@ -103,7 +103,8 @@ impl Relay {
                 break;
             }
             let Some(link) = self.usable(call, route, journey) else { continue };
-            let Some(permit) = route.cell.gate.try_enter() else {
+            let room = &self.shared.room;
+            let Some(permit) = route.cell.try_enter(|| (tokens(record), room.now())) else {
                 full.get_or_insert(route);
                 continue;
             };
@@ -111,7 +112,8 @@ impl Relay {
                 return step;
             }
         }
-        match full {
+        let throttled = journey.readmit(table.tiers(model, &call.caller.group));
+        match full.or(throttled) {
             Some(route) => Step::Blocked(Blocked::Channel(route.clone())),
             None => Step::Failed(journey.telling.take().unwrap_or_else(|| refuse::full(call, None))),
         }
@@ -158,7 +160,7 @@ impl Relay {
                 return Some(Step::Failed(failure));
             }
         }
-        match self.turn(call, route, record.attempts()) {
+        match self.turn(call, route, journey, record.attempts()) {
             Turn::Taken => {}
             refused => {
                 if let Some(page) = record.page() {
@@ -180,7 +182,7 @@ impl Relay {
         {
             return Some(Step::Failed(books::not_journalled(&error)));
         }
-        let held = HeldPermit::new(permit, &route.cell);
+        let held = HeldPermit::new(permit, route, tokens(record));
         record.attempt(&route.spec.name);
         let way = Way { route, link, at, number: record.attempts() };
         let attempted = self.attempt(call, &way, held).await;
@@ -190,6 +192,9 @@ impl Relay {
         match attempted {
             Ok(mut begun) => {
                 begun.permit.of_caller = journey.of_caller.take().unwrap_or_default();
+                if let (Some(page), Some(paced)) = (record.page(), begun.permit.take_paced()) {
+                    page.paced(paced);
+                }
                 Some(Step::Begun(Box::new(begun), route.spec.name.clone()))
             }
             Err(failure) => {
@@ -199,21 +204,25 @@ impl Relay {
                 if failure.next == Next::Tell {
                     return Some(Step::Failed(failure));
                 }
+                journey.failed_on(route.cell.slot, held::of(&failure, &route.spec.learning));
                 journey.telling.add(failure);
                 None
             }
         }
     }
 
-    /// Takes the right to an attempt: a channel takes over no more failed calls than its budget allows, what a
+    /// Takes the right to an attempt: a channel takes over no more failed calls than its budget allows (those that
+    /// come back to it, at the pace that the provider allows, are its own), what a
     /// gateway above tries again is not tried again here, and of what is only probed few calls have a turn.
-    fn turn(&self, call: &Call, route: &Route, attempts: u32) -> Turn {
+    fn turn(&self, call: &Call, route: &Route, journey: &Journey, attempts: u32) -> Turn {
         if attempts > 0 {
             if call.retries == Retries::TheirsAbove {
                 return Turn::TheirsAbove;
             }
             let now = self.shared.books.limits.clock_ms();
-            if !route.cell.lines.retry(route.spec.care.retry_percent, now) {
+            if !journey.comes_back_to(route.cell.slot)
+                && !route.cell.lines.retry(route.spec.care.retry_percent, now)
+            {
                 return Turn::OverBudget;
             }
         }
@@ -223,6 +232,11 @@ impl Relay {
         };
         if take_turn(route, has_closed) { Turn::Taken } else { Turn::Lost }
     }
+}
+
+/// Tokens that a call is estimated to take.
+pub(super) fn tokens(record: &mut CallRecord) -> u64 {
+    record.page().map_or(0, |page| page.expected_tokens())
 }
 
 /// Whether an attempt may be made now that there is a permit for it.

@@ -15,7 +15,7 @@ use penstock_actors::{
     },
     domain::{ChannelName, ModelName},
     router::{
-        Route,
+        Route, Tier,
         candidates::route,
         fairness::Ask,
         room::NoRoom,
@@ -31,7 +31,7 @@ use super::{
     policy::{OnLimit, Terms},
     refuse,
     settle::CallRecord,
-    tries::Telling,
+    tries::{Telling, tokens},
 };
 use crate::provider::{Failure, row::MOCK};
 
@@ -40,6 +40,8 @@ use crate::provider::{Failure, row::MOCK};
 pub(super) struct Journey {
     /// Channels that were tried, or cannot serve it.
     pub(super) excluded: Vec<u32>,
+    /// Channels that took no more when it was tried there, and how often it came back to them.
+    throttled: Vec<(u32, u32)>,
     /// What its failures come to.
     pub(super) telling: Telling,
     /// Permits of its caller's own gates.
@@ -50,6 +52,62 @@ pub(super) struct Journey {
     pub(super) waited: Duration,
     /// Its ticket while it waits, for who tells of it.
     pub(super) news: News,
+}
+
+/// How often a call comes back to a channel that took no more.
+const COMES_BACK: u32 = 16;
+
+impl Journey {
+    /// Notes how an attempt failed on a channel: one that took no more may be come back to.
+    pub(super) fn failed_on(&mut self, slot: u32, failure: Failed) {
+        let is_known = self.comes_back_to(slot);
+        match failure {
+            Failed::Throttled if is_known => {}
+            Failed::Throttled => self.throttled.push((slot, 0)),
+            Failed::Otherwise => self.throttled.retain(|(known, _)| *known != slot),
+        }
+    }
+
+    /// Whether the call was at this channel, which took no more then.
+    pub(super) fn comes_back_to(&self, slot: u32) -> bool {
+        self.throttled.iter().any(|(known, _)| *known == slot)
+    }
+
+    /// What tells most of a wait that was in vain: what the provider said for which it was.
+    fn in_vain(&mut self, failure: Failure) -> Failure {
+        if failure.code != refuse::SATURATED || self.throttled.is_empty() {
+            return failure;
+        }
+        let retry_after = failure.retry_after;
+        match self.telling.take() {
+            Some(told) => Failure { retry_after: told.retry_after.max(retry_after), ..told },
+            None => failure,
+        }
+    }
+
+    /// Lets the call come back to channels that took no more, where it has not too often; gives one of them.
+    pub(super) fn readmit<'t>(&mut self, tiers: &'t [Tier]) -> Option<&'t Route> {
+        let excluded = &mut self.excluded;
+        let mut readmitted = None;
+        for (slot, times) in self.throttled.iter_mut().filter(|(_, times)| *times < COMES_BACK) {
+            let Some(at) = excluded.iter().position(|known| known == slot) else { continue };
+            let mut routes = tiers.iter().flat_map(|tier| &tier.routes);
+            if let Some(route) = routes.find(|route| route.cell.slot == *slot) {
+                excluded.swap_remove(at);
+                *times += 1;
+                readmitted = readmitted.or(Some(route));
+            }
+        }
+        readmitted
+    }
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The provider takes no more just now.
+    Throttled,
+    Otherwise,
 }
 
 /// Where the ticket of a waiting call is found.
@@ -97,7 +155,7 @@ impl Relay {
                     self.try_granted(&call, &mut record, &mut journey, route, permit).await
                 }
                 Ok(None) => None,
-                Err(failure) => Some(Step::Failed(failure)),
+                Err(failure) => Some(Step::Failed(journey.in_vain(failure))),
             };
             let step = match step {
                 Some(Step::Failed(failure)) => {
@@ -153,13 +211,14 @@ impl Relay {
         }
         // Held by no call that does not go on: whoever claims the slot takes them with it.
         journey.of_caller = None;
-        let Some(place) = place(blocked) else { return Ok(None) };
         let room = &self.shared.room;
         let now = room.now();
+        let tokens = tokens(record);
+        let Some(place) = place(blocked, tokens, now) else { return Ok(None) };
         let ask = Ask {
             key: call.caller.id,
             band: terms.band,
-            cost: record.page().map_or(0, |page| page.expected_tokens()),
+            cost: tokens,
             weight: terms.weight,
             arrived: now,
             deadline: now + left,
@@ -233,13 +292,12 @@ impl Relay {
 }
 
 /// Registers as one who waits; `None` where there is room by now.
-fn place(blocked: Blocked) -> Option<(u32, Place)> {
-    let (slot, entered) = match blocked {
-        Blocked::Channel(route) => (route.cell.slot, route.cell.gate.enter_or_wait()),
-        Blocked::Caller(gate) => (OF_CALLER, gate.enter_or_wait()),
-    };
-    match entered {
-        Entered::Permit(_) => None,
-        Entered::Place(place) => Some((slot, place)),
+fn place(blocked: Blocked, tokens: u64, now: Duration) -> Option<(u32, Place)> {
+    match blocked {
+        Blocked::Channel(route) => Some((route.cell.slot, route.cell.enter_or_wait(tokens, now)?)),
+        Blocked::Caller(gate) => match gate.enter_or_wait() {
+            Entered::Permit(_) => None,
+            Entered::Place(place) => Some((OF_CALLER, place)),
+        },
     }
 }

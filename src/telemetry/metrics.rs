@@ -83,6 +83,16 @@ struct ChannelMetrics {
     off: IntGaugeVec,
     refused_retries: IntGaugeVec,
     breaker: IntGaugeVec,
+    learned: Learned,
+}
+
+/// What was learned of their providers; only where something was.
+struct Learned {
+    limit: IntGaugeVec,
+    requests: IntGaugeVec,
+    tokens: IntGaugeVec,
+    paused: GaugeVec,
+    refusals: IntGaugeVec,
 }
 
 /// Names the tokens' buckets as [`Usage`] does.
@@ -211,6 +221,28 @@ impl Metrics {
                     ),
                     &["channel", "model"]
                 )),
+                learned: Learned {
+                    limit: register!(ints(
+                        "penstock_channel_learned_limit",
+                        "Requests in flight that the provider bears, where fewer than configured."
+                    )),
+                    requests: register!(ints(
+                        "penstock_channel_learned_requests_per_minute",
+                        "Requests a minute that the provider lets through, where known."
+                    )),
+                    tokens: register!(ints(
+                        "penstock_channel_learned_tokens_per_minute",
+                        "Tokens a minute that the provider lets through, where known."
+                    )),
+                    paused: register!(floats(
+                        "penstock_channel_paused_seconds",
+                        "For how long the provider's word keeps the channel from sending; 0 while it sends."
+                    )),
+                    refusals: register!(ints(
+                        "penstock_channel_refusals",
+                        "How often the provider took no more (429) so far."
+                    )),
+                },
             },
             registry,
             rendering: Mutex::new(()),
@@ -267,10 +299,11 @@ impl Metrics {
     }
 
     /// Writes everything in Prometheus' text format.
-    pub fn render(&self, cells: &[Arc<ChannelCell>]) -> Vec<u8> {
+    /// `now` is on the waiting room's clock.
+    pub fn render(&self, cells: &[Arc<ChannelCell>], now: Duration) -> Vec<u8> {
         // One at a time: the channels' gauges are filled anew for each.
         let _rendering = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
-        self.channels.read(cells);
+        self.channels.read(cells, now);
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics were not written");
@@ -317,7 +350,7 @@ pub fn table() -> String {
 }
 
 impl ChannelMetrics {
-    fn read(&self, cells: &[Arc<ChannelCell>]) {
+    fn read(&self, cells: &[Arc<ChannelCell>], now: Duration) {
         for ints in [
             &self.in_flight,
             &self.waiting,
@@ -330,14 +363,20 @@ impl ChannelMetrics {
             &self.off,
             &self.refused_retries,
             &self.breaker,
+            &self.learned.limit,
+            &self.learned.requests,
+            &self.learned.tokens,
+            &self.learned.refusals,
         ] {
             ints.reset();
         }
-        for floats in [&self.limit, &self.service, &self.success_rate, &self.first_byte] {
+        for floats in [&self.limit, &self.service, &self.success_rate, &self.first_byte, &self.learned.paused]
+        {
             floats.reset();
         }
         for cell in cells {
             let label = &[cell.name.as_str()];
+            self.learned.read(cell, label, now);
             let (health, totals) = (cell.health(), cell.totals());
             let limit = match cell.gate.limit() {
                 UNLIMITED => f64::INFINITY,
@@ -377,6 +416,23 @@ impl ChannelMetrics {
     }
 }
 
+impl Learned {
+    fn read(&self, cell: &ChannelCell, label: &[&str; 1], now: Duration) {
+        let learned = cell.learning.pacer.learned(now);
+        for (gauge, value) in [
+            (&self.limit, cell.learning.limit().map(u64::from)),
+            (&self.requests, learned.requests_per_minute),
+            (&self.tokens, learned.tokens_per_minute),
+            (&self.refusals, Some(cell.learning.times_refused())),
+        ] {
+            if let Some(value) = value {
+                gauge.with_label_values(label).set(i64::try_from(value).unwrap_or(i64::MAX));
+            }
+        }
+        self.paused.with_label_values(label).set(learned.paused.unwrap_or_default().as_secs_f64());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -393,7 +449,7 @@ mod tests {
         let metrics = Metrics::new().expect("names are unique");
         metrics.call_ended(Endpoint::Embeddings, Outcome::Completed, Duration::from_millis(3));
         metrics.consumed(&Usage { input: 7, ..Usage::default() });
-        let text = String::from_utf8(metrics.render(&[])).expect("text");
+        let text = String::from_utf8(metrics.render(&[], Duration::ZERO)).expect("text");
         for line in [
             "penstock_calls_total{endpoint=\"embeddings\",outcome=\"completed\"} 1",
             "penstock_tokens_total{bucket=\"input\"} 7",

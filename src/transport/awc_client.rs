@@ -37,6 +37,7 @@ use self::{
 use super::{
     Incoming, Outgoing, OutgoingBody, SharedTransport, Transport, TransportError, Via,
     dial::Dialer,
+    limits,
     pool::{Idle, Line, Pool, Tag},
 };
 
@@ -115,6 +116,7 @@ impl Transport for AwcTransport {
                 content_type: text(&header::CONTENT_TYPE).unwrap_or_default(),
                 retry_after_ms: text(&RETRY_AFTER_MS),
                 retry_after: text(&header::RETRY_AFTER),
+                limits: limits_of(answer.headers()),
                 body: match answer.status().as_u16() {
                     // RFC 9110, section 6.4.1: these have no body, whatever their head says.
                     204 | 304 => Box::pin(Nothing),
@@ -127,6 +129,14 @@ impl Transport for AwcTransport {
             })
         })
     }
+}
+
+fn limits_of(headers: &header::HeaderMap) -> String {
+    let mut lines = String::new();
+    for (name, value) in headers.iter().filter(|(name, _)| limits::is_about(name.as_str())) {
+        limits::add(&mut lines, name.as_str(), value.as_bytes());
+    }
+    lines
 }
 
 /// An answer as awc gives it.

@@ -87,6 +87,7 @@ impl Transport for Http1Transport {
                 content_type: head.content_type,
                 retry_after_ms: head.retry_after_ms,
                 retry_after: head.retry_after,
+                limits: head.limits,
                 body: Box::pin(Body::new(
                     line,
                     head.framing,

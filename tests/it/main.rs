@@ -25,6 +25,7 @@ mod failover;
 mod http_abuse;
 mod keys;
 mod keys_of_file;
+mod learning;
 mod limits;
 mod managing;
 mod messages;

@@ -113,7 +113,7 @@ async fn a_providers_hint_when_to_come_back_reaches_the_client_in_both_forms() {
             }
         })
         .await;
-        let app = TestApp::start(&upstream.channel("up", ""));
+        let app = TestApp::start(&upstream.channel("up", "pacing = false\n"));
         for body in [chat("m"), chat_stream("m")] {
             let answer = app.client().chat(&body).await;
             assert_eq!((answer.status, answer.error_code().as_str()), (429, "no_hamsters"));

@@ -16,14 +16,15 @@ use crossbeam::{queue::SegQueue, utils::CachePadded};
 
 use super::{
     connections::Connections,
-    gate::{Bell, Gate, UNLIMITED},
+    gate::{Bell, Entered, Gate, Permit, Place, UNLIMITED},
     health::{HealthReport, Sample},
+    learning::Learning,
     line::Lines,
     pace::{Pace, Served},
 };
 use crate::{
-    domain::{ChannelName, ChannelSpec, TransportKind},
-    router::{room::NotifyBell, ticket::Ticket},
+    domain::{ChannelName, ChannelSpec, Pacing, TransportKind},
+    router::{estimate::Outlook, room::NotifyBell, ticket::Ticket},
 };
 
 /// Live state of one channel. Written by its supervisor, but for the counters.
@@ -37,6 +38,8 @@ pub struct ChannelCell {
     pub gate: Arc<Gate>,
     /// Open connections over all workers.
     pub connections: Arc<Connections>,
+    /// What calls leave to learn from, and what was learned.
+    pub learning: Learning,
     /// What is known of its models, its credential and its retries.
     pub lines: Lines,
     /// Calls that the router offers; as many as wait at most. The supervisor takes them.
@@ -74,6 +77,7 @@ impl ChannelCell {
             slot,
             name: spec.name.clone(),
             gate: Gate::with_bell(spec.concurrency.unwrap_or(UNLIMITED), Arc::clone(&bell) as Arc<dyn Bell>),
+            learning: Learning::default(),
             offers: SegQueue::new(),
             serving: AtomicU64::new(0),
             bell,
@@ -89,6 +93,64 @@ impl ChannelCell {
             complained_secs: AtomicU64::new(0),
             spec: ArcSwap::new(spec),
         })
+    }
+
+    /// Takes a permit for a request if there is room now, nobody waits, and the provider lets it through. How many
+    /// tokens it takes and what time it is, is asked only where something was learned of the provider.
+    pub fn try_enter(&self, tokens_and_now: impl FnOnce() -> (u64, Duration)) -> Option<Permit> {
+        let permit = self.gate.try_enter()?;
+        if !self.learning.pacer.is_on() {
+            return Some(permit);
+        }
+        let (tokens, now) = tokens_and_now();
+        self.paced(permit, tokens, now).ok()
+    }
+
+    /// Paces a request of so many tokens, that waited; gives the permit back, and after how long it could go,
+    /// where it cannot now.
+    pub(super) fn paced(
+        &self,
+        permit: Permit,
+        tokens: u64,
+        now: Duration,
+    ) -> Result<Permit, (Permit, Duration)> {
+        if !self.learning.pacer.is_on() {
+            return Ok(permit);
+        }
+        match self.learning.pacer.take(tokens, now) {
+            Ok(paced) => Ok(permit.paced(Some(paced))),
+            Err(wait) => Err((permit, wait)),
+        }
+    }
+
+    /// How calls of so many tokens are paced here.
+    pub fn outlook(&self, tokens: u64, now: Duration) -> Outlook {
+        let pacer = &self.learning.pacer;
+        if !pacer.is_on() {
+            return Outlook::default();
+        }
+        let learned = pacer.learned(now);
+        let rate = |per_minute: u64, each: u64| per_minute as f64 / each.max(1) as f64 / 60.0;
+        let requests = learned.requests_per_minute.map(|per_minute| rate(per_minute, 1));
+        let of_tokens = learned.tokens_per_minute.map(|per_minute| rate(per_minute, tokens));
+        let per_second = [requests, of_tokens].into_iter().flatten().reduce(f64::min);
+        Outlook { per_second, wait: pacer.wait(tokens, now) }
+    }
+
+    /// A place among those who wait; `None` where there is room by now. Whoever takes it has the gate looked at
+    /// afterwards.
+    pub fn enter_or_wait(&self, tokens: u64, now: Duration) -> Option<Place> {
+        let permit = match self.gate.enter_or_wait() {
+            Entered::Place(place) => return Some(place),
+            Entered::Permit(permit) => permit,
+        };
+        let pacer = &self.learning.pacer;
+        if !pacer.is_on() || pacer.wait(tokens, now).is_zero() {
+            return None;
+        }
+        let place = self.gate.wait();
+        drop(permit);
+        Some(place)
     }
 
     /// The settings in force.
@@ -183,7 +245,13 @@ impl ChannelCell {
     /// Puts new settings in force. For the supervisor alone.
     pub(super) fn apply(&self, spec: Arc<ChannelSpec>) {
         let old = self.spec.swap(Arc::clone(&spec));
-        self.gate.set_limit(spec.concurrency.unwrap_or(UNLIMITED));
+        let is_another_account = old.base_url != spec.base_url
+            || old.credentials != spec.credentials
+            || old.headers != spec.headers
+            || old.provider != spec.provider;
+        if is_another_account || spec.learning.pacing == Pacing::Off {
+            self.learning.pacer.forget();
+        }
         let served: HashSet<_> = spec.models.iter().map(|served| &served.upstream).collect();
         self.lines.keep(|model| served.contains(model));
         self.connections.set_cap(spec.pool.max_connections);

@@ -7,6 +7,8 @@ use std::{fmt, sync::Arc};
 
 use crossbeam::utils::CachePadded;
 
+use super::pacer::Paced;
+
 #[cfg(not(feature = "loom"))]
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -127,7 +129,7 @@ impl Gate {
                 Ok(_) => {
                     // Lowered meanwhile: what was taken under the old limit must not count under the new.
                     let now = self.limit.load(Ordering::Relaxed);
-                    let permit = Permit { gate: Arc::clone(self), returns: Returns::Heard };
+                    let permit = Permit { gate: Arc::clone(self), returns: Returns::Heard, paced: None };
                     if now >= limit || Word(seen).in_flight() < now {
                         return Some(permit);
                     }
@@ -176,11 +178,13 @@ impl Gate {
     }
 }
 
-/// The right to one request in flight. Dropping it gives it back.
+/// The right to one request in flight. Dropping it gives it back, with what the request took of what the
+/// provider lets through in a time, unless it was sent.
 #[derive(Debug)]
 pub struct Permit {
     gate: Arc<Gate>,
     returns: Returns,
+    paced: Option<Paced>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +195,18 @@ enum Returns {
 }
 
 impl Permit {
+    /// The same, with what the request takes of what the provider lets through in a time.
+    #[must_use]
+    pub fn paced(mut self, paced: Option<Paced>) -> Self {
+        self.paced = paced;
+        self
+    }
+
+    /// Takes out what the request took: from now on it is the caller's.
+    pub fn take_paced(&mut self) -> Option<Paced> {
+        self.paced.take()
+    }
+
     /// Gives it back without a word: nobody was found who could use it, and who comes next is looked at anyway.
     pub fn withdraw(mut self) {
         self.returns = Returns::Unheard;
@@ -199,6 +215,8 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        // Before anyone hears of it.
+        self.paced = None;
         let before = Word(self.gate.word.fetch_sub(1, Ordering::AcqRel));
         if before.waiting() > 0 && self.returns == Returns::Heard {
             self.gate.bell.ring();

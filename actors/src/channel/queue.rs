@@ -21,6 +21,17 @@ pub enum Offered {
     Gone,
     /// It cannot go now, nor can others of its key.
     Held,
+    /// It can go later, and nobody before it.
+    Later,
+}
+
+/// What came of a band.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Taken,
+    Nobody,
+    /// Whoever's turn it is waits, and everyone behind.
+    Later,
 }
 
 /// One claim in so many goes to a band below the highest that waits, so that none starves.
@@ -143,9 +154,13 @@ impl<T> Queue<T> {
         let order = first.into_iter().chain((0..3).filter(|band| Some(*band) != first));
         let mut served = None;
         for band in order.collect::<Vec<_>>() {
-            if self.serve_band(band, fairness, now, &mut offer) {
-                served = Some(band);
-                break;
+            match self.serve_band(band, fairness, now, &mut offer) {
+                Turn::Taken => {
+                    served = Some(band);
+                    break;
+                }
+                Turn::Nobody => {}
+                Turn::Later => break,
             }
         }
         for band in &mut self.bands {
@@ -168,12 +183,12 @@ impl<T> Queue<T> {
         fairness: &mut Fairness,
         now: Duration,
         offer: &mut impl FnMut(&Ask, &T) -> Offered,
-    ) -> bool {
+    ) -> Turn {
         loop {
             let lines = &mut self.bands[band];
             let free = lines.lines.iter().enumerate().filter(|(_, line)| !line.is_held);
             let Some((at, _)) = free.min_by_key(|(_, line)| fairness.standing(line.seat)) else {
-                return false;
+                return Turn::Nobody;
             };
             let line = &mut lines.lines[at];
             let mut is_taken = false;
@@ -183,6 +198,10 @@ impl<T> Queue<T> {
                         line.is_held = true;
                         line.calls.push(waiting);
                         continue;
+                    }
+                    Offered::Later => {
+                        line.calls.push(waiting);
+                        return Turn::Later;
                     }
                     Offered::Gone => drop(self.ids.remove(&waiting.id)),
                     Offered::Taken => {
@@ -196,7 +215,7 @@ impl<T> Queue<T> {
                 lines.remove(at, fairness, now);
             }
             if is_taken {
-                return true;
+                return Turn::Taken;
             }
         }
     }
@@ -335,6 +354,20 @@ mod tests {
         let served: Vec<_> = (0..400).filter_map(|_| bench.serve()).collect();
         let count = |key: i64| served.iter().filter(|k| **k == key).count();
         assert_eq!((count(1), count(2), count(3)), (380, 10, 10));
+    }
+
+    #[test]
+    fn nobody_goes_before_a_call_that_can_go_later() {
+        let mut bench = Bench::default();
+        bench.push(Ask { band: Band::High, ..ask(1, 900) });
+        bench.push(ask(2, 1));
+        let mut offered = Vec::new();
+        let taken = bench.queue.serve(&mut bench.fairness, Duration::ZERO, |_, key| {
+            offered.push(*key);
+            Offered::Later
+        });
+        assert!(!taken && offered == [1], "{offered:?}");
+        assert_eq!((bench.serve(), bench.serve()), (Some(1), Some(2)));
     }
 
     #[test]

@@ -6,14 +6,16 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised,
     fut::wrap_future,
 };
 
 use super::{
     caretaker::{Caretaker, Moved},
     cell::ChannelCell,
+    gate::UNLIMITED,
     health::{Health, Sample},
+    learner::{Learner, Occasion},
     pace::{Pace, Served},
     queue::{Offered, Queue},
     shedding::{Advice, Shedding},
@@ -49,21 +51,40 @@ struct Core {
     pace: Pace,
     served: Served,
     shedding: Shedding,
+    learner: Learner,
+    /// When a call that waits can go, and the timer that is set for it.
+    due: Option<(Duration, SpawnHandle)>,
     caretaker: Caretaker,
 }
 
 impl ChannelSupervisor {
     /// How often health is published.
     pub const TICK: Duration = Duration::from_millis(500);
+    /// Timers this near to each other are one.
+    const GRAIN: Duration = Duration::from_millis(1);
 
     /// Makes the supervisor of a cell.
     pub fn new(cell: Arc<ChannelCell>, room: Arc<WaitingRoom>) -> Self {
-        let core = Core::fresh(&cell);
+        let core = Core::fresh(&cell, room.now());
         Self { cell, room, core }
     }
 
-    /// Takes in the calls that were offered and gives them the slots that are free.
-    fn pump(&mut self) {
+    /// Takes in what was learned.
+    fn learn(&mut self, occasion: Occasion) {
+        let Self { cell, room, core } = self;
+        let (spec, answered) = (cell.spec(), cell.totals().succeeded);
+        let most = spec.concurrency.unwrap_or(UNLIMITED);
+        let at = (occasion, room.now());
+        let limit = core.learner.look(&cell.learning, &spec.learning, most, answered, at);
+        if limit != cell.gate.limit() {
+            cell.gate.set_limit(limit);
+        }
+    }
+
+    /// Takes in the calls that were offered and gives them the slots that are free, as the provider lets them
+    /// through.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        self.learn(Occasion::Rung);
         let Self { cell, room, core } = self;
         let served = cell.service();
         core.pace.observe(served.since(std::mem::replace(&mut core.served, served)));
@@ -73,18 +94,30 @@ impl ChannelSupervisor {
             core.queue.push(ticket.id, ticket.ask, ticket, &mut fairness, now);
         }
         let shed_above = room.bounds().shed_above;
+        let mut wait = None;
         while !core.queue.is_empty() {
             let Some(permit) = cell.gate.claim() else { break };
             let (mut slot, mut waited) = (Some(permit), Duration::ZERO);
             let is_served = core.queue.serve(&mut fairness, now, |ask, ticket| {
                 let Some(permit) = slot.take() else { return Offered::Held };
+                let permit = match cell.paced(permit, ask.cost, now) {
+                    Ok(permit) => permit,
+                    Err((permit, later)) => {
+                        slot = Some(permit);
+                        if !ticket.is_offered(cell.slot) {
+                            return Offered::Gone;
+                        }
+                        wait = Some(later);
+                        return Offered::Later;
+                    }
+                };
                 match ticket.grant(cell.slot, permit, now) {
                     Ok(()) => {
                         waited = now.saturating_sub(ask.arrived);
                         Offered::Taken
                     }
                     Err((permit, why)) => {
-                        slot = Some(permit);
+                        slot = Some(permit.paced(None));
                         match why {
                             NotGranted::Gone => Offered::Gone,
                             NotGranted::Held => Offered::Held,
@@ -105,18 +138,39 @@ impl ChannelSupervisor {
                 last.eject(Ejected::Shed(last.estimate()));
             }
         }
+        drop(fairness);
+        if let Some(wait) = wait {
+            core.learner.paced();
+            self.wake(now + wait, ctx);
+        }
+    }
+
+    /// Pumps again at a time: somebody can go then whom the provider would not take now.
+    fn wake(&mut self, at: Duration, ctx: &mut Context<Self>) {
+        if let Some((due, timer)) = self.core.due {
+            if due <= at + Self::GRAIN {
+                return;
+            }
+            ctx.cancel_future(timer);
+        }
+        let timer = ctx.run_later(at.saturating_sub(self.room.now()), |me, ctx| {
+            me.core.due = None;
+            guarded(me, ctx, "channel", Self::pump);
+        });
+        self.core.due = Some((at, timer));
     }
 
     fn listen(ctx: &mut Context<Self>, cell: Arc<ChannelCell>) {
         let rung = wrap_future::<_, Self>(async move { cell.rung().await });
         ctx.spawn(rung.map(|(), me, ctx| {
-            guarded(me, ctx, "channel", |me, _| me.pump());
+            guarded(me, ctx, "channel", Self::pump);
             Self::listen(ctx, Arc::clone(&me.cell));
         }));
     }
 
-    fn tick(&mut self) {
-        self.pump();
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.learn(Occasion::Tick);
+        self.pump(ctx);
         let now = self.room.now();
         let cell = &self.cell;
         self.core.queue.sweep(&mut self.room.fairness(), now, |ticket| ticket.is_offered(cell.slot));
@@ -142,8 +196,12 @@ impl ChannelSupervisor {
 }
 
 impl Core {
-    fn fresh(cell: &ChannelCell) -> Self {
+    fn fresh(cell: &ChannelCell, now: Duration) -> Self {
+        let (spec, answered) = (cell.spec(), cell.totals().succeeded);
+        let most = spec.concurrency.unwrap_or(UNLIMITED);
         Self {
+            learner: Learner::new(&cell.learning, &spec.learning, most, answered, now),
+            due: None,
             health: Health::new(Duration::ZERO),
             seen: cell.totals(),
             started: Instant::now(),
@@ -163,7 +221,7 @@ impl Actor for ChannelSupervisor {
         ctx.set_mailbox_capacity(16);
         Self::listen(ctx, Arc::clone(&self.cell));
         ctx.run_interval(Self::TICK, |me, ctx| {
-            guarded(me, ctx, "channel", |me, _| me.tick());
+            guarded(me, ctx, "channel", Self::tick);
         });
     }
 }
@@ -172,7 +230,7 @@ impl Supervised for ChannelSupervisor {
     fn restarting(&mut self, _: &mut Self::Context) {
         // The router offers the calls anew when it sees the restart.
         self.core.queue.clear(&mut self.room.fairness(), self.room.now());
-        self.core = Core::fresh(&self.cell);
+        self.core = Core::fresh(&self.cell, self.room.now());
         self.cell.count_restart();
         tracing::warn!(channel = %self.cell.name, "channel supervisor restarted");
     }
@@ -187,11 +245,11 @@ impl Handler<Apply> for ChannelSupervisor {
     type Result = ();
 
     fn handle(&mut self, Apply(spec): Apply, ctx: &mut Self::Context) {
-        guarded(self, ctx, "channel", |me, _| {
+        guarded(self, ctx, "channel", |me, ctx| {
             me.cell.apply(spec);
             // A new credential is no longer known bad.
             me.take_care();
-            me.pump();
+            me.pump(ctx);
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use super::{Attached, Care, Credential, Credentials, Ratio};
+use super::{Attached, Care, Credential, Credentials, LearningRules, Ratio};
 
 /// A channel's permanent name, unique in a catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -172,6 +172,8 @@ pub struct ChannelSpec {
     pub weight: u32,
     /// Requests in flight allowed; `None` for no limit.
     pub concurrency: Option<u32>,
+    /// How it learns what its provider allows.
+    pub learning: LearningRules,
     /// The manual switch.
     pub enabled: bool,
     /// Deadlines of an attempt.

@@ -28,15 +28,48 @@ pub struct Service {
     pub rate: f64,
     /// How much service times scatter: variance over squared mean.
     pub scatter: f64,
+    /// How long no channel serves at all.
+    pub pause: Option<Duration>,
+}
+
+/// How a channel is paced to what its provider lets through.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outlook {
+    /// Calls a second, where that is limited.
+    pub per_second: Option<f64>,
+    /// After how long the next one can go.
+    pub wait: Duration,
 }
 
 impl Service {
     /// Adds a channel's; `mean` is its mean service time, `None` where it has served nobody yet.
     pub fn add(&mut self, limit: u32, in_flight: u32, mean: Option<Duration>, scatter: f64) {
+        self.add_paced(limit, in_flight, mean, scatter, Outlook::default());
+    }
+
+    /// The same of a channel that is paced.
+    pub fn add_paced(
+        &mut self,
+        limit: u32,
+        in_flight: u32,
+        mean: Option<Duration>,
+        scatter: f64,
+        outlook: Outlook,
+    ) {
         let slots = f64::from(limit.min(1 << 24));
-        self.free += f64::from(limit.saturating_sub(in_flight).min(1 << 24));
-        if let Some(mean) = mean.filter(|m| !m.is_zero()) {
-            let rate = slots / mean.as_secs_f64();
+        if outlook.wait.is_zero() {
+            self.free += f64::from(limit.saturating_sub(in_flight).min(1 << 24));
+        }
+        let of_slots = mean.filter(|m| !m.is_zero()).map(|mean| slots / mean.as_secs_f64());
+        let rate = match (of_slots, outlook.per_second) {
+            (Some(of_slots), Some(paced)) => Some(of_slots.min(paced)),
+            (of_slots, paced) => of_slots.or(paced.filter(|_| limit > 0)),
+        };
+        // What a rate explains of the wait is no pause.
+        let turn = outlook.per_second.filter(|rate| *rate > 0.0).map_or(0.0, f64::recip);
+        let pause = outlook.wait.saturating_sub(seconds(turn));
+        self.pause = Some(self.pause.map_or(pause, |known| known.min(pause)));
+        if let Some(rate) = rate {
             let all = self.rate + rate;
             if all > 0.0 {
                 self.scatter = (self.scatter * self.rate + scatter * rate) / all;
@@ -68,7 +101,9 @@ pub fn expect(ahead: u64, service: &Service) -> Option<Estimate> {
     let many = needed / (needed + service.slots);
     let scatter = (1.0 - many) + service.scatter.clamp(0.05, 4.0) * many;
     let (shape, mean) = (needed / scatter, needed / service.rate);
-    let quantile = |z: f64| seconds(mean * (1.0 - 1.0 / (9.0 * shape) + z / (3.0 * shape.sqrt())).powi(3));
+    let pause = service.pause.unwrap_or_default();
+    let quantile =
+        |z: f64| pause + seconds(mean * (1.0 - 1.0 / (9.0 * shape) + z / (3.0 * shape.sqrt())).powi(3));
     Some(Estimate { position, p50: quantile(0.0), p90: quantile(1.2816) })
 }
 
@@ -155,6 +190,21 @@ mod tests {
         assert_eq!(expect(0, &unknown), None);
         assert_eq!(expect(0, &service(4, 4, 0)), None);
         assert!(expect(u64::MAX - 1, &service(1, 1, 3_600_000)).expect("known").p90 <= LONGEST);
+    }
+
+    #[test]
+    fn a_paced_channel_serves_at_its_pace_and_a_paused_one_after_its_pause() {
+        let told = |ahead, outlook| {
+            let mut service = Service::default();
+            service.add_paced(16, 3, Some(Duration::from_millis(200)), 1.0, outlook);
+            expect(ahead, &service).expect("known").p50.as_secs_f64()
+        };
+        let wait = Duration::from_millis(100);
+        let of_ten = told(99, Outlook { per_second: Some(10.0), wait });
+        assert!((9.5..10.5).contains(&of_ten), "{of_ten}");
+        let paused = told(0, Outlook { per_second: None, wait: Duration::from_secs(20) });
+        assert!((20.0..20.1).contains(&paused), "{paused}");
+        assert!(told(0, Outlook::default()) < 1e-9, "there is room");
     }
 
     #[test]

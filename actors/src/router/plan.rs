@@ -158,8 +158,8 @@ pub(crate) mod tests {
     use crate::{
         channel::{breaker::BreakerState, switch::Standing},
         domain::{
-            Attached, Catalog, ChannelName, ChannelSpec, Credentials, PoolSettings, Served, Timeouts,
-            TransportKind,
+            Attached, Catalog, ChannelName, ChannelSpec, Credentials, LearningRules, PoolSettings, Served,
+            Timeouts, TransportKind,
         },
     };
 
@@ -179,6 +179,7 @@ pub(crate) mod tests {
             priority,
             weight,
             concurrency: Some(100),
+            learning: LearningRules::default(),
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),

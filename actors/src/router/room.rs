@@ -139,6 +139,11 @@ impl WaitingRoom {
         self.epoch.elapsed()
     }
 
+    /// A moment on the room's clock.
+    pub fn at(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.epoch)
+    }
+
     /// Puts bounds in force for those who come.
     pub fn set_bounds(&self, bounds: Bounds) {
         self.bounds.store(Arc::new(bounds));

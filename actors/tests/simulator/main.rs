@@ -2,6 +2,8 @@
 //! they are. `make simulate` prints the figures.
 
 mod figures;
+mod learned;
+mod learning;
 mod random;
 mod world;
 

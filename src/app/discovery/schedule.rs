@@ -173,6 +173,7 @@ mod tests {
             priority: 0,
             weight: 1,
             concurrency: None,
+            learning: Default::default(),
             enabled: true,
             timeouts: Timeouts::default(),
             pool: PoolSettings::default(),

@@ -302,6 +302,26 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 Example("64"),
                 "Requests in flight; without this line, no limit. 0 lets nothing through.",
             ),
+            set(
+                "adaptive",
+                Text,
+                Default("\"fixed\""),
+                "How this limit follows what the provider bears: \"fixed\" not at all; \"aimd\" lowers it where the provider\n\
+                 takes no more, and tries one more now and then; \"gradient\" lowers it where first bytes come late, too.",
+            ),
+            set(
+                "pacing",
+                Switch,
+                Default("true"),
+                "Whether calls wait, rather than fail, for what the provider says that it lets through in a time, or shows\n\
+                 by its refusals.",
+            ),
+            set(
+                "longest_pause",
+                Text,
+                Default("\"1m\""),
+                "The longest that one word of the provider's (retry-after) keeps the channel from sending.",
+            ),
             set("enabled", Switch, Default("true"), ""),
             set(
                 "transport",

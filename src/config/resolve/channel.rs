@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use penstock_actors::domain::{
-    ChannelName, ChannelSpec, Credential, Credentials, PoolSettings, Ratio, Served, Timeouts, TransportKind,
-    Turn,
+    Adaptive, ChannelName, ChannelSpec, Credential, Credentials, LearningRules, Pacing, PoolSettings, Ratio,
+    Served, Timeouts, TransportKind, Turn,
 };
 
 use super::{
@@ -77,6 +77,11 @@ impl Resolver<'_> {
             let problem = format!("{limit} is more than pool.max_connections ({})", pool.max_connections);
             self.refuse(&at("concurrency"), problem);
         }
+        let learning = learning(&raw);
+        if learning.longest_pause.is_zero() || learning.longest_pause > LONGEST_DURATION {
+            let problem = "must be more than 0 and at most 30 days; pacing = false turns pauses off";
+            self.refuse(&at("longest_pause"), problem);
+        }
         let quirks = self.quirks(&at("quirks"), &raw, provider.as_ref());
         if self.problems.len() > before {
             return None;
@@ -97,6 +102,7 @@ impl Resolver<'_> {
             priority: raw.priority,
             weight: raw.weight,
             concurrency: raw.concurrency,
+            learning,
             enabled: raw.enabled,
             timeouts: timeouts?,
             pool,
@@ -276,6 +282,18 @@ fn timeouts(raw: &raw::Timeouts, default: Timeouts) -> Result<Timeouts, (&'stati
         }
     }
     Ok(timeouts)
+}
+
+fn learning(raw: &raw::Channel) -> LearningRules {
+    LearningRules {
+        adaptive: match raw.adaptive {
+            raw::Adaptive::Fixed => Adaptive::Fixed,
+            raw::Adaptive::Aimd => Adaptive::Aimd,
+            raw::Adaptive::Gradient => Adaptive::Gradient,
+        },
+        pacing: if raw.pacing { Pacing::On } else { Pacing::Off },
+        longest_pause: raw.longest_pause.map_or(LearningRules::default().longest_pause, |span| span.0),
+    }
 }
 
 fn pool(raw: &raw::Pool) -> PoolSettings {

@@ -145,7 +145,8 @@ const MISTAKES: &[Mistake] = &[
         "[[channel]]\nname = \"a\"\nprovider = \"openai\"\napi_key = \"sk-live\"\nmodels = [\"m\"]\n",
         &[
             "penstock.toml:4: channel \"a\": api_key: there is no such setting; known here are name, id, provider, \
-             base_url, params, credential, credentials, credential_turn, organisation, project, models, mapping, headers, quirks, groups, priority, weight, concurrency, enabled, \
+             base_url, params, credential, credentials, credential_turn, organisation, project, models, mapping, headers, quirks, groups, priority, weight, concurrency, \
+             adaptive, pacing, longest_pause, enabled, \
              transport, proxy, cost_ratio, limits, timeouts, pool",
         ],
     ),

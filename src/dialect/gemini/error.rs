@@ -85,7 +85,8 @@ pub(super) fn of_status(head: &AnswerHead<'_>, body: &[u8]) -> Failure {
     match error {
         Some(error) => {
             let failure = of(head.status, error);
-            Failure { retry_after: head.retry_after.or(failure.retry_after), ..failure }
+            // A word in the body counts as much as one in the head: the longer wait is the safe one.
+            Failure { retry_after: head.retry_after.max(failure.retry_after), ..failure }
         }
         None => {
             let message = format!("The model's provider answered with status {}.", head.status);

@@ -5,6 +5,8 @@
 
 use std::mem::MaybeUninit;
 
+use crate::transport::limits;
+
 /// Longest head, in bytes.
 const LONGEST: usize = 128 << 10;
 /// Most header lines.
@@ -32,6 +34,8 @@ pub(super) struct Head {
     pub(super) content_type: String,
     pub(super) retry_after_ms: Option<String>,
     pub(super) retry_after: Option<String>,
+    /// Headers about limits, a line each.
+    pub(super) limits: String,
 }
 
 /// What tells a body's end.
@@ -88,6 +92,7 @@ struct Lines<'h> {
     content_type: Option<&'h [u8]>,
     retry_after_ms: Option<&'h [u8]>,
     retry_after: Option<&'h [u8]>,
+    limits: String,
 }
 
 impl<'h> Lines<'h> {
@@ -111,6 +116,9 @@ impl<'h> Lines<'h> {
                 17 if is("transfer-encoding") => {
                     let known = lines.coding.replace(header.value);
                     known.map_or(Ok(()), |_| Err("it has several transfer codings"))?;
+                }
+                _ if limits::is_about(header.name) => {
+                    limits::add(&mut lines.limits, header.name, header.value);
                 }
                 _ => {}
             }
@@ -154,6 +162,7 @@ impl<'h> Lines<'h> {
             content_type: text(self.content_type).unwrap_or_default(),
             retry_after_ms: text(self.retry_after_ms),
             retry_after: text(self.retry_after),
+            limits: self.limits,
         })
     }
 }
@@ -225,7 +234,7 @@ mod tests {
     #[test]
     fn a_head_is_waited_for_byte_by_byte_and_interim_answers_are_measured() {
         let interim = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n";
-        let last = "HTTP/1.1 429 Too Many\r\ncontent-type: text/html; charset=x \r\nretry-after: 5\r\nretry-after-ms: 4500\r\ncontent-length: 0\r\n\r\n";
+        let last = "HTTP/1.1 429 Too Many\r\ncontent-type: text/html; charset=x \r\nretry-after: 5\r\nretry-after-ms: 4500\r\nX-RateLimit-Limit-Requests: 60 \r\ncontent-length: 0\r\n\r\n";
         for text in [interim, last] {
             for end in 0..text.len() {
                 assert_eq!(read(&text.as_bytes()[..end]), Start::Partial, "{end}");
@@ -239,6 +248,7 @@ mod tests {
             content_type: "text/html; charset=x".to_owned(),
             retry_after_ms: Some("4500".to_owned()),
             retry_after: Some("5".to_owned()),
+            limits: "x-ratelimit-limit-requests:60\n".to_owned(),
         };
         assert_eq!(read(last.as_bytes()), Start::Final(last.len(), wanted));
     }

@@ -124,7 +124,10 @@ impl TestApp {
 
     /// The value of a metric's line; the name has its labels.
     pub fn metric(&self, line: &str) -> f64 {
-        let text = String::from_utf8(self.shared.metrics.render(self.table.load().cells())).unwrap();
+        let text = String::from_utf8(
+            self.shared.metrics.render(self.table.load().cells(), self.shared.relay.room.now()),
+        )
+        .unwrap();
         let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
         found.unwrap_or_else(|| panic!("no metric {line} in\n{text}"))
     }
