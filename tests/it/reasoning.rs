@@ -18,6 +18,7 @@ async fn think_tags_are_split_out_or_reasoning_is_merged_as_the_channel_says() {
     assert!(answer.body.contains(r#""reasoning_content":"hm""#), "{}", answer.body);
     assert!(answer.body.contains(r#""content":"so""#) && !answer.body.contains("think>"), "{}", answer.body);
     assert!(answer.complete && answer.body.ends_with("data: [DONE]\n\n"), "{}", answer.body);
+    drop(app);
     let app = TestApp::start(&upstream.channel("up", ""));
     assert!(app.client().chat(&chat("m")).await.body.contains("<think>hm</think>so"), "as it is");
 }

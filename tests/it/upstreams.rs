@@ -205,8 +205,11 @@ async fn what_a_provider_refuses_has_its_class_and_its_words() {
             (500, "upstream"),
             (503, "upstream"),
         ] {
-            let (_provider, app) =
-                start(case, MockSettings { status: Some(status), ..MockSettings::default() });
+            let provider = Provider::start(MockSettings { status: Some(status), ..MockSettings::default() });
+            // Who is refused for a while would wait that off.
+            let setting =
+                setting(case, provider.address).replace("name = \"up\"", "name = \"up\"\npacing = false");
+            let app = TestApp::start(&setting);
             for stream in [false, true] {
                 let answer = app.client().chat(&with(question("hi"), json!({"stream": stream}))).await;
                 let error = answer.json()["error"].clone();

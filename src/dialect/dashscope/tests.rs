@@ -74,7 +74,7 @@ fn errors_end_a_stream_and_are_told_by_code() {
         (404, "ModelNotFound", 404),
         (500, "InternalError.Algo", 500),
         (503, "ModelServingError", 503),
-        (418, "Unheard.Of", 502),
+        (418, "Unheard.Of", 418),
     ] {
         let body = format!(r#"{{"code":"{code}","message":"no","request_id":"r"}}"#);
         let refused = refusal(&DashScope, status, &body);
