@@ -7,6 +7,7 @@ mock, which is as strict as the providers are. What a provider's dialect cannot 
 which is told; anything else fails.
 """
 
+import json
 import pathlib
 import signal
 import socket
@@ -20,18 +21,34 @@ from clients import CLIENTS
 from tables import table
 
 KEY = "sk-sdk-0123456789abcdef"
+REGION = 'params = { region = "us-east-1" }\n'
+PROJECT = 'params = { project = "penstock-mock", region = "eu" }\n'
 # Provider, and what its channel needs beyond the usual.
 PROVIDERS = {
     "openai": "",
     "anthropic": "",
     "gemini": "",
     "openai-responses": "",
-    "bedrock": 'params = { region = "us-east-1" }\n',
-    "bedrock-claude": 'params = { region = "us-east-1" }\n',
+    "bedrock": REGION,
+    "bedrock-claude": REGION,
+    "vertex": PROJECT,
+    "vertex-claude": PROJECT,
     "cohere": "",
     "ollama-native": "",
+    "dashscope-native": "",
+    "hunyuan": "",
 }
-CREDENTIALS = {"bedrock": "AKIDEXAMPLE|penstock-mock-secret", "bedrock-claude": "AKIDEXAMPLE|penstock-mock-secret"}
+SIGNED = ["bedrock", "bedrock-claude", "hunyuan"]
+ACCOUNT = pathlib.Path(__file__).parent / "../../src/mock/foreign/service-account.json"
+
+
+def credential(provider, mock):
+    """One that the mock takes."""
+    if provider in SIGNED:
+        return "AKIDEXAMPLE|penstock-mock-secret"
+    if provider.startswith("vertex"):
+        return json.dumps({**json.loads(ACCOUNT.read_text()), "token_uri": f"{mock}/token"})
+    return "x"
 
 
 HEAD = """# Official SDKs over every dialect
@@ -42,11 +59,12 @@ program, to a mock that is as strict as the provider. Columns are the dialects t
 
 def channels(mock):
     for provider, more in PROVIDERS.items():
-        throttled = 'headers = { "x-penstock-mock-status" = "429" }\n'
+        # Without pacing, which would wait for a provider that refuses for a while.
+        throttled = 'pacing = false\nheaders = { "x-penstock-mock-status" = "429" }\n'
         for model, header in [(provider, ""), (f"{provider}-throttled", throttled)]:
             yield (
                 f'[[channel]]\nname = "{model}"\nprovider = "{provider}"\nbase_url = "{mock}"\n'
-                f'credential = "{CREDENTIALS.get(provider, "x")}"\nmodels = ["{model}"]\n{header}{more}\n'
+                f'credential = {json.dumps(credential(provider, mock))}\nmodels = ["{model}"]\n{header}{more}\n'
             )
 
 

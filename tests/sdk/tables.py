@@ -12,10 +12,11 @@ def cell(what):
         what()
         return "works"
     except Exception as wrong:  # noqa: BLE001 - whatever goes wrong is told
+        # The words of a refusal, in whatever its client's SDK makes of it.
         body = str(wrong)
-        if "not supported by this model's provider" in body or "unsupported_parameter" in body:
-            reason = re.search(r"message['\"]: ['\"](.*?) \(request id", body)
-            return f"refused: {reason.group(1) if reason else body}"
+        reason = re.search(r"'[\w.\[\]]+' (?:must|may|is)[^()\"]*this model's provider[^()\"]*", body)
+        if reason:
+            return f"refused: {reason.group(0).strip()}"
         return f"FAILS: {type(wrong).__name__} {body[:300]}"
 
 
