@@ -13,11 +13,11 @@ use penstock_actors::{
         learning::{Cause, Refusal},
         pacer::{Heard, Paced},
     },
-    domain::{Adaptive, Fault, LearningRules, Pacing},
+    domain::{Adaptive, LearningRules, Pacing, Sign},
     router::{Route, WaitingRoom},
 };
 
-use super::wait::Failed;
+use super::{evidence, wait::Failed};
 use crate::{dialect::hints, provider::Failure};
 
 /// See the module's sentences.
@@ -153,17 +153,11 @@ enum Refuses {
     Everyone,
 }
 
-/// By these words a 429 says that the account is empty, and not that too much is asked.
-const EMPTY: [&str; 4] =
-    ["insufficient_quota", "insufficient_balance", "billing_hard_limit_reached", "billing_not_active"];
-
 impl Refuses {
     fn of(failure: &Failure) -> Option<Self> {
-        let is_empty = || EMPTY.iter().any(|word| failure.code == *word || failure.kind == *word);
-        match (failure.fault, failure.status) {
-            (Fault::Upstream, 429) if !is_empty() => Some(Self::More),
-            (Fault::Upstream, 503 | 529) => Some(Self::Everyone),
-            (Fault::Upstream, _) if failure.code == "upstream_first_byte_timeout" => Some(Self::Everyone),
+        match evidence::sign(failure) {
+            Sign::Throttled => Some(Self::More),
+            Sign::Overloaded => Some(Self::Everyone),
             _ => None,
         }
     }
@@ -179,6 +173,8 @@ pub(super) fn of(failure: &Failure, rules: &LearningRules) -> Failed {
 
 #[cfg(test)]
 mod tests {
+    use penstock_actors::domain::Fault;
+
     use super::*;
     use crate::provider::Next;
 

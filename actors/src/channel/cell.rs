@@ -134,7 +134,8 @@ impl ChannelCell {
         let requests = learned.requests_per_minute.map(|per_minute| rate(per_minute, 1));
         let of_tokens = learned.tokens_per_minute.map(|per_minute| rate(per_minute, tokens));
         let per_second = [requests, of_tokens].into_iter().flatten().reduce(f64::min);
-        Outlook { per_second, wait: pacer.wait(tokens, now) }
+        let credit = pacer.credit(tokens, now).unwrap_or_default();
+        Outlook { per_second, credit, wait: pacer.wait(tokens, now) }
     }
 
     /// A place among those who wait; `None` where there is room by now. Whoever takes it has the gate looked at

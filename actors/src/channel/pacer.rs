@@ -140,6 +140,14 @@ impl Bucket {
         reset.filter(|_| remaining == 0 && is_window)
     }
 
+    /// What is in it; `None` where it has no bottom.
+    fn left(&self, now_us: u64) -> Option<f64> {
+        let interval = self.interval_ns.load(Relaxed);
+        let lacks_us = self.full_at.load(Relaxed).saturating_sub(now_us);
+        let left = || self.size.load(Relaxed) as f64 - lacks_us as f64 * 1_000.0 / interval as f64;
+        (interval > 0).then(|| left().max(0.0))
+    }
+
     fn per_minute(&self) -> Option<u64> {
         MINUTE_NS.checked_div(self.interval_ns.load(Relaxed))
     }
@@ -229,6 +237,14 @@ impl Pacer {
         };
         let due = due(&self.requests, 1).max(due(&self.tokens, tokens)).max(self.paused_until.load(Relaxed));
         Duration::from_micros(due.saturating_sub(now_us))
+    }
+
+    /// How many requests of so many tokens the buckets would let through at once; `None` where nothing is limited.
+    pub fn credit(&self, tokens: u64, now: Duration) -> Option<f64> {
+        let now_us = now.as_micros() as u64;
+        let of = |bucket: &Bucket, each: u64| Some(bucket.left(now_us)? / each.max(1) as f64);
+        let both = [of(&self.requests, 1), of(&self.tokens, tokens)];
+        both.into_iter().flatten().reduce(f64::min)
     }
 
     /// Takes the provider's word on its limits, that came with the answer to a call: one that was paced, or one

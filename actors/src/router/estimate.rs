@@ -30,6 +30,10 @@ pub struct Service {
     pub scatter: f64,
     /// How long no channel serves at all.
     pub pause: Option<Duration>,
+    /// Completions a second that the slots alone would give.
+    pub of_slots: f64,
+    /// Calls that go at the pace of the slots before those that go at the channels' pace.
+    pub credit: f64,
 }
 
 /// How a channel is paced to what its provider lets through.
@@ -37,6 +41,8 @@ pub struct Service {
 pub struct Outlook {
     /// Calls a second, where that is limited.
     pub per_second: Option<f64>,
+    /// Calls that it lets through at once before that.
+    pub credit: f64,
     /// After how long the next one can go.
     pub wait: Duration,
 }
@@ -65,6 +71,10 @@ impl Service {
             (Some(of_slots), Some(paced)) => Some(of_slots.min(paced)),
             (of_slots, paced) => of_slots.or(paced.filter(|_| limit > 0)),
         };
+        self.of_slots += of_slots.unwrap_or_default();
+        if outlook.per_second.is_some_and(|paced| of_slots.is_none_or(|of_slots| paced < of_slots)) {
+            self.credit += outlook.credit;
+        }
         // What a rate explains of the wait is no pause.
         let turn = outlook.per_second.filter(|rate| *rate > 0.0).map_or(0.0, f64::recip);
         let pause = outlook.wait.saturating_sub(seconds(turn));
@@ -98,12 +108,20 @@ pub fn expect(ahead: u64, service: &Service) -> Option<Estimate> {
     }
     // The next few completions come as a Poisson process does, whatever service times are; many of them
     // scatter as service times do.
-    let many = needed / (needed + service.slots);
-    let scatter = (1.0 - many) + service.scatter.clamp(0.05, 4.0) * many;
-    let (shape, mean) = (needed / scatter, needed / service.rate);
+    let after = |needed: f64, rate: f64, z: f64| {
+        if needed <= 0.0 || rate <= 0.0 {
+            return Duration::ZERO;
+        }
+        let many = needed / (needed + service.slots);
+        let scatter = (1.0 - many) + service.scatter.clamp(0.05, 4.0) * many;
+        let (shape, mean) = (needed / scatter, needed / rate);
+        seconds(mean * (1.0 - 1.0 / (9.0 * shape) + z / (3.0 * shape.sqrt())).powi(3))
+    };
     let pause = service.pause.unwrap_or_default();
-    let quantile =
-        |z: f64| pause + seconds(mean * (1.0 - 1.0 / (9.0 * shape) + z / (3.0 * shape.sqrt())).powi(3));
+    let quantile = |z: f64| {
+        let paced = after(needed - service.credit, service.rate, z);
+        pause + paced.max(after(needed, service.of_slots, z))
+    };
     Some(Estimate { position, p50: quantile(0.0), p90: quantile(1.2816) })
 }
 
@@ -200,9 +218,13 @@ mod tests {
             expect(ahead, &service).expect("known").p50.as_secs_f64()
         };
         let wait = Duration::from_millis(100);
-        let of_ten = told(99, Outlook { per_second: Some(10.0), wait });
+        let of_ten = told(99, Outlook { per_second: Some(10.0), credit: 0.0, wait });
         assert!((9.5..10.5).contains(&of_ten), "{of_ten}");
-        let paused = told(0, Outlook { per_second: None, wait: Duration::from_secs(20) });
+        let with_credit = told(99, Outlook { per_second: Some(10.0), credit: 80.0, wait });
+        assert!((1.8..2.2).contains(&with_credit), "{with_credit}");
+        let as_the_slots = told(99, Outlook { per_second: Some(10.0), credit: 500.0, wait });
+        assert!((1.1..1.4).contains(&as_the_slots), "{as_the_slots}");
+        let paused = told(0, Outlook { credit: 0.0, per_second: None, wait: Duration::from_secs(20) });
         assert!((20.0..20.1).contains(&paused), "{paused}");
         assert!(told(0, Outlook::default()) < 1e-9, "there is room");
     }
