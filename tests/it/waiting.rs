@@ -35,6 +35,7 @@ async fn calls_beyond_the_limit_wait_and_are_all_served() {
         open.push(ask(&client, body).await);
     }
     eventually("the others wait", || app.cell("a").gate.waiting() == 18).await;
+    eventually("two are served", || turnstile.count() == 2).await;
     assert_eq!((turnstile.count(), app.metric("penstock_channel_waiting{channel=\"a\"}")), (2, 18.0));
     turnstile.turn(20);
     let (mut served, mut waited) = (0, 0);
