@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// The settings of one run; every one has an environment variable named `BENCH_` and the name in upper case.
+#[derive(Clone)]
 pub struct Settings {
     /// Whether the defaults were the short ones.
     pub is_quick: bool,
@@ -28,6 +29,8 @@ pub struct Settings {
     pub rate: f64,
     /// The same for peers.
     pub peer_rate: f64,
+    /// Rounds of the conversions between dialects; 0 leaves them out.
+    pub conversions: usize,
     /// Keys of the scenarios to run; empty means all.
     pub scenarios: Vec<String>,
     /// What is measured; the first is what the others are divided by.
@@ -106,6 +109,7 @@ impl Settings {
             peer_streams: number("BENCH_PEER_STREAMS", 200)?,
             rate: number("BENCH_RATE", 1000.0)?,
             peer_rate: number("BENCH_PEER_RATE", 40.0)?,
+            conversions: number("BENCH_CONVERSIONS", if is_quick { 1 } else { 3 })?,
             scenarios: words("BENCH_SCENARIOS", ""),
             targets,
             upstream,
