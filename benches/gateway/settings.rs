@@ -54,6 +54,8 @@ pub enum Kind {
     Peer(Peer),
     /// Penstock, from this program.
     Penstock(PathBuf),
+    /// The same, as `cargo build --release` makes it, where another build of it is measured.
+    Plain(PathBuf),
     /// No proxy: the upstream itself.
     Direct,
 }
@@ -70,11 +72,15 @@ pub enum UpstreamKind {
 impl Settings {
     /// Reads the environment.
     pub fn from_env() -> Result<Self, Box<dyn Error>> {
-        let penstock = env::var_os("BENCH_PENSTOCK")
-            .map_or_else(|| env!("CARGO_BIN_EXE_penstock").into(), PathBuf::from);
+        let built = PathBuf::from(env!("CARGO_BIN_EXE_penstock"));
+        let penstock = env::var_os("BENCH_PENSTOCK").map_or_else(|| built.clone(), PathBuf::from);
         // A quick run shows that everything works; its figures are rough.
         let is_quick = number::<u8>("BENCH_QUICK", 0)? != 0;
-        let all = if is_quick { "nginx,haproxy,penstock" } else { "nginx,haproxy,penstock,litellm,portkey" };
+        let all = match is_quick {
+            true => "nginx,haproxy,penstock",
+            false if penstock == built => "nginx,haproxy,penstock,litellm,portkey",
+            false => "nginx,haproxy,penstock,plain,litellm,portkey",
+        };
         let targets = words("BENCH_TARGETS", all)
             .iter()
             .map(|word| match word.split_once('=') {
@@ -84,10 +90,11 @@ impl Settings {
                 None if word == "portkey" => Ok(Kind::Peer(Peer::Portkey)),
                 None if word == "direct" => Ok(Kind::Direct),
                 None if word == "penstock" => Ok(Kind::Penstock(penstock.clone())),
+                None if word == "plain" => Ok(Kind::Plain(built.clone())),
                 Some(("penstock", program)) => Ok(Kind::Penstock(program.into())),
                 _ => Err(format!(
-                    "BENCH_TARGETS: `{word}` is none of nginx, haproxy, penstock, penstock=PROGRAM, litellm, portkey, \
-                     direct"
+                    "BENCH_TARGETS: `{word}` is none of nginx, haproxy, penstock, penstock=PROGRAM, plain, litellm, \
+                     portkey, direct"
                 )),
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -128,7 +135,7 @@ impl Settings {
                 Kind::Nginx => ("nginx", nginx::program().is_some()),
                 Kind::HaProxy => ("haproxy", haproxy::program().is_some()),
                 Kind::Peer(peer) => (peer.name(), peer.program().is_some() && peer.runtime().is_some()),
-                Kind::Penstock(_) | Kind::Direct => return true,
+                Kind::Penstock(_) | Kind::Plain(_) | Kind::Direct => return true,
             };
             if !found {
                 missing.push(format!("{name} is not installed (benches/prepare.sh) and is left out"));

@@ -109,7 +109,7 @@ impl Target {
             Kind::Nginx => Self::start_nginx(label, place, upstream),
             Kind::HaProxy => Self::start_haproxy(label, place, upstream),
             Kind::Peer(peer) => Self::start_peer(*peer, label, place, upstream),
-            Kind::Penstock(program) => {
+            Kind::Penstock(program) | Kind::Plain(program) => {
                 let channels = mock_channel(upstream.address);
                 Self::start_penstock(program, label, place, upstream, &channels)
             }
@@ -220,6 +220,7 @@ pub fn labels(kinds: &[Kind]) -> Vec<String> {
     let name = |kind: &Kind| match kind {
         Kind::Nginx => "nginx",
         Kind::Penstock(_) => "penstock",
+        Kind::Plain(_) => "plain",
         Kind::HaProxy => "haproxy",
         Kind::Peer(peer) => peer.name(),
         Kind::Direct => "direct",
