@@ -25,6 +25,7 @@ pub mod openai_responses;
 pub mod passing;
 mod pieces;
 pub mod proof;
+mod said;
 mod tree;
 mod trouble;
 pub mod upstream;

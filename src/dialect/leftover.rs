@@ -91,6 +91,45 @@ pub fn functions(conversation: &Conversation) -> Result<Vec<&Function>, ParamErr
     Ok(foreign::functions(conversation)?.filter(allowed).collect())
 }
 
+/// How tools may be chosen, where a provider can force no tool but a named one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Choice<'a> {
+    /// Nothing is said, or there is none to make.
+    Unsaid,
+    /// No tool.
+    None,
+    /// As the model likes.
+    Auto,
+    /// This one.
+    This(&'a Function),
+}
+
+/// Reads the choice among the functions that are offered.
+///
+/// # Errors
+/// [`ParamError`] where some tool must be called and there are several, or none of this name.
+pub fn choice<'a>(conversation: &Conversation, offered: &[&'a Function]) -> Result<Choice<'a>, ParamError> {
+    if offered.is_empty() {
+        return Ok(Choice::Unsaid);
+    }
+    let forced = match &conversation.tool_choice {
+        None => return Ok(Choice::Unsaid),
+        Some(ToolChoice::None) => return Ok(Choice::None),
+        Some(ToolChoice::Auto | ToolChoice::AutoAmong(_)) => return Ok(Choice::Auto),
+        Some(ToolChoice::Tool(name)) => offered.iter().find(|function| function.name == *name),
+        Some(ToolChoice::Required | ToolChoice::RequiredAmong(_)) => {
+            offered.first().filter(|_| offered.len() == 1)
+        }
+    };
+    let why = "may force only one tool that is offered for this model's provider";
+    forced.map(|function| Choice::This(function)).ok_or_else(|| ParamError::unsupported("tool_choice", why))
+}
+
+/// A function that is named, as OpenAI writes a choice.
+pub fn openai_named(function: &Function) -> Json<'_> {
+    object([("type", "function".into()), ("function", object([("name", (&function.name).into())]))])
+}
+
 /// A function as OpenAI writes it, which many copy: `{"type":"function","function":{..}}`.
 pub fn openai_tool(function: &Function) -> Json<'_> {
     let schema =

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Format, Function, Message, Part, Role, ToolChoice},
+    conversation::{Conversation, Effort, Format, Function, Message, Part, Role},
     dialect::{
         fields::ParamError,
-        leftover,
+        leftover::{self, Choice},
         tree::{Json, list, object, raw, texts},
         upstream::Wanted,
     },
@@ -59,28 +59,12 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
 
 /// How tools may be chosen.
 fn choice<'a>(conversation: &Conversation, offered: &[&'a Function]) -> Result<Json<'a>, ParamError> {
-    if offered.is_empty() {
-        return Ok(Json::Absent);
-    }
-    let forced = match &conversation.tool_choice {
-        None => return Ok(Json::Absent),
-        Some(ToolChoice::None) => return Ok("none".into()),
-        Some(ToolChoice::Auto | ToolChoice::AutoAmong(_)) => return Ok("auto".into()),
-        Some(ToolChoice::Tool(name)) => offered.iter().find(|function| function.name == *name),
-        Some(ToolChoice::Required | ToolChoice::RequiredAmong(_)) => {
-            offered.first().filter(|_| offered.len() == 1)
-        }
-    };
-    match forced {
-        Some(function) => {
-            let named = object([("name", (&function.name).into())]);
-            Ok(object([("type", "function".into()), ("function", named)]))
-        }
-        None => {
-            let why = "may force only one tool that is offered for this model's provider";
-            Err(ParamError::unsupported("tool_choice", why))
-        }
-    }
+    Ok(match leftover::choice(conversation, offered)? {
+        Choice::Unsaid => Json::Absent,
+        Choice::None => "none".into(),
+        Choice::Auto => "auto".into(),
+        Choice::This(function) => leftover::openai_named(function),
+    })
 }
 
 fn format(conversation: &Conversation) -> Result<Json<'_>, ParamError> {

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Format, Function, Message, Part, Role, ToolChoice},
+    conversation::{Conversation, Effort, Format, Function, Message, Part, Role},
     dialect::{
         fields::ParamError,
-        leftover,
+        leftover::{self, Choice},
         tree::{Json, list, object, texts},
         upstream::Wanted,
     },
@@ -51,25 +51,12 @@ type Forced<'a> = (Option<&'static str>, Option<&'a Function>);
 
 /// How tools may be chosen, and the one that must be.
 fn choice<'a>(conversation: &Conversation, offered: &[&'a Function]) -> Result<Forced<'a>, ParamError> {
-    if offered.is_empty() {
-        return Ok((None, None));
-    }
-    let forced = match &conversation.tool_choice {
-        None => return Ok((None, None)),
-        Some(ToolChoice::None) => return Ok((Some("none"), None)),
-        Some(ToolChoice::Auto | ToolChoice::AutoAmong(_)) => return Ok((Some("auto"), None)),
-        Some(ToolChoice::Tool(name)) => offered.iter().find(|function| function.name == *name),
-        Some(ToolChoice::Required | ToolChoice::RequiredAmong(_)) => {
-            offered.first().filter(|_| offered.len() == 1)
-        }
-    };
-    match forced {
-        Some(function) => Ok((Some("custom"), Some(*function))),
-        None => {
-            let why = "may force only one tool that is offered for this model's provider";
-            Err(ParamError::unsupported("tool_choice", why))
-        }
-    }
+    Ok(match leftover::choice(conversation, offered)? {
+        Choice::Unsaid => (None, None),
+        Choice::None => (Some("none"), None),
+        Choice::Auto => (Some("auto"), None),
+        Choice::This(function) => (Some("custom"), Some(function)),
+    })
 }
 
 /// A function; its schema is a text here.
