@@ -6,7 +6,9 @@ pub mod bedrock_claude;
 pub mod bedrock_converse;
 #[cfg(test)]
 mod checks;
+pub mod cloudflare;
 pub mod cohere;
+pub mod cohere_v1;
 pub mod dashscope;
 pub mod estimate;
 pub mod face;
@@ -18,18 +20,23 @@ pub mod hints;
 pub mod hunyuan;
 mod json_lines;
 mod leftover;
+pub mod library;
 pub mod ollama;
 pub mod openai;
 pub mod openai_chat;
 pub mod openai_responses;
+pub mod palm;
 pub mod passing;
 mod pieces;
 pub mod proof;
 mod said;
 mod tree;
 mod trouble;
+mod turns;
 pub mod upstream;
 pub mod vertex_claude;
+pub mod wenxin;
+pub mod zhipu_v3;
 
 use bytes::Bytes;
 use penstock_actors::{
@@ -69,6 +76,18 @@ pub enum Dialect {
     Hunyuan,
     /// DashScope's own text generation.
     DashScope,
+    /// Cohere's chat, version 1.
+    CohereV1,
+    /// Baidu's Wenxin, version 1.
+    Wenxin,
+    /// Zhipu's API, version 3.
+    ZhipuV3,
+    /// Google's PaLM 2.
+    Palm,
+    /// Cloudflare's Workers AI, as it runs models.
+    Cloudflare,
+    /// AI Proxy's library.
+    Library,
 }
 
 /// What a request says that the gateway must know.
@@ -97,7 +116,7 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::OpenAi,
         Self::AnthropicMessages,
         Self::Gemini,
@@ -109,6 +128,12 @@ impl Dialect {
         Self::VertexClaude,
         Self::Hunyuan,
         Self::DashScope,
+        Self::CohereV1,
+        Self::Wenxin,
+        Self::ZhipuV3,
+        Self::Palm,
+        Self::Cloudflare,
+        Self::Library,
     ];
 
     /// The name in settings.
@@ -125,6 +150,12 @@ impl Dialect {
             Self::VertexClaude => "vertex-claude",
             Self::Hunyuan => "hunyuan",
             Self::DashScope => "dashscope",
+            Self::CohereV1 => "cohere-v1",
+            Self::Wenxin => "wenxin",
+            Self::ZhipuV3 => "zhipu-v3",
+            Self::Palm => "palm",
+            Self::Cloudflare => "cloudflare",
+            Self::Library => "aiproxy-library",
         }
     }
 
@@ -204,6 +235,12 @@ impl Dialect {
             Self::VertexClaude => &vertex_claude::VertexClaude,
             Self::Hunyuan => &hunyuan::Hunyuan,
             Self::DashScope => &dashscope::DashScope,
+            Self::CohereV1 => &cohere_v1::CohereV1,
+            Self::Wenxin => &wenxin::Wenxin,
+            Self::ZhipuV3 => &zhipu_v3::ZhipuV3,
+            Self::Palm => &palm::Palm,
+            Self::Cloudflare => &cloudflare::Cloudflare,
+            Self::Library => &library::Library,
         }
     }
 

@@ -71,7 +71,7 @@ pub struct Reply {
     pub logprobs: Vec<Logprob>,
     /// Why it stopped.
     pub stop: StopReason,
-    /// What was consumed.
+    /// What was consumed; nothing at all where the provider does not say.
     pub usage: Usage,
 }
 
@@ -107,7 +107,9 @@ impl Reply {
         if !self.logprobs.is_empty() {
             all.push(Delta::Logprobs(self.logprobs));
         }
-        all.extend([Delta::Usage(self.usage), Delta::Stop(self.stop)]);
+        // A prompt has tokens: where none are told, the provider counted nothing.
+        all.extend((self.usage != Usage::default()).then_some(Delta::Usage(self.usage)));
+        all.push(Delta::Stop(self.stop));
         all
     }
 }

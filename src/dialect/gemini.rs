@@ -16,6 +16,7 @@ mod writer;
 
 use bytes::Bytes;
 
+pub(in crate::dialect) use error::inside as failure_inside;
 pub use error::error_body;
 pub use passing::{Chunks, REQUEST, WHOLE, facts, foreseen};
 

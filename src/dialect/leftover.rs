@@ -8,7 +8,7 @@ use super::{
     foreign,
     tree::{Json, object, raw},
 };
-use crate::conversation::{Conversation, Function, Part, Source, ToolCall, ToolChoice};
+use crate::conversation::{Conversation, Format, Function, Part, Source, ToolCall, ToolChoice};
 
 /// Adds to `body` what may be meant for the provider, as it was written.
 ///
@@ -149,14 +149,58 @@ pub fn openai_call(call: &ToolCall) -> Json<'_> {
     object([("id", (&call.id).into()), ("type", "function".into()), ("function", inner)])
 }
 
-/// The name of the tool whose call had this id; the last one counts, for some providers' ids come again.
-pub fn called_name<'a>(conversation: &'a Conversation, call_id: &str) -> Option<&'a str> {
+/// The call that had this id; the last one counts, for some providers' ids come again.
+pub fn called<'a>(conversation: &'a Conversation, call_id: &str) -> Option<&'a ToolCall> {
     conversation.messages.iter().rev().flat_map(|message| message.parts.iter().rev()).find_map(|part| {
         match part {
-            Part::ToolCall(call) if call.id == call_id => Some(call.name.as_str()),
+            Part::ToolCall(call) if call.id == call_id => Some(call),
             _ => None,
         }
     })
+}
+
+/// The name of the tool whose call had this id.
+pub fn called_name<'a>(conversation: &'a Conversation, call_id: &str) -> Option<&'a str> {
+    called(conversation, call_id).map(|call| call.name.as_str())
+}
+
+/// A call's arguments, for providers that want an object and no text.
+///
+/// # Errors
+/// [`ParamError`] where they are none.
+pub fn arguments<'a>(call: &ToolCall, path: &str) -> Result<Json<'a>, ParamError> {
+    let arguments = match call.arguments.trim() {
+        "" => Json::empty(),
+        written if written.starts_with('{') => raw(written),
+        _ => Json::Absent,
+    };
+    if matches!(arguments, Json::Absent) {
+        let why = "holds a tool call whose arguments are no JSON object, which this model's provider needs";
+        return Err(ParamError::unsupported(path, why));
+    }
+    Ok(arguments)
+}
+
+/// Refuses tools, for a provider that has none.
+///
+/// # Errors
+/// [`ParamError`] where some are offered and may be called.
+pub fn no_tools(conversation: &Conversation) -> Result<(), ParamError> {
+    match conversation.tools.is_empty() || conversation.tool_choice == Some(ToolChoice::None) {
+        true => Ok(()),
+        false => Err(ParamError::unsupported("tools", "is not supported by this model's provider")),
+    }
+}
+
+/// Refuses answers of a shape, for a provider that knows text alone.
+///
+/// # Errors
+/// [`ParamError`] where one is wanted.
+pub fn text_alone(conversation: &Conversation) -> Result<(), ParamError> {
+    match conversation.format {
+        None | Some(Format::Text) => Ok(()),
+        _ => Err(ParamError::unsupported("response_format", "must be text for this model's provider")),
+    }
 }
 
 /// A picture as a data URL or address, for providers that take both.

@@ -71,7 +71,7 @@ impl Adapter for Converting {
             return embeddings(ask, body);
         }
         let (face, upstream) = (face(ask)?, self.upstream(ask)?);
-        let wanted = Wanted { model: ask.upstream_model, delivery: ask.delivery };
+        let wanted = Wanted { model: ask.upstream_model, delivery: ask.delivery, params: ask.params };
         let write = || upstream.write(&face.parse(body)?, &wanted);
         let Written { headers, body: written } = write().map_err(of_param)?;
         let written = match self.dialect {

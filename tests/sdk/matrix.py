@@ -37,8 +37,18 @@ PROVIDERS = {
     "ollama-native": "",
     "dashscope-native": "",
     "hunyuan": "",
+    "cohere-v1": "",
+    "wenxin": "",
+    "zhipu-v3": "",
+    "palm": "",
+    "cloudflare-run": 'params = { account = "mock" }\n',
+    "aiproxy-library": 'params = { library_id = "lib-1" }\n',
 }
-SIGNED = ["bedrock", "bedrock-claude", "hunyuan"]
+# What is between the mock's address and the row's paths.
+PATHS = {"cloudflare-run": "/client/v4/accounts/mock/ai"}
+# The provider's name for the model, where the mock wants to see one of its own.
+MODELS = {"cloudflare-run": "@cf/meta/llama-4-scout-17b-16e-instruct"}
+SIGNED = ["bedrock", "bedrock-claude", "hunyuan", "wenxin"]
 ACCOUNT = pathlib.Path(__file__).parent / "../../src/mock/foreign/service-account.json"
 
 
@@ -46,6 +56,8 @@ def credential(provider, mock):
     """One that the mock takes."""
     if provider in SIGNED:
         return "AKIDEXAMPLE|penstock-mock-secret"
+    if provider == "zhipu-v3":
+        return "id.penstock-mock-secret"
     if provider.startswith("vertex"):
         return json.dumps({**json.loads(ACCOUNT.read_text()), "token_uri": f"{mock}/token"})
     return "x"
@@ -63,8 +75,9 @@ def channels(mock):
         throttled = 'pacing = false\nheaders = { "x-penstock-mock-status" = "429" }\n'
         for model, header in [(provider, ""), (f"{provider}-throttled", throttled)]:
             yield (
-                f'[[channel]]\nname = "{model}"\nprovider = "{provider}"\nbase_url = "{mock}"\n'
-                f'credential = {json.dumps(credential(provider, mock))}\nmodels = ["{model}"]\n{header}{more}\n'
+                f'[[channel]]\nname = "{model}"\nprovider = "{provider}"\nbase_url = "{mock}{PATHS.get(provider, "")}"\n'
+                f'credential = {json.dumps(credential(provider, mock))}\nmodels = ["{model}"]\n'
+                f'mapping = {{ "{model}" = "{MODELS.get(provider, model)}" }}\n{header}{more}\n'
             )
 
 

@@ -8,7 +8,7 @@ use crate::{
     dialect::{
         fields::ParamError,
         leftover,
-        tree::{Json, list, object, raw, texts},
+        tree::{Json, list, object, texts},
         upstream::Wanted,
     },
 };
@@ -124,15 +124,7 @@ fn image<'a>(source: &'a Source, path: &str) -> Result<Json<'a>, ParamError> {
 
 /// Arguments are an object here.
 fn tool_call<'a>(call: &'a ToolCall, path: &str) -> Result<Json<'a>, ParamError> {
-    let arguments = match call.arguments.trim() {
-        "" => Json::empty(),
-        written if written.starts_with('{') => raw(written),
-        _ => Json::Absent,
-    };
-    if matches!(arguments, Json::Absent) {
-        let why = "holds a tool call whose arguments are no JSON object, which this model's provider needs";
-        return Err(ParamError::unsupported(path, why));
-    }
+    let arguments = leftover::arguments(call, path)?;
     Ok(object([("function", object([("name", (&call.name).into()), ("arguments", arguments)]))]))
 }
 

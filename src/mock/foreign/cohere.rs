@@ -194,12 +194,7 @@ fn prompt(request: &Value) -> Result<Prompt, Refusal> {
         }
         prompt.add(role, &text_of(&message["content"]));
     }
-    for tool in request["tools"].as_array().into_iter().flatten() {
-        let function = &tool["function"];
-        prompt
-            .tools
-            .push((function["name"].as_str().unwrap_or_default().into(), function["parameters"].to_string()));
-    }
+    prompt.openai_tools(&request["tools"]);
     if request["response_format"]["type"] == "json_object" {
         let schema = request["response_format"].get("json_schema");
         prompt.schema = Some(schema.map_or(r#"{"type":"object"}"#.into(), Value::to_string));

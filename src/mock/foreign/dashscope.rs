@@ -157,11 +157,7 @@ fn prompt(request: &Value) -> Prompt {
     for message in request["input"]["messages"].as_array().into_iter().flatten() {
         prompt.add(message["role"].as_str().unwrap_or_default(), &text_of(&message["content"]));
     }
-    for tool in parameters["tools"].as_array().into_iter().flatten() {
-        let function = &tool["function"];
-        let name = function["name"].as_str().unwrap_or_default();
-        prompt.tools.push((name.to_owned(), function["parameters"].to_string()));
-    }
+    prompt.openai_tools(&parameters["tools"]);
     if parameters["tool_choice"] == "none" {
         prompt.tools.clear();
     }

@@ -1,6 +1,7 @@
 //! Readers of good answers: a provider's dialect in, the client's out.
 
 use bytes::{Bytes, BytesMut};
+use penstock_actors::domain::Usage;
 
 use super::thoughts::Thoughts;
 use crate::{
@@ -209,7 +210,9 @@ impl AnswerReader for Whole {
                     form: StreamForm::Events,
                     echo: self.echo.as_deref(),
                 };
-                out.push(AnswerEvent::Usage(reply.usage));
+                if reply.usage != Usage::default() {
+                    out.push(AnswerEvent::Usage(reply.usage));
+                }
                 out.push(AnswerEvent::Bytes(self.face.whole(&header, &reply)));
                 out.push(AnswerEvent::Done);
                 Ok(())
