@@ -27,7 +27,8 @@ pub fn written(
     delivery: Delivery,
 ) -> Result<String, String> {
     let conversation = openai_chat::parse_request(request.as_bytes()).map_err(|e| e.param)?;
-    let written = upstream.write(&conversation, &Wanted { model, delivery, params: &[] }).map_err(|e| e.param)?;
+    let written =
+        upstream.write(&conversation, &Wanted { model, delivery, params: &[] }).map_err(|e| e.param)?;
     Ok(String::from_utf8(written.body.to_vec()).expect("UTF-8"))
 }
 

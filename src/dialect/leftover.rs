@@ -8,7 +8,9 @@ use super::{
     foreign,
     tree::{Json, object, raw},
 };
-use crate::conversation::{Conversation, Format, Function, Part, Source, ToolCall, ToolChoice};
+use crate::conversation::{
+    Conversation, Format, Function, Message, Part, Role, Source, ToolCall, ToolChoice,
+};
 
 /// Adds to `body` what may be meant for the provider, as it was written.
 ///
@@ -157,6 +159,34 @@ pub fn called<'a>(conversation: &'a Conversation, call_id: &str) -> Option<&'a T
             _ => None,
         }
     })
+}
+
+/// Whose message it is, as OpenAI writes it.
+pub fn role(of: Role) -> &'static str {
+    match of {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    }
+}
+
+/// The messages as OpenAI orders them: instructions first, then what `write` appends for each.
+///
+/// # Errors
+/// [`ParamError`] where instructions are no text, and what `write` refuses.
+pub fn openai_messages<'a>(
+    conversation: &'a Conversation,
+    mut write: impl FnMut(&'a Message, &mut Vec<Json<'a>>) -> Result<(), ParamError>,
+) -> Result<Json<'a>, ParamError> {
+    let mut all = Vec::new();
+    if !conversation.system.is_empty() {
+        let text = text_of(&conversation.system, "messages[0]")?;
+        all.push(object([("role", "system".into()), ("content", text.into())]));
+    }
+    for message in &conversation.messages {
+        write(message, &mut all)?;
+    }
+    Ok(Json::List(all))
 }
 
 /// The name of the tool whose call had this id.

@@ -107,9 +107,7 @@ impl Answer {
             .map_err(|error| ReadError::garbage(format!("the answer is not one of a library: {error}")))?;
         let code = answer.code.unwrap_or(0);
         match answer.success == Some(false) || code != 0 {
-            true => {
-                Err(said::failed(trouble(code), code.to_string(), answer.message.unwrap_or_default()))
-            }
+            true => Err(said::failed(trouble(code), code.to_string(), answer.message.unwrap_or_default())),
             false => Ok(answer),
         }
     }

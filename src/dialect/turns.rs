@@ -119,10 +119,7 @@ mod tests {
         let result = |id: &str| format!(r#"{{"role":"tool","tool_call_id":"{id}","content":"r{id}"}}"#);
         for (messages, wanted) in [
             (format!("{user},{user},{model},{model},{user}"), Ok("u:x\nx a:y\ny u:x")),
-            (
-                format!("{user},{calls},{},{}", result("2"), result("1")),
-                Ok("u:x t:I look:g:r2 t::f:r1"),
-            ),
+            (format!("{user},{calls},{},{}", result("2"), result("1")), Ok("u:x t:I look:g:r2 t::f:r1")),
             (format!("{user},{calls},{},{user}", result("1")), Ok("u:x t:I look:f:r1 u:x")),
             (format!("{user},{}", result("9")), Err("messages[1]")),
             (format!("{model},{user}"), Err("messages[0]")),

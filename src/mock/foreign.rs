@@ -95,7 +95,9 @@ pub fn of(path: &str) -> Option<&'static dyn Foreign> {
         "/api/library/ask" => Some(&library::Library),
         path if path.starts_with("/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/") => Some(&wenxin::Wenxin),
         path if path.starts_with("/api/paas/v3/model-api/") => Some(&zhipu_v3::ZhipuV3),
-        path if path.starts_with("/v1beta2/models/") && path.ends_with(":generateMessage") => Some(&palm::Palm),
+        path if path.starts_with("/v1beta2/models/") && path.ends_with(":generateMessage") => {
+            Some(&palm::Palm)
+        }
         path if cloudflare::serves(path) => Some(&cloudflare::Cloudflare),
         path if path.starts_with("/model/") => Some(&bedrock::Bedrock),
         path if path.starts_with("/v1/projects/") => Some(&vertex::Vertex),

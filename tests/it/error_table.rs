@@ -37,8 +37,9 @@ async fn call(app: &TestApp, face: &str, model: &str) -> Answer {
             client.post("/v1/chat/completions", body.as_bytes()).await
         }
         "anthropic" => {
-            let body =
-                format!(r#"{{"model":"{model}","max_tokens":9,"messages":[{{"role":"user","content":"hi"}}]}}"#);
+            let body = format!(
+                r#"{{"model":"{model}","max_tokens":9,"messages":[{{"role":"user","content":"hi"}}]}}"#
+            );
             client.post("/v1/messages", body.as_bytes()).await
         }
         "gemini" => {
@@ -108,7 +109,11 @@ async fn provider(sample: &'static Sample) -> Upstream {
 fn check(class: Class, sample: &Sample, answer: &Answer) {
     let place = format!("{} {class}: {answer:?}", sample.dialect);
     let clients = matches!(class, Class::BadRequest | Class::ContentPolicy | Class::TooLong);
-    assert_eq!((400..500).contains(&answer.status) && !matches!(answer.status, 401..=404 | 429), clients, "{place}");
+    assert_eq!(
+        (400..500).contains(&answer.status) && !matches!(answer.status, 401..=404 | 429),
+        clients,
+        "{place}"
+    );
     match class {
         Class::Throttled => {
             // Inside a good status, a header says nothing of the error.
@@ -132,8 +137,14 @@ async fn the_page_of_errors_is_what_a_gateway_answers() {
     for sample in SAMPLES {
         let upstream = provider(sample).await;
         let app = TestApp::start(&settings(sample, &format!("http://{}", upstream.address)));
-        write!(page, "\n## {}\n\n| provider | {} |\n|{}\n", sample.dialect, FACES.join(" | "), "---|".repeat(5))
-            .unwrap();
+        write!(
+            page,
+            "\n## {}\n\n| provider | {} |\n|{}\n",
+            sample.dialect,
+            FACES.join(" | "),
+            "---|".repeat(5)
+        )
+        .unwrap();
         for class in CLASSES {
             let (status, body) = sample.refusal(class);
             write!(page, "| {class}: {status} {} |", samples::code(body)).unwrap();

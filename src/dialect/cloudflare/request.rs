@@ -4,7 +4,7 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Format, Message, Part, Role},
+    conversation::{Conversation, Effort, Format, Message, Part},
     dialect::{
         fields::ParamError,
         leftover::{self, Choice},
@@ -31,7 +31,12 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
         Choice::Unsaid | Choice::Auto => Json::Absent,
     };
     let mut body = object([
-        ("messages", list(messages(conversation)?)),
+        (
+            "messages",
+            leftover::openai_messages(conversation, |message, all| {
+                write_message(conversation, message, all)
+            })?,
+        ),
         ("stream", (wanted.delivery == Delivery::Stream).then_some(true).into()),
         ("tools", list(functions.into_iter().map(leftover::openai_tool)).if_filled()),
         ("tool_choice", choice),
@@ -56,18 +61,6 @@ fn effort(conversation: &Conversation) -> Option<&'static str> {
         Effort::Medium => "medium",
         Effort::High | Effort::ExtraHigh | Effort::Max => "high",
     })
-}
-
-fn messages(conversation: &Conversation) -> Result<Vec<Json<'_>>, ParamError> {
-    let mut all = Vec::new();
-    if !conversation.system.is_empty() {
-        let text = leftover::text_of(&conversation.system, "messages[0]")?;
-        all.push(object([("role", "system".into()), ("content", text.into())]));
-    }
-    for message in &conversation.messages {
-        write_message(conversation, message, &mut all)?;
-    }
-    Ok(all)
 }
 
 /// Appends a message; each tool's result is one of its own, before what else the turn holds.
@@ -109,13 +102,8 @@ fn write_message<'a>(
     if items.is_empty() && calls.is_empty() {
         return Ok(());
     }
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
     all.push(object([
-        ("role", role.into()),
+        ("role", leftover::role(message.role).into()),
         ("content", if has_pictures { list(items) } else { text.into() }),
         ("tool_calls", list(calls).if_filled()),
     ]));

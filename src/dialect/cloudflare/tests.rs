@@ -47,7 +47,11 @@ fn a_stream_is_read_wherever_it_is_cut() {
 
 #[test]
 fn errors_are_told_by_code_wherever_they_stand() {
-    let body = |code: i64| format!(r#"{{"result":null,"success":false,"errors":[{{"code":{code},"message":"no"}}],"messages":[]}}"#);
+    let body = |code: i64| {
+        format!(
+            r#"{{"result":null,"success":false,"errors":[{{"code":{code},"message":"no"}}],"messages":[]}}"#
+        )
+    };
     for (status, code, wanted) in [
         (400, 5004, 400),
         (400, 5007, 404),
@@ -62,8 +66,11 @@ fn errors_are_told_by_code_wherever_they_stand() {
         assert_eq!((refused.status, refused.code), (wanted, code.to_string()));
     }
     assert_eq!(refusal(&Cloudflare, 502, "<html>").status, 502);
-    assert!(matches!(Cloudflare.read_whole(body(3040).as_bytes()), Err(ReadError::Failed(f)) if f.status == 503));
-    let ended = heard(&Cloudflare, [b"data: {\"errors\":[{\"code\":3036,\"message\":\"no\"}]}\n\n".as_slice()]);
+    assert!(
+        matches!(Cloudflare.read_whole(body(3040).as_bytes()), Err(ReadError::Failed(f)) if f.status == 503)
+    );
+    let ended =
+        heard(&Cloudflare, [b"data: {\"errors\":[{\"code\":3036,\"message\":\"no\"}]}\n\n".as_slice()]);
     assert!(matches!(ended.error, Some(ReadError::Failed(f)) if f.status == 402));
 }
 

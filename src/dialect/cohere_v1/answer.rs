@@ -173,7 +173,8 @@ impl FrameReader for Lines {
             .map_err(|error| ReadError::garbage(format!("a line is malformed: {error}")))?;
         let Some(kind) = line.event_type.as_deref() else {
             // What refuses a request may come with a good status.
-            let message = filled(line.message).ok_or_else(|| ReadError::garbage("a line without event_type"))?;
+            let message =
+                filled(line.message).ok_or_else(|| ReadError::garbage("a line without event_type"))?;
             return Err(ReadError::Failed(cohere::trouble(500, &message).failure(None, Some(message))));
         };
         if kind != "stream-start" && !self.begun {

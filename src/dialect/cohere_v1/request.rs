@@ -161,7 +161,8 @@ fn outputs<'a>(text: &str) -> Json<'a> {
 fn tool(function: &Function) -> Json<'_> {
     let schema = function.parameters.as_ref().and_then(|schema| serde_json::from_str(schema.as_str()).ok());
     let definitions = definitions(&schema.unwrap_or(Value::Null));
-    let definitions = if definitions.is_empty() { Json::Absent } else { raw(&Value::from(definitions).to_string()) };
+    let definitions =
+        if definitions.is_empty() { Json::Absent } else { raw(&Value::from(definitions).to_string()) };
     object([
         ("name", (&function.name).into()),
         ("description", function.description.as_ref().unwrap_or(&function.name).into()),
@@ -170,7 +171,8 @@ fn tool(function: &Function) -> Json<'_> {
 }
 
 fn definitions(schema: &Value) -> Map<String, Value> {
-    let required = |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
+    let required =
+        |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
     let one = |(name, about): (&String, &Value)| {
         let mut told = json!({"type": python(about), "required": required(name)});
         let said = about["description"].as_str().unwrap_or_default();

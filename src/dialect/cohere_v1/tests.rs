@@ -69,14 +69,18 @@ fn what_it_cannot_say_is_named() {
         let request = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{more}}}"#);
         assert_eq!(checks::written(&CohereV1, &request, "m", Delivery::Whole), Err(wanted.to_owned()));
     }
-    let last = r#"{"model":"m","messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}]}"#;
+    let last =
+        r#"{"model":"m","messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}]}"#;
     assert_eq!(checks::written(&CohereV1, last, "m", Delivery::Whole), Err("messages[1]".to_owned()));
 }
 
 #[test]
 fn a_stream_is_read_wherever_it_is_cut() {
     let heard = hear(&CohereV1, STREAM.as_bytes(), 1);
-    assert_eq!((heard.id.as_str(), heard.text.as_str(), heard.thinking.as_str()), ("g-1", "Gr\u{fc}ezi", "I look"));
+    assert_eq!(
+        (heard.id.as_str(), heard.text.as_str(), heard.thinking.as_str()),
+        ("g-1", "Gr\u{fc}ezi", "I look")
+    );
     assert_eq!(heard.calls, [("call_0".to_owned(), "f".to_owned(), r#"{"a":"\n"}"#.to_owned())]);
     assert_eq!(heard.usage, Usage { input: 70, output: 5, ..Usage::default() });
     assert_eq!(heard.stop, Some(StopReason::ToolCalls));

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Format, Function, Message, Part, Role},
+    conversation::{Conversation, Effort, Format, Function, Message, Part},
     dialect::{
         fields::ParamError,
         leftover::{self, Choice},
@@ -51,7 +51,7 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
     leftover::pass_on(conversation, &[], &mut parameters)?;
     let body = object([
         ("model", wanted.model.into()),
-        ("input", object([("messages", list(messages(conversation)?))])),
+        ("input", object([("messages", leftover::openai_messages(conversation, write_message)?)])),
         ("parameters", parameters),
     ]);
     Ok(body.to_bytes())
@@ -78,18 +78,6 @@ fn format(conversation: &Conversation) -> Result<Json<'_>, ParamError> {
     }
 }
 
-fn messages(conversation: &Conversation) -> Result<Vec<Json<'_>>, ParamError> {
-    let mut all = Vec::new();
-    if !conversation.system.is_empty() {
-        let text = leftover::text_of(&conversation.system, "messages[0]")?;
-        all.push(object([("role", "system".into()), ("content", text.into())]));
-    }
-    for message in &conversation.messages {
-        write_message(message, &mut all)?;
-    }
-    Ok(all)
-}
-
 /// Appends a message; each tool's result is one of its own, before what else the turn holds.
 fn write_message<'a>(message: &'a Message, all: &mut Vec<Json<'a>>) -> Result<(), ParamError> {
     let (mut said, mut calls) = (Vec::new(), Vec::new());
@@ -111,13 +99,8 @@ fn write_message<'a>(message: &'a Message, all: &mut Vec<Json<'a>>) -> Result<()
     if text.is_empty() && calls.is_empty() {
         return Ok(());
     }
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
     all.push(object([
-        ("role", role.into()),
+        ("role", leftover::role(message.role).into()),
         ("content", text.into()),
         ("tool_calls", list(calls).if_filled()),
     ]));

@@ -336,7 +336,8 @@ mod tests {
 
     fn check(body: &str, model: &str) -> Result<String, ParamError> {
         let conversation = openai_chat::parse_request(body.as_bytes())?;
-        let written = write_request(&conversation, &Wanted { model, delivery: Delivery::Stream, params: &[] })?;
+        let written =
+            write_request(&conversation, &Wanted { model, delivery: Delivery::Stream, params: &[] })?;
         Ok(String::from_utf8(written.to_vec()).expect("UTF-8"))
     }
 

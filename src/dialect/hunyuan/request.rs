@@ -4,7 +4,7 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Function, Message, Part, Role},
+    conversation::{Conversation, Effort, Function, Message, Part},
     dialect::{
         fields::ParamError,
         leftover::{self, Choice},
@@ -126,14 +126,9 @@ fn write_message<'a>(message: &'a Message, all: &mut Vec<Json<'a>>) -> Result<()
     if contents.is_empty() && calls.is_empty() {
         return Ok(());
     }
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
     let content = if pictures { Json::Absent } else { text.into() };
     all.push(object([
-        ("Role", role.into()),
+        ("Role", leftover::role(message.role).into()),
         ("Content", content),
         ("Contents", if pictures { list(contents) } else { Json::Absent }),
         ("ReasoningContent", Some(thinking).filter(|t| !t.is_empty()).into()),

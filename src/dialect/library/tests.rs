@@ -41,7 +41,10 @@ fn a_stream_ends_with_its_documents() {
 fn errors_come_with_a_good_status_too() {
     let body = r#"{"success":false,"errCode":429,"message":"slow"}"#;
     assert!(matches!(Library.read_whole(body.as_bytes()), Err(ReadError::Failed(f)) if f.status == 429));
-    assert!(matches!(heard(&Library, [format!("data: {body}\n\n").as_bytes()]).error, Some(ReadError::Failed(_))));
+    assert!(matches!(
+        heard(&Library, [format!("data: {body}\n\n").as_bytes()]).error,
+        Some(ReadError::Failed(_))
+    ));
     assert_eq!(refusal(&Library, 401, r#"{"success":false,"errCode":401,"message":"no"}"#).status, 401);
     assert_eq!(refusal(&Library, 500, r#"{"success":false,"errCode":7,"message":"no"}"#).status, 500);
     assert_eq!(refusal(&Library, 503, "<html>").status, 503);
@@ -49,10 +52,14 @@ fn errors_come_with_a_good_status_too() {
 
 #[test]
 fn a_whole_answer_is_read() {
-    let body = br#"{"success":true,"answer":"Hi","documents":[{"title":"","url":"https://x/2"}],"errCode":0}"#;
+    let body =
+        br#"{"success":true,"answer":"Hi","documents":[{"title":"","url":"https://x/2"}],"errCode":0}"#;
     let reply = Library.read_whole(body).expect("an answer");
     let [Part::Text { text, citations, .. }] = &reply.parts[..] else { panic!("{:?}", reply.parts) };
-    assert_eq!((text.as_str(), citations[0].url.as_str()), ("Hi\n\n1. [https://x/2](https://x/2)", "https://x/2"));
+    assert_eq!(
+        (text.as_str(), citations[0].url.as_str()),
+        ("Hi\n\n1. [https://x/2](https://x/2)", "https://x/2")
+    );
     for garbage in ["", "{}", "[]", r#"{"success":true}"#] {
         assert!(matches!(Library.read_whole(garbage.as_bytes()), Err(ReadError::Garbage(_))), "{garbage}");
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Format, Message, Part, Role, Source, ToolCall, ToolChoice},
+    conversation::{Conversation, Effort, Format, Message, Part, Source, ToolCall, ToolChoice},
     dialect::{
         fields::ParamError,
         leftover,
@@ -40,7 +40,12 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
     };
     let mut body = object([
         ("model", wanted.model.into()),
-        ("messages", list(messages(conversation)?)),
+        (
+            "messages",
+            leftover::openai_messages(conversation, |message, all| {
+                write_message(conversation, message, all)
+            })?,
+        ),
         ("tools", list(tools).if_filled()),
         ("stream", (wanted.delivery == Delivery::Stream).into()),
         ("format", format(conversation)),
@@ -51,18 +56,6 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
     ]);
     leftover::pass_on(conversation, &[], &mut body)?;
     Ok(body.to_bytes())
-}
-
-fn messages(conversation: &Conversation) -> Result<Vec<Json<'_>>, ParamError> {
-    let mut all = Vec::new();
-    if !conversation.system.is_empty() {
-        let text = leftover::text_of(&conversation.system, "messages[0]")?;
-        all.push(object([("role", "system".into()), ("content", text.into())]));
-    }
-    for message in &conversation.messages {
-        write_message(conversation, message, &mut all)?;
-    }
-    Ok(all)
 }
 
 /// Appends a message; each tool's result is one of its own, before what else the turn holds.
@@ -94,16 +87,11 @@ fn write_message<'a>(
             }
         }
     }
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
     if text.is_empty() && images.is_empty() && calls.is_empty() && thinking.is_empty() {
         return Ok(());
     }
     all.push(object([
-        ("role", role.into()),
+        ("role", leftover::role(message.role).into()),
         ("content", text.into()),
         ("thinking", Some(thinking).filter(|t| !t.is_empty()).into()),
         ("images", list(images).if_filled()),

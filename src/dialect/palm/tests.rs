@@ -41,7 +41,9 @@ fn an_answer_is_read_and_counts_nothing() {
 
 #[test]
 fn errors_are_googles() {
-    let body = |code: u16, status: &str| format!(r#"{{"error":{{"code":{code},"message":"no","status":"{status}"}}}}"#);
+    let body = |code: u16, status: &str| {
+        format!(r#"{{"error":{{"code":{code},"message":"no","status":"{status}"}}}}"#)
+    };
     for (code, word) in [(400, "INVALID_ARGUMENT"), (429, "RESOURCE_EXHAUSTED"), (503, "UNAVAILABLE")] {
         assert_eq!(refusal(&Palm, code, &body(code, word)).status, code);
     }

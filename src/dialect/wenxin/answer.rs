@@ -91,7 +91,8 @@ impl Answer {
             ..Usage::default()
         });
         let found = self.search_info.unwrap_or_default().search_results.into_iter();
-        let citations = found.map(|f| Citation { url: f.url, title: f.title, ..Citation::default() }).collect();
+        let citations =
+            found.map(|f| Citation { url: f.url, title: f.title, ..Citation::default() }).collect();
         let mut all = Said { id: self.id, text: self.result, citations, usage, stop, ..Said::default() };
         if let Some(WireCall { name, arguments, thoughts }) = self.function_call {
             all.thinking = thoughts;

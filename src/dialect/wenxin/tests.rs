@@ -24,7 +24,10 @@ fn a_request_of_everything_that_is_text_is_written() {
 #[test]
 fn a_stream_is_read_wherever_it_is_cut() {
     let heard = hear(&Wenxin, STREAM.as_bytes(), 0);
-    assert_eq!((heard.id.as_str(), heard.text.as_str(), heard.thinking.as_str()), ("as-1", "Gr\u{fc}ezi", "I look"));
+    assert_eq!(
+        (heard.id.as_str(), heard.text.as_str(), heard.thinking.as_str()),
+        ("as-1", "Gr\u{fc}ezi", "I look")
+    );
     assert_eq!(heard.calls, [("call_0".to_owned(), "f".to_owned(), r#"{"a":"\n"}"#.to_owned())]);
     assert_eq!(heard.usage, Usage { input: 20, output: 5, ..Usage::default() });
     assert_eq!(heard.stop, Some(StopReason::ToolCalls));
@@ -48,7 +51,10 @@ fn errors_come_with_a_good_status_and_are_told_by_code() {
     ] {
         let body = format!(r#"{{"error_code":{code},"error_msg":"no","id":"as"}}"#);
         let read = Wenxin.read_whole(body.as_bytes());
-        assert!(matches!(&read, Err(ReadError::Failed(f)) if f.status == wanted && f.code == code.to_string()), "{read:?}");
+        assert!(
+            matches!(&read, Err(ReadError::Failed(f)) if f.status == wanted && f.code == code.to_string()),
+            "{read:?}"
+        );
         let ended = heard(&Wenxin, [format!("data: {body}\n\n").as_bytes()]);
         assert!(matches!(ended.error, Some(ReadError::Failed(f)) if f.status == wanted), "{code}");
     }

@@ -25,7 +25,8 @@ fn instructions_are_the_beginning_of_what_the_user_says() {
     );
     let body = checks::written(&ZhipuV3, ASKED, "chatglm_turbo", Delivery::Whole).expect("it can be said");
     assert!(!body.contains("incremental"), "{body}");
-    let tools = ASKED.replace(r#""max_tokens":9"#, r#""tools":[{"type":"function","function":{"name":"f"}}]"#);
+    let tools =
+        ASKED.replace(r#""max_tokens":9"#, r#""tools":[{"type":"function","function":{"name":"f"}}]"#);
     assert_eq!(checks::written(&ZhipuV3, &tools, "m", Delivery::Whole), Err("tools".to_owned()));
 }
 
@@ -54,9 +55,17 @@ fn an_interruption_is_a_refusal_and_an_error_fails() {
 
 #[test]
 fn errors_come_with_a_good_status_and_are_told_by_code() {
-    for (code, wanted) in
-        [(1002, 401), (1113, 402), (1211, 404), (1261, 400), (1301, 400), (1302, 429), (1305, 503), (1234, 502), (7, 502)]
-    {
+    for (code, wanted) in [
+        (1002, 401),
+        (1113, 402),
+        (1211, 404),
+        (1261, 400),
+        (1301, 400),
+        (1302, 429),
+        (1305, 503),
+        (1234, 502),
+        (7, 502),
+    ] {
         let body = format!(r#"{{"code":{code},"msg":"no","success":false}}"#);
         let read = ZhipuV3.read_whole(body.as_bytes());
         assert!(matches!(&read, Err(ReadError::Failed(f)) if f.status == wanted), "{code}: {read:?}");

@@ -7,14 +7,9 @@ use super::{Foreign, Prompt, Refusal, Seen, text_of, unauthorised, wrong};
 use crate::mock::{
     answer::{Answer, Ask, Said},
     body::Part,
-    shape::{May, Must, Shape},
+    shape::{May, Must, OPENAI_CALL, OPENAI_CHOICE, OPENAI_TOOL, Shape},
 };
 
-const CALL: Shape = Shape::Object(&[
-    ("id", Shape::Filled, Must),
-    ("type", Shape::OneOf(&["function"]), Must),
-    ("function", Shape::Object(&[("name", Shape::Filled, Must), ("arguments", Shape::Text, Must)]), Must),
-]);
 const ITEM: Shape = Shape::Object(&[
     ("type", Shape::OneOf(&["text", "image_url"]), Must),
     ("text", Shape::Text, May),
@@ -23,30 +18,14 @@ const ITEM: Shape = Shape::Object(&[
 const MESSAGE: Shape = Shape::Object(&[
     ("role", Shape::OneOf(&["system", "user", "assistant", "tool"]), Must),
     ("content", Shape::Or(&Shape::Text, &Shape::Some(&ITEM)), Must),
-    ("tool_calls", Shape::Some(&CALL), May),
+    ("tool_calls", Shape::Some(&OPENAI_CALL), May),
     ("tool_call_id", Shape::Filled, May),
     ("name", Shape::Filled, May),
 ]);
-const TOOL: Shape = Shape::Object(&[
-    ("type", Shape::OneOf(&["function"]), Must),
-    (
-        "function",
-        Shape::Object(&[
-            ("name", Shape::Filled, Must),
-            ("description", Shape::Text, May),
-            ("parameters", Shape::Map, Must),
-        ]),
-        Must,
-    ),
-]);
-const NAMED: Shape = Shape::Object(&[
-    ("type", Shape::OneOf(&["function"]), Must),
-    ("function", Shape::Object(&[("name", Shape::Filled, Must)]), Must),
-]);
 const REQUEST: Shape = Shape::Object(&[
     ("messages", Shape::Some(&MESSAGE), Must),
-    ("tools", Shape::Some(&TOOL), May),
-    ("tool_choice", NAMED, May),
+    ("tools", Shape::Some(&OPENAI_TOOL), May),
+    ("tool_choice", OPENAI_CHOICE, May),
     (
         "response_format",
         Shape::Object(&[
@@ -121,8 +100,11 @@ impl Foreign for Cloudflare {
             return Ok(Answer { prompt_tokens: words, said: Said::Whole(body.to_string().into(), tokens) });
         }
         let frame = |event: Value, tokens| Part::Frame(format!("data: {event}\n\n").into(), tokens);
-        let mut parts: Vec<_> =
-            speech.pieces().into_iter().map(|piece| frame(json!({"response": piece, "p": "abcd"}), 1)).collect();
+        let mut parts: Vec<_> = speech
+            .pieces()
+            .into_iter()
+            .map(|piece| frame(json!({"response": piece, "p": "abcd"}), 1))
+            .collect();
         if !calls.is_empty() {
             parts.push(frame(json!({"response": "", "tool_calls": calls}), 0));
         }

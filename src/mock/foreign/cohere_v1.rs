@@ -10,19 +10,15 @@ use crate::mock::{
     shape::{May, Must, Shape},
 };
 
-const CALL: Shape =
-    Shape::Object(&[("name", Shape::Filled, Must), ("parameters", Shape::Map, Must)]);
-const RESULT: Shape =
-    Shape::Object(&[("call", CALL, Must), ("outputs", Shape::Some(&Shape::Map), Must)]);
+const CALL: Shape = Shape::Object(&[("name", Shape::Filled, Must), ("parameters", Shape::Map, Must)]);
+const RESULT: Shape = Shape::Object(&[("call", CALL, Must), ("outputs", Shape::Some(&Shape::Map), Must)]);
 const SPOKEN: Shape = Shape::Object(&[
     ("role", Shape::OneOf(&["USER", "SYSTEM", "CHATBOT"]), Must),
     ("message", Shape::Text, Must),
     ("tool_calls", Shape::Some(&CALL), May),
 ]);
-const ANSWERED: Shape = Shape::Object(&[
-    ("role", Shape::OneOf(&["TOOL"]), Must),
-    ("tool_results", Shape::Some(&RESULT), Must),
-]);
+const ANSWERED: Shape =
+    Shape::Object(&[("role", Shape::OneOf(&["TOOL"]), Must), ("tool_results", Shape::Some(&RESULT), Must)]);
 const TOOL: Shape = Shape::Object(&[
     ("name", Shape::Filled, Must),
     ("description", Shape::Filled, Must),
@@ -48,10 +44,7 @@ const REQUEST: Shape = Shape::Object(&[
     ("safety_mode", Shape::OneOf(&["CONTEXTUAL", "STRICT", "NONE"]), May),
     (
         "response_format",
-        Shape::Object(&[
-            ("type", Shape::OneOf(&["text", "json_object"]), Must),
-            ("schema", Shape::Map, May),
-        ]),
+        Shape::Object(&[("type", Shape::OneOf(&["text", "json_object"]), Must), ("schema", Shape::Map, May)]),
         May,
     ),
     ("max_tokens", Shape::Whole(0), May),
@@ -88,8 +81,7 @@ impl Foreign for CohereV1 {
         };
         let calls: Vec<_> = speech.calls.iter().map(call).collect();
         let text = if calls.is_empty() { speech.text() } else { "I will call a tool.".to_owned() };
-        let mut whole =
-            json!({"text": text, "generation_id": id, "finish_reason": finish, "meta": meta, "chat_history": []});
+        let mut whole = json!({"text": text, "generation_id": id, "finish_reason": finish, "meta": meta, "chat_history": []});
         if !calls.is_empty() {
             whole["tool_calls"] = calls.clone().into();
         }
@@ -97,9 +89,7 @@ impl Foreign for CohereV1 {
             return Ok(Answer { prompt_tokens: words, said: Said::Whole(whole.to_string().into(), tokens) });
         }
         let line = |event: Value, tokens| Part::Frame((event.to_string() + "\n").into(), tokens);
-        let event = |kind: &str, name: &str, value: Value| {
-            json!({"is_finished": false, "event_type": kind, name: value})
-        };
+        let event = |kind: &str, name: &str, value: Value| json!({"is_finished": false, "event_type": kind, name: value});
         let mut parts = vec![line(event("stream-start", "generation_id", id.into()), 0)];
         for piece in speech.pieces() {
             parts.push(line(event("text-generation", "text", piece.into()), 1));
@@ -130,8 +120,7 @@ impl Foreign for CohereV1 {
 }
 
 fn prompt(request: &Value) -> Result<Prompt, Refusal> {
-    let mut prompt =
-        Prompt { most: request["max_tokens"].as_u64().map(|n| n as u32), ..Prompt::default() };
+    let mut prompt = Prompt { most: request["max_tokens"].as_u64().map(|n| n as u32), ..Prompt::default() };
     for entry in request["chat_history"].as_array().into_iter().flatten() {
         prompt.add(entry["role"].as_str().unwrap_or_default(), entry["message"].as_str().unwrap_or_default());
     }
@@ -139,7 +128,9 @@ fn prompt(request: &Value) -> Result<Prompt, Refusal> {
     match (message.is_empty(), results.is_array()) {
         (false, false) => prompt.add("USER", message),
         (true, true) => prompt.add("TOOL", ""),
-        (true, false) => return Err(wrong("message must be at least 1 token long or tool results must be specified")),
+        (true, false) => {
+            return Err(wrong("message must be at least 1 token long or tool results must be specified"));
+        }
         (false, true) => return Err(wrong("cannot specify both message and tool_results in multistep mode")),
     }
     for tool in request["tools"].as_array().into_iter().flatten() {

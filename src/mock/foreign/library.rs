@@ -36,7 +36,8 @@ impl Foreign for Library {
             false => json!([]),
         };
         if request["stream"] != true {
-            let body = json!({"success": true, "answer": speech.text(), "documents": documents, "errCode": 0});
+            let body =
+                json!({"success": true, "answer": speech.text(), "documents": documents, "errCode": 0});
             let said = Said::Whole(body.to_string().into(), speech.tokens());
             return Ok(Answer { prompt_tokens: words, said });
         }

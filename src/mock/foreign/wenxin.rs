@@ -7,7 +7,7 @@ use super::{Foreign, Prompt, Refusal, Seen, tokens, unauthorised, wrong};
 use crate::mock::{
     answer::{Answer, Ask, Said},
     body::Part,
-    shape::{May, Must, Shape},
+    shape::{May, Must, OPENAI_CHOICE, Shape},
 };
 
 const CALL: Shape = Shape::Object(&[
@@ -26,14 +26,10 @@ const FUNCTION: Shape = Shape::Object(&[
     ("description", Shape::Filled, Must),
     ("parameters", Shape::Map, Must),
 ]);
-const NAMED: Shape = Shape::Object(&[
-    ("type", Shape::OneOf(&["function"]), Must),
-    ("function", Shape::Object(&[("name", Shape::Filled, Must)]), Must),
-]);
 const REQUEST: Shape = Shape::Object(&[
     ("messages", Shape::Some(&MESSAGE), Must),
     ("functions", Shape::Some(&FUNCTION), May),
-    ("tool_choice", NAMED, May),
+    ("tool_choice", OPENAI_CHOICE, May),
     ("temperature", Shape::Number(0.000_1, 1.0), May),
     ("top_p", Shape::Number(0.0, 1.0), May),
     ("penalty_score", Shape::Number(1.0, 2.0), May),
@@ -82,7 +78,8 @@ impl Foreign for Wenxin {
             let mut last = answer(result);
             last["finish_reason"] = finish.into();
             if let Some((name, arguments)) = speech.calls.first() {
-                last["function_call"] = json!({"name": name, "thoughts": "a function knows", "arguments": arguments});
+                last["function_call"] =
+                    json!({"name": name, "thoughts": "a function knows", "arguments": arguments});
             }
             last
         };

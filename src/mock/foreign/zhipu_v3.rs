@@ -14,10 +14,8 @@ use crate::mock::{
     shape::{May, Must, Shape},
 };
 
-const MESSAGE: Shape = Shape::Object(&[
-    ("role", Shape::OneOf(&["user", "assistant"]), Must),
-    ("content", Shape::Filled, Must),
-]);
+const MESSAGE: Shape =
+    Shape::Object(&[("role", Shape::OneOf(&["user", "assistant"]), Must), ("content", Shape::Filled, Must)]);
 const REQUEST: Shape = Shape::Object(&[
     ("prompt", Shape::Some(&MESSAGE), Must),
     ("temperature", Shape::Number(0.000_1, 1.0), May),
@@ -92,9 +90,8 @@ fn authorise(seen: &Seen<'_>) -> Result<(), Refusal> {
     let token = seen.header("authorization").ok_or_else(refused)?;
     let (signed, signature) = token.rsplit_once('.').ok_or_else(refused)?;
     let (head, claims) = signed.split_once('.').ok_or_else(refused)?;
-    let read = |part: &str| -> Option<Value> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
-    };
+    let read =
+        |part: &str| -> Option<Value> { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok() };
     let (head, claims) = (read(head).ok_or_else(refused)?, read(claims).ok_or_else(refused)?);
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| refused())?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());

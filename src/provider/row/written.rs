@@ -194,7 +194,10 @@ fn params(written: &BTreeMap<String, String>) -> Result<Vec<Param>, Refused> {
     written.iter().map(param).collect()
 }
 
-fn path_names(written: BTreeMap<String, String>) -> Result<Vec<(Arc<str>, Arc<str>)>, Refused> {
+/// Models, and their names in paths.
+type PathNames = Vec<(Arc<str>, Arc<str>)>;
+
+fn path_names(written: BTreeMap<String, String>) -> Result<PathNames, Refused> {
     let wrong = written.values().find(|name| !is_param_value(name));
     match wrong {
         Some(name) => Err(("path_names", format!("\"{name}\" {PARAM_VALUE}"))),

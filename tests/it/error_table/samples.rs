@@ -89,8 +89,17 @@ impl Sample {
 pub fn code(body: &str) -> String {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let places = [
-        "/error/code", "/error/status", "/error/type", "/__type", "/code", "/Response/Error/Code", "/error_code",
-        "/errCode", "/errors/0/code", "/message", "/error",
+        "/error/code",
+        "/error/status",
+        "/error/type",
+        "/__type",
+        "/code",
+        "/Response/Error/Code",
+        "/error_code",
+        "/errCode",
+        "/errors/0/code",
+        "/message",
+        "/error",
     ];
     let found = places.iter().filter_map(|place| json.pointer(place));
     let text = |value: &Value| match value {
@@ -115,42 +124,117 @@ const USUAL: Sample = Sample {
 const REGION: &str = "params = { region = \"us-east-1\" }";
 
 const ANTHROPIC: [(u16, &str); 9] = [
-    (429, r#"{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed your rate limit."}}"#),
+    (
+        429,
+        r#"{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed your rate limit."}}"#,
+    ),
     (529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#),
-    (401, r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key the-secret-credential"}}"#),
-    (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}"#),
-    (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages: at least one message is required"}}"#),
-    (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"Output blocked by content filtering policy"}}"#),
+    (
+        401,
+        r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key the-secret-credential"}}"#,
+    ),
+    (
+        400,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}"#,
+    ),
+    (
+        400,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages: at least one message is required"}}"#,
+    ),
+    (
+        400,
+        r#"{"type":"error","error":{"type":"invalid_request_error","message":"Output blocked by content filtering policy"}}"#,
+    ),
     (404, r#"{"type":"error","error":{"type":"not_found_error","message":"model: model-1"}}"#),
-    (413, r#"{"type":"error","error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#),
+    (
+        413,
+        r#"{"type":"error","error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#,
+    ),
     (200, r#"{"type":"error","error":{"type":"api_error","message":"Internal server error"}}"#),
 ];
 const OPENAI: [(u16, &str); 9] = [
-    (429, r#"{"error":{"message":"Rate limit reached for requests","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#),
-    (503, r#"{"error":{"message":"The engine is currently overloaded, please try again later","type":"server_error","param":null,"code":null}}"#),
-    (401, r#"{"error":{"message":"Incorrect API key provided: the-secret-credential.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#),
-    (429, r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#),
-    (400, r#"{"error":{"message":"Invalid value for 'temperature'.","type":"invalid_request_error","param":"temperature","code":"invalid_value"}}"#),
-    (400, r#"{"error":{"message":"Your request was rejected as a result of our safety system.","type":"invalid_request_error","param":null,"code":"content_policy_violation"}}"#),
-    (404, r#"{"error":{"message":"The model 'model-1' does not exist","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#),
-    (400, r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#),
-    (200, r#"{"error":{"message":"The server had an error while processing your request.","type":"server_error","param":null,"code":null}}"#),
+    (
+        429,
+        r#"{"error":{"message":"Rate limit reached for requests","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#,
+    ),
+    (
+        503,
+        r#"{"error":{"message":"The engine is currently overloaded, please try again later","type":"server_error","param":null,"code":null}}"#,
+    ),
+    (
+        401,
+        r#"{"error":{"message":"Incorrect API key provided: the-secret-credential.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#,
+    ),
+    (
+        429,
+        r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#,
+    ),
+    (
+        400,
+        r#"{"error":{"message":"Invalid value for 'temperature'.","type":"invalid_request_error","param":"temperature","code":"invalid_value"}}"#,
+    ),
+    (
+        400,
+        r#"{"error":{"message":"Your request was rejected as a result of our safety system.","type":"invalid_request_error","param":null,"code":"content_policy_violation"}}"#,
+    ),
+    (
+        404,
+        r#"{"error":{"message":"The model 'model-1' does not exist","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
+    ),
+    (
+        400,
+        r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+    ),
+    (
+        200,
+        r#"{"error":{"message":"The server had an error while processing your request.","type":"server_error","param":null,"code":null}}"#,
+    ),
 ];
 const GOOGLE: [(u16, &str); 9] = [
-    (429, r#"{"error":{"code":429,"message":"Resource has been exhausted (e.g. check quota).","status":"RESOURCE_EXHAUSTED"}}"#),
-    (503, r#"{"error":{"code":503,"message":"The model is overloaded. Please try again later.","status":"UNAVAILABLE"}}"#),
-    (400, r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#),
-    (429, r#"{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","status":"RESOURCE_EXHAUSTED"}}"#),
-    (400, r#"{"error":{"code":400,"message":"Invalid value at 'generation_config.temperature'","status":"INVALID_ARGUMENT"}}"#),
-    (400, r#"{"error":{"code":400,"message":"The prompt was blocked for safety.","status":"INVALID_ARGUMENT"}}"#),
-    (404, r#"{"error":{"code":404,"message":"models/model-1 is not found for API version v1beta","status":"NOT_FOUND"}}"#),
-    (400, r#"{"error":{"code":400,"message":"The input token count exceeds the maximum number of tokens allowed.","status":"INVALID_ARGUMENT"}}"#),
+    (
+        429,
+        r#"{"error":{"code":429,"message":"Resource has been exhausted (e.g. check quota).","status":"RESOURCE_EXHAUSTED"}}"#,
+    ),
+    (
+        503,
+        r#"{"error":{"code":503,"message":"The model is overloaded. Please try again later.","status":"UNAVAILABLE"}}"#,
+    ),
+    (
+        400,
+        r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#,
+    ),
+    (
+        429,
+        r#"{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","status":"RESOURCE_EXHAUSTED"}}"#,
+    ),
+    (
+        400,
+        r#"{"error":{"code":400,"message":"Invalid value at 'generation_config.temperature'","status":"INVALID_ARGUMENT"}}"#,
+    ),
+    (
+        400,
+        r#"{"error":{"code":400,"message":"The prompt was blocked for safety.","status":"INVALID_ARGUMENT"}}"#,
+    ),
+    (
+        404,
+        r#"{"error":{"code":404,"message":"models/model-1 is not found for API version v1beta","status":"NOT_FOUND"}}"#,
+    ),
+    (
+        400,
+        r#"{"error":{"code":400,"message":"The input token count exceeds the maximum number of tokens allowed.","status":"INVALID_ARGUMENT"}}"#,
+    ),
     (200, r#"{"error":{"code":500,"message":"An internal error has occurred.","status":"INTERNAL"}}"#),
 ];
 const BEDROCK: [(u16, &str); 9] = [
-    (429, r#"{"__type":"ThrottlingException","message":"Too many requests, please wait before trying again."}"#),
+    (
+        429,
+        r#"{"__type":"ThrottlingException","message":"Too many requests, please wait before trying again."}"#,
+    ),
     (503, r#"{"__type":"ServiceUnavailableException","message":"The service is temporarily unavailable."}"#),
-    (403, r#"{"__type":"UnrecognizedClientException","message":"The security token included in the request is invalid."}"#),
+    (
+        403,
+        r#"{"__type":"UnrecognizedClientException","message":"The security token included in the request is invalid."}"#,
+    ),
     (400, r#"{"__type":"ServiceQuotaExceededException","message":"Your account's quota is used up."}"#),
     (400, r#"{"__type":"ValidationException","message":"Malformed input request."}"#),
     (400, r#"{"__type":"ValidationException","message":"The request was blocked by our content filters."}"#),
@@ -165,8 +249,14 @@ const COHERE: [(u16, &str); 9] = [
     (402, r#"{"message":"Please add or update your payment method in your dashboard to continue"}"#),
     (400, r#"{"message":"invalid request: temperature must be between 0 and 1.0 inclusive."}"#),
     (400, r#"{"message":"invalid request: your request was blocked by our content filters"}"#),
-    (404, r#"{"message":"model 'model-1' not found, make sure the correct model ID was used and that you have access to the model."}"#),
-    (400, r#"{"message":"too many tokens: total number of tokens in the prompt exceeds the limit of 128000."}"#),
+    (
+        404,
+        r#"{"message":"model 'model-1' not found, make sure the correct model ID was used and that you have access to the model."}"#,
+    ),
+    (
+        400,
+        r#"{"message":"too many tokens: total number of tokens in the prompt exceeds the limit of 128000."}"#,
+    ),
     (200, r#"{"message":"internal server error"}"#),
 ];
 
@@ -222,15 +312,42 @@ pub const SAMPLES: &[Sample] = &[
         provider: "hunyuan",
         credential: SIGNED,
         refusals: [
-            (200, r#"{"Response":{"Error":{"Code":"RequestLimitExceeded","Message":"Too many requests."},"RequestId":"r"}}"#),
-            (200, r#"{"Response":{"Error":{"Code":"FailedOperation.EngineServerLimitExceeded","Message":"The engine is full."},"RequestId":"r"}}"#),
-            (200, r#"{"Response":{"Error":{"Code":"AuthFailure.SignatureFailure","Message":"The signature does not match."},"RequestId":"r"}}"#),
-            (200, r#"{"Response":{"Error":{"Code":"FailedOperation.ResourcePackExhausted","Message":"The resource pack is used up."},"RequestId":"r"}}"#),
-            (200, r#"{"Response":{"Error":{"Code":"InvalidParameterValue","Message":"Temperature is wrong."},"RequestId":"r"}}"#),
-            (200, r#"{"Response":{"Error":{"Code":"OperationDenied.TextIllegalDetected","Message":"The text is illegal."},"RequestId":"r"}}"#),
-            (200, r#"{"Response":{"Error":{"Code":"InvalidParameterValue.Model","Message":"There is no such model."},"RequestId":"r"}}"#),
-            (200, r#"{"Response":{"Error":{"Code":"InvalidParameter","Message":"The input is too long."},"RequestId":"r"}}"#),
-            (200, r#"{"Response":{"Error":{"Code":"InternalError","Message":"An internal error."},"RequestId":"r"}}"#),
+            (
+                200,
+                r#"{"Response":{"Error":{"Code":"RequestLimitExceeded","Message":"Too many requests."},"RequestId":"r"}}"#,
+            ),
+            (
+                200,
+                r#"{"Response":{"Error":{"Code":"FailedOperation.EngineServerLimitExceeded","Message":"The engine is full."},"RequestId":"r"}}"#,
+            ),
+            (
+                200,
+                r#"{"Response":{"Error":{"Code":"AuthFailure.SignatureFailure","Message":"The signature does not match."},"RequestId":"r"}}"#,
+            ),
+            (
+                200,
+                r#"{"Response":{"Error":{"Code":"FailedOperation.ResourcePackExhausted","Message":"The resource pack is used up."},"RequestId":"r"}}"#,
+            ),
+            (
+                200,
+                r#"{"Response":{"Error":{"Code":"InvalidParameterValue","Message":"Temperature is wrong."},"RequestId":"r"}}"#,
+            ),
+            (
+                200,
+                r#"{"Response":{"Error":{"Code":"OperationDenied.TextIllegalDetected","Message":"The text is illegal."},"RequestId":"r"}}"#,
+            ),
+            (
+                200,
+                r#"{"Response":{"Error":{"Code":"InvalidParameterValue.Model","Message":"There is no such model."},"RequestId":"r"}}"#,
+            ),
+            (
+                200,
+                r#"{"Response":{"Error":{"Code":"InvalidParameter","Message":"The input is too long."},"RequestId":"r"}}"#,
+            ),
+            (
+                200,
+                r#"{"Response":{"Error":{"Code":"InternalError","Message":"An internal error."},"RequestId":"r"}}"#,
+            ),
         ],
         ..USUAL
     },
@@ -238,14 +355,29 @@ pub const SAMPLES: &[Sample] = &[
         dialect: "dashscope",
         provider: "dashscope-native",
         refusals: [
-            (429, r#"{"code":"Throttling.RateQuota","message":"Requests rate limit exceeded.","request_id":"r"}"#),
-            (503, r#"{"code":"ModelServingError","message":"Too many requests. Your requests are being throttled.","request_id":"r"}"#),
+            (
+                429,
+                r#"{"code":"Throttling.RateQuota","message":"Requests rate limit exceeded.","request_id":"r"}"#,
+            ),
+            (
+                503,
+                r#"{"code":"ModelServingError","message":"Too many requests. Your requests are being throttled.","request_id":"r"}"#,
+            ),
             (401, r#"{"code":"InvalidApiKey","message":"Invalid API-key provided.","request_id":"r"}"#),
-            (400, r#"{"code":"Arrearage","message":"Access denied, please make sure your account is in good standing.","request_id":"r"}"#),
+            (
+                400,
+                r#"{"code":"Arrearage","message":"Access denied, please make sure your account is in good standing.","request_id":"r"}"#,
+            ),
             (400, r#"{"code":"InvalidParameter","message":"temperature is wrong.","request_id":"r"}"#),
-            (400, r#"{"code":"DataInspectionFailed","message":"Input data may contain inappropriate content.","request_id":"r"}"#),
+            (
+                400,
+                r#"{"code":"DataInspectionFailed","message":"Input data may contain inappropriate content.","request_id":"r"}"#,
+            ),
             (404, r#"{"code":"ModelNotFound","message":"Model can not be found.","request_id":"r"}"#),
-            (400, r#"{"code":"InvalidParameter","message":"Range of input length should be [1, 6000].","request_id":"r"}"#),
+            (
+                400,
+                r#"{"code":"InvalidParameter","message":"Range of input length should be [1, 6000].","request_id":"r"}"#,
+            ),
             (200, r#"{"code":"InternalError.Algo","message":"An internal error.","request_id":"r"}"#),
         ],
         ..USUAL
@@ -291,15 +423,42 @@ pub const SAMPLES: &[Sample] = &[
         provider: "cloudflare-run",
         more: "params = { account = \"mock\" }",
         refusals: [
-            (429, r#"{"result":null,"success":false,"errors":[{"code":971,"message":"Please wait and consider throttling your request speed"}],"messages":[]}"#),
-            (429, r#"{"result":null,"success":false,"errors":[{"code":3040,"message":"Capacity temporarily exceeded, please try again."}],"messages":[]}"#),
-            (401, r#"{"result":null,"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"messages":[]}"#),
-            (429, r#"{"result":null,"success":false,"errors":[{"code":3036,"message":"you have used up your daily free allocation"}],"messages":[]}"#),
-            (400, r#"{"result":null,"success":false,"errors":[{"code":5004,"message":"Invalid input"}],"messages":[]}"#),
-            (400, r#"{"result":null,"success":false,"errors":[{"code":3003,"message":"the prompt was refused"}],"messages":[]}"#),
-            (400, r#"{"result":null,"success":false,"errors":[{"code":5007,"message":"No such model"}],"messages":[]}"#),
-            (413, r#"{"result":null,"success":false,"errors":[{"code":3006,"message":"Request is too large"}],"messages":[]}"#),
-            (200, r#"{"result":null,"success":false,"errors":[{"code":3000,"message":"Unknown internal error"}],"messages":[]}"#),
+            (
+                429,
+                r#"{"result":null,"success":false,"errors":[{"code":971,"message":"Please wait and consider throttling your request speed"}],"messages":[]}"#,
+            ),
+            (
+                429,
+                r#"{"result":null,"success":false,"errors":[{"code":3040,"message":"Capacity temporarily exceeded, please try again."}],"messages":[]}"#,
+            ),
+            (
+                401,
+                r#"{"result":null,"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"messages":[]}"#,
+            ),
+            (
+                429,
+                r#"{"result":null,"success":false,"errors":[{"code":3036,"message":"you have used up your daily free allocation"}],"messages":[]}"#,
+            ),
+            (
+                400,
+                r#"{"result":null,"success":false,"errors":[{"code":5004,"message":"Invalid input"}],"messages":[]}"#,
+            ),
+            (
+                400,
+                r#"{"result":null,"success":false,"errors":[{"code":3003,"message":"the prompt was refused"}],"messages":[]}"#,
+            ),
+            (
+                400,
+                r#"{"result":null,"success":false,"errors":[{"code":5007,"message":"No such model"}],"messages":[]}"#,
+            ),
+            (
+                413,
+                r#"{"result":null,"success":false,"errors":[{"code":3006,"message":"Request is too large"}],"messages":[]}"#,
+            ),
+            (
+                200,
+                r#"{"result":null,"success":false,"errors":[{"code":3000,"message":"Unknown internal error"}],"messages":[]}"#,
+            ),
         ],
         ..USUAL
     },
