@@ -10,8 +10,11 @@
 //! | a tool that must be called | that tool is named; "some tool" only where one is offered |
 //! | seed, `top_k`, penalties of presence, reasoning, cache hints, service tier | left out: hints |
 //! | `disable_search`, `enable_citation` and any other unknown field | passed on |
+//!
+//! Embeddings are had by OpenAI's clients: texts alone, without a choice of dimensions.
 
 mod answer;
+pub mod embed;
 mod request;
 
 use super::{

@@ -93,7 +93,7 @@ pub fn of(path: &str) -> Option<&'static dyn Foreign> {
         "/api/v1/services/aigc/text-generation/generation" => Some(&dashscope::DashScope),
         "/v1/chat" => Some(&cohere_v1::CohereV1),
         "/api/library/ask" => Some(&library::Library),
-        path if path.starts_with("/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/") => Some(&wenxin::Wenxin),
+        path if path.starts_with("/rpc/2.0/ai_custom/v1/wenxinworkshop/") => Some(&wenxin::Wenxin),
         path if path.starts_with("/api/paas/v3/model-api/") => Some(&zhipu_v3::ZhipuV3),
         path if path.starts_with("/v1beta2/models/") && path.ends_with(":generateMessage") => {
             Some(&palm::Palm)

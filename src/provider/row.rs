@@ -179,7 +179,10 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
             &[(Endpoint::ChatCompletions, "/services/aigc/text-generation/generation", None)]
         }
         Dialect::CohereV1 => &[(Endpoint::ChatCompletions, "/v1/chat", None)],
-        Dialect::Wenxin => &[(Endpoint::ChatCompletions, "/chat/{model}", None)],
+        Dialect::Wenxin => &[
+            (Endpoint::ChatCompletions, "/chat/{model}", None),
+            (Endpoint::Embeddings, "/embeddings/{model}", None),
+        ],
         Dialect::ZhipuV3 => &[(Endpoint::ChatCompletions, "/{model}/invoke", Some("/{model}/sse-invoke"))],
         Dialect::Palm => &[(Endpoint::ChatCompletions, "/models/{model}:generateMessage", None)],
         Dialect::Cloudflare => &[(Endpoint::ChatCompletions, "/run/{model_path}", None)],

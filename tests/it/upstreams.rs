@@ -322,3 +322,25 @@ async fn a_library_names_the_documents_that_it_rests_on() {
     let text: String = chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
     assert_eq!(text, format!("echo: which documents{list}"));
 }
+
+#[tokio::test]
+async fn wenxin_embeds_texts_for_openais_clients() {
+    let case = CASES.iter().find(|case| case.name == "wenxin").unwrap();
+    let (_provider, app) = start(case, MockSettings::default());
+    for (encoding, first) in [("float", json!([0.5, 3.0])), ("base64", json!("AAAAPwAAQEA="))] {
+        let body = json!({"model": "m", "input": ["one", "two words"], "encoding_format": encoding});
+        let answer = app.client().post("/v1/embeddings", body.to_string().as_bytes()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let json = answer.json();
+        assert_eq!((&json["model"], &json["object"]), (&json!("m"), &json!("list")), "{json}");
+        assert_eq!(json["data"][0]["embedding"], first, "{json}");
+        assert_eq!(
+            (&json["data"][1]["index"], &json["usage"]["prompt_tokens"]),
+            (&json!(1), &json!(3)),
+            "{json}"
+        );
+    }
+    let tokens = br#"{"model":"m","input":[1,2]}"#;
+    let answer = app.client().post("/v1/embeddings", tokens).await;
+    assert_eq!((answer.status, answer.error_code().as_str()), (400, "unsupported_parameter"), "{answer:?}");
+}

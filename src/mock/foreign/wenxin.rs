@@ -8,6 +8,7 @@ use crate::mock::{
     answer::{Answer, Ask, Said},
     body::Part,
     shape::{May, Must, OPENAI_CHOICE, Shape},
+    text,
 };
 
 const CALL: Shape = Shape::Object(&[
@@ -43,6 +44,9 @@ const REQUEST: Shape = Shape::Object(&[
     ("user_id", Shape::Filled, May),
 ]);
 
+const EMBEDDINGS: Shape =
+    Shape::Object(&[("input", Shape::Some(&Shape::Filled), Must), ("user_id", Shape::Filled, May)]);
+
 /// The provider.
 pub struct Wenxin;
 
@@ -51,6 +55,9 @@ impl Foreign for Wenxin {
         let shown = seen.query.split('&').find_map(|pair| pair.strip_prefix("access_token="));
         if shown != Some(tokens::BAIDU) {
             return Err(unauthorised("Access token invalid or no longer valid"));
+        }
+        if seen.path.contains("/embeddings/") {
+            return embeddings(ask);
         }
         let request = REQUEST.read(ask.body).map_err(wrong)?;
         let prompt = prompt(&request)?;
@@ -118,6 +125,19 @@ impl Foreign for Wenxin {
         // It writes no event where it refuses.
         [b"data: ", &self.error(refusal)[..], b"\n\n"].concat().into()
     }
+}
+
+fn embeddings(ask: &Ask<'_>) -> Result<Answer, Refusal> {
+    let request = EMBEDDINGS.read(ask.body).map_err(wrong)?;
+    let mut words = 0;
+    let mut data = Vec::new();
+    for text in request["input"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        words += text::count(text) as u64;
+        data.push(json!({"object": "embedding", "index": data.len(), "embedding": [0.5, text.len() as f64]}));
+    }
+    let body = json!({"id": "as-mock", "object": "embedding_list", "created": ask.now, "data": data,
+        "usage": {"prompt_tokens": words, "total_tokens": words}});
+    Ok(Answer { prompt_tokens: words, said: Said::Whole(body.to_string().into(), 0) })
 }
 
 fn prompt(request: &Value) -> Result<Prompt, Refusal> {
