@@ -6,7 +6,9 @@ pub mod bedrock_claude;
 pub mod bedrock_converse;
 #[cfg(test)]
 mod checks;
+pub mod cloudflare;
 pub mod cohere;
+pub mod cohere_v1;
 pub mod coze;
 pub mod dashscope;
 pub mod deepl;
@@ -22,17 +24,23 @@ pub mod hints;
 pub mod hunyuan;
 mod json_lines;
 mod leftover;
+pub mod library;
 pub mod ollama;
 pub mod openai;
 pub mod openai_chat;
 pub mod openai_responses;
+pub mod palm;
 pub mod passing;
 mod pieces;
 pub mod proof;
+mod said;
 mod tree;
 mod trouble;
+mod turns;
 pub mod upstream;
 pub mod vertex_claude;
+pub mod wenxin;
+pub mod zhipu_v3;
 
 use bytes::Bytes;
 use penstock_actors::{
@@ -80,6 +88,18 @@ pub enum Dialect {
     Coze,
     /// DeepL's translations.
     DeepL,
+    /// Cohere's chat, version 1.
+    CohereV1,
+    /// Baidu's Wenxin, version 1.
+    Wenxin,
+    /// Zhipu's API, version 3.
+    ZhipuV3,
+    /// Google's PaLM 2.
+    Palm,
+    /// Cloudflare's Workers AI, as it runs models.
+    Cloudflare,
+    /// AI Proxy's library.
+    Library,
 }
 
 /// What a request says that the gateway must know.
@@ -108,7 +128,7 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::OpenAi,
         Self::AnthropicMessages,
         Self::Gemini,
@@ -124,6 +144,12 @@ impl Dialect {
         Self::DifyCompletion,
         Self::Coze,
         Self::DeepL,
+        Self::CohereV1,
+        Self::Wenxin,
+        Self::ZhipuV3,
+        Self::Palm,
+        Self::Cloudflare,
+        Self::Library,
     ];
 
     /// The name in settings.
@@ -144,6 +170,12 @@ impl Dialect {
             Self::DifyCompletion => "dify-completion",
             Self::Coze => "coze",
             Self::DeepL => "deepl",
+            Self::CohereV1 => "cohere-v1",
+            Self::Wenxin => "wenxin",
+            Self::ZhipuV3 => "zhipu-v3",
+            Self::Palm => "palm",
+            Self::Cloudflare => "cloudflare",
+            Self::Library => "aiproxy-library",
         }
     }
 
@@ -227,6 +259,12 @@ impl Dialect {
             Self::DifyCompletion => &dify::Dify::Completion,
             Self::Coze => &coze::Coze,
             Self::DeepL => &deepl::DeepL,
+            Self::CohereV1 => &cohere_v1::CohereV1,
+            Self::Wenxin => &wenxin::Wenxin,
+            Self::ZhipuV3 => &zhipu_v3::ZhipuV3,
+            Self::Palm => &palm::Palm,
+            Self::Cloudflare => &cloudflare::Cloudflare,
+            Self::Library => &library::Library,
         }
     }
 

@@ -12,6 +12,8 @@ mod registry;
 pub mod row;
 pub mod signing;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
@@ -42,6 +44,8 @@ pub struct Ask<'a> {
     pub usage_wanted: bool,
     /// The channel's quirks.
     pub quirks: &'a [Quirk],
+    /// The values of its row's parameters.
+    pub params: &'a [(Arc<str>, Arc<str>)],
     /// Longest event of a stream, in bytes.
     pub max_event: usize,
     /// Seconds since 1970 at admission, for answers that must carry a time.

@@ -46,6 +46,7 @@ impl Pair {
             delivery: self.delivery,
             usage_wanted: self.usage_wanted,
             quirks: &[],
+            params: &[],
             max_event: 1 << 20,
             created: 1_795_000_000,
             call_id: "call",

@@ -71,7 +71,7 @@ pub struct Reply {
     pub logprobs: Vec<Logprob>,
     /// Why it stopped.
     pub stop: StopReason,
-    /// What was consumed.
+    /// What was consumed; nothing at all where the provider does not say.
     pub usage: Usage,
 }
 

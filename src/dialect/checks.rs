@@ -9,6 +9,16 @@ use crate::conversation::{Delta, StopReason};
 /// A request with everything that most providers know: tools, results, a picture, sampling.
 pub const EVERYTHING: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/upstreams/request.openai.json"));
+
+/// The same without the picture, for dialects that are text alone.
+pub fn wordy() -> String {
+    let picture = r#",
+      { "type": "image_url", "image_url": { "url": "data:image/png;base64,iVBORw0KGgo=" } }"#;
+    let text = EVERYTHING.replace(picture, "");
+    assert_ne!(text, EVERYTHING);
+    text
+}
+
 /// What an OpenAI request becomes, or the parameter that cannot be said.
 pub fn written(
     upstream: &dyn Upstream,
@@ -17,7 +27,8 @@ pub fn written(
     delivery: Delivery,
 ) -> Result<String, String> {
     let conversation = openai_chat::parse_request(request.as_bytes()).map_err(|e| e.param)?;
-    let written = upstream.write(&conversation, &Wanted { model, delivery }).map_err(|e| e.param)?;
+    let written =
+        upstream.write(&conversation, &Wanted { model, delivery, params: &[] }).map_err(|e| e.param)?;
     Ok(String::from_utf8(written.body.to_vec()).expect("UTF-8"))
 }
 

@@ -55,7 +55,8 @@ struct Refusal {
     message: String,
 }
 
-fn trouble(status: u16, message: &str) -> Trouble {
+/// What a refusal is about.
+pub(super) fn trouble(status: u16, message: &str) -> Trouble {
     let lower = message.to_ascii_lowercase();
     match status {
         // The API's own status for keys that are not valid.
@@ -68,7 +69,7 @@ fn trouble(status: u16, message: &str) -> Trouble {
 }
 
 /// Reads a `finish_reason`; errors are none of an answer that is complete.
-fn stop_reason(word: &str) -> Result<StopReason, ReadError> {
+pub(super) fn stop_reason(word: &str) -> Result<StopReason, ReadError> {
     let failed = |trouble: Trouble, why: &str| {
         Err(ReadError::Failed(trouble.failure(Some(word.to_owned()), Some(why.to_owned()))))
     };

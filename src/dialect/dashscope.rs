@@ -18,6 +18,7 @@ use penstock_actors::domain::Delivery;
 use super::{
     AnswerHead, Failure,
     fields::ParamError,
+    said::{self, SaidEvents},
     trouble::{Trouble, unexplained},
     upstream::{DeltaReader, ReadError, SseReader, Upstream, Wanted, Written},
 };
@@ -39,19 +40,16 @@ impl Upstream for DashScope {
     }
 
     fn reader(&self, longest: usize) -> Box<dyn DeltaReader> {
-        Box::new(SseReader::new(answer::Events::default(), longest))
+        Box::new(SseReader::new(SaidEvents::new(answer::read), longest))
     }
 
     fn read_whole(&self, body: &[u8]) -> Result<Reply, ReadError> {
-        answer::read(body)
+        answer::read_whole(body)
     }
 
     fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {
         match answer::refusal(body) {
-            Some((code, message)) => {
-                let trouble = trouble(&code).unwrap_or_else(|| Trouble::of_status(head.status));
-                trouble.of_answer(head, Some(code), Some(message))
-            }
+            Some((code, message)) => said::refused(head, trouble(&code), code, message),
             None => unexplained(head),
         }
     }
@@ -83,12 +81,6 @@ fn trouble(code: &str) -> Option<Trouble> {
     })
 }
 
-/// An error inside a stream, or with a good status.
-fn failed(code: String, message: String) -> ReadError {
-    let trouble = trouble(&code).unwrap_or(Trouble::Failed);
-    ReadError::Failed(trouble.failure(Some(code), Some(message)))
-}
-
 /// Reads a `finish_reason`, which is the text `null` until the end.
 fn stop_reason(word: &str) -> Option<StopReason> {
     Some(match word {
@@ -98,11 +90,6 @@ fn stop_reason(word: &str) -> Option<StopReason> {
         "tool_calls" => StopReason::ToolCalls,
         other => StopReason::Other(other.to_owned()),
     })
-}
-
-/// The frame that some put at the end.
-fn is_done(data: &[u8]) -> bool {
-    data == b"[DONE]"
 }
 
 #[cfg(test)]

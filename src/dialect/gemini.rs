@@ -17,6 +17,7 @@ mod writer;
 use bytes::Bytes;
 
 pub use error::error_body;
+pub(in crate::dialect) use error::inside as failure_inside;
 pub use passing::{Chunks, REQUEST, WHOLE, facts, foreseen};
 
 use super::{

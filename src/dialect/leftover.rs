@@ -8,7 +8,9 @@ use super::{
     foreign,
     tree::{Json, object, raw},
 };
-use crate::conversation::{Conversation, Format, Function, Part, Source, ToolCall, ToolChoice};
+use crate::conversation::{
+    Conversation, Format, Function, Message, Part, Role, Source, ToolCall, ToolChoice,
+};
 
 /// The end user's name where a provider wants one and the client gives none.
 pub const NOBODY: &str = "penstock";
@@ -131,6 +133,45 @@ pub fn functions(conversation: &Conversation) -> Result<Vec<&Function>, ParamErr
     Ok(foreign::functions(conversation)?.filter(allowed).collect())
 }
 
+/// How tools may be chosen, where a provider can force no tool but a named one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Choice<'a> {
+    /// Nothing is said, or there is none to make.
+    Unsaid,
+    /// No tool.
+    None,
+    /// As the model likes.
+    Auto,
+    /// This one.
+    This(&'a Function),
+}
+
+/// Reads the choice among the functions that are offered.
+///
+/// # Errors
+/// [`ParamError`] where some tool must be called and there are several, or none of this name.
+pub fn choice<'a>(conversation: &Conversation, offered: &[&'a Function]) -> Result<Choice<'a>, ParamError> {
+    if offered.is_empty() {
+        return Ok(Choice::Unsaid);
+    }
+    let forced = match &conversation.tool_choice {
+        None => return Ok(Choice::Unsaid),
+        Some(ToolChoice::None) => return Ok(Choice::None),
+        Some(ToolChoice::Auto | ToolChoice::AutoAmong(_)) => return Ok(Choice::Auto),
+        Some(ToolChoice::Tool(name)) => offered.iter().find(|function| function.name == *name),
+        Some(ToolChoice::Required | ToolChoice::RequiredAmong(_)) => {
+            offered.first().filter(|_| offered.len() == 1)
+        }
+    };
+    let why = "may force only one tool that is offered for this model's provider";
+    forced.map(|function| Choice::This(function)).ok_or_else(|| ParamError::unsupported("tool_choice", why))
+}
+
+/// A function that is named, as OpenAI writes a choice.
+pub fn openai_named(function: &Function) -> Json<'_> {
+    object([("type", "function".into()), ("function", object([("name", (&function.name).into())]))])
+}
+
 /// A function as OpenAI writes it, which many copy: `{"type":"function","function":{..}}`.
 pub fn openai_tool(function: &Function) -> Json<'_> {
     let schema =
@@ -150,14 +191,64 @@ pub fn openai_call(call: &ToolCall) -> Json<'_> {
     object([("id", (&call.id).into()), ("type", "function".into()), ("function", inner)])
 }
 
-/// The name of the tool whose call had this id; the last one counts, for some providers' ids come again.
-pub fn called_name<'a>(conversation: &'a Conversation, call_id: &str) -> Option<&'a str> {
+/// The call that had this id; the last one counts, for some providers' ids come again.
+pub fn called<'a>(conversation: &'a Conversation, call_id: &str) -> Option<&'a ToolCall> {
     conversation.messages.iter().rev().flat_map(|message| message.parts.iter().rev()).find_map(|part| {
         match part {
-            Part::ToolCall(call) if call.id == call_id => Some(call.name.as_str()),
+            Part::ToolCall(call) if call.id == call_id => Some(call),
             _ => None,
         }
     })
+}
+
+/// Whose message it is, as OpenAI writes it.
+pub fn role(of: Role) -> &'static str {
+    match of {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    }
+}
+
+/// The messages as OpenAI orders them: instructions first, then what `write` appends for each.
+///
+/// # Errors
+/// [`ParamError`] where instructions are no text, and what `write` refuses.
+pub fn openai_messages<'a>(
+    conversation: &'a Conversation,
+    mut write: impl FnMut(&'a Message, &mut Vec<Json<'a>>) -> Result<(), ParamError>,
+) -> Result<Json<'a>, ParamError> {
+    let mut all = Vec::new();
+    if !conversation.system.is_empty() {
+        let text = text_of(&conversation.system, "messages[0]")?;
+        all.push(object([("role", "system".into()), ("content", text.into())]));
+    }
+    for message in &conversation.messages {
+        write(message, &mut all)?;
+    }
+    Ok(Json::List(all))
+}
+
+/// The name of the tool whose call had this id.
+pub fn called_name<'a>(conversation: &'a Conversation, call_id: &str) -> Option<&'a str> {
+    called(conversation, call_id).map(|call| call.name.as_str())
+}
+
+/// A call's arguments, for providers that want an object and no text.
+///
+/// # Errors
+/// [`ParamError`] where they are none.
+pub fn arguments<'a>(call: &ToolCall, path: &str) -> Result<Json<'a>, ParamError> {
+    let arguments = match call.arguments.trim() {
+        "" => Json::empty(),
+        written if written.starts_with('{') => raw(written),
+        _ => Json::Absent,
+    };
+    if matches!(arguments, Json::Absent) {
+        let why = "holds a tool call whose arguments are no JSON object, which this model's provider needs";
+        return Err(ParamError::unsupported(path, why));
+    }
+    Ok(arguments)
 }
 
 /// A picture as a data URL or address, for providers that take both.

@@ -16,6 +16,8 @@
 //! - **[`Delta::Stop`] is given only where the provider said that the answer is complete**; a stream that ends
 //!   without is taken for cut.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
@@ -63,6 +65,15 @@ pub struct Wanted<'a> {
     pub model: &'a str,
     /// Whether a stream is wanted.
     pub delivery: Delivery,
+    /// What the channel says of its place at the provider: the row's parameters, by name.
+    pub params: &'a [(Arc<str>, Arc<str>)],
+}
+
+impl<'a> Wanted<'a> {
+    /// The value of a parameter.
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        self.params.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
+    }
 }
 
 /// A request as it is written.

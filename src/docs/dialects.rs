@@ -334,6 +334,7 @@ fn carried(face: Dialect, endpoint: Endpoint, upstream: Dialect, said: &str, mar
         delivery: Delivery::Whole,
         usage_wanted: false,
         quirks: &[],
+        params: &[],
         max_event: 1 << 20,
         created: 0,
         call_id: "",

@@ -5,15 +5,21 @@
 //! speaks of them. Credentials have one form each, with [`SECRET`] for what is secret in it.
 
 mod bedrock;
+mod cloudflare;
 mod cohere;
+mod cohere_v1;
 mod coze;
 mod dashscope;
 mod deepl;
 mod dify;
 mod hunyuan;
+mod library;
 mod ollama;
+mod palm;
 pub mod tokens;
 mod vertex;
+mod wenxin;
+mod zhipu_v3;
 
 use std::time::SystemTime;
 
@@ -92,6 +98,14 @@ pub fn of(path: &str) -> Option<&'static dyn Foreign> {
         "/v3/chat" => Some(&coze::Coze),
         "/v2/translate" => Some(&deepl::DeepL),
         "/api/v1/services/aigc/text-generation/generation" => Some(&dashscope::DashScope),
+        "/v1/chat" => Some(&cohere_v1::CohereV1),
+        "/api/library/ask" => Some(&library::Library),
+        path if path.starts_with("/rpc/2.0/ai_custom/v1/wenxinworkshop/") => Some(&wenxin::Wenxin),
+        path if path.starts_with("/api/paas/v3/model-api/") => Some(&zhipu_v3::ZhipuV3),
+        path if path.starts_with("/v1beta2/models/") && path.ends_with(":generateMessage") => {
+            Some(&palm::Palm)
+        }
+        path if cloudflare::serves(path) => Some(&cloudflare::Cloudflare),
         path if path.starts_with("/model/") => Some(&bedrock::Bedrock),
         path if path.starts_with("/v1/projects/") => Some(&vertex::Vertex),
         _ => None,
@@ -133,6 +147,15 @@ impl Prompt {
             }
             "tool" | "TOOL" => self.answered = true,
             _ => {}
+        }
+    }
+
+    /// Adds tools as OpenAI writes them, which many copy.
+    pub fn openai_tools(&mut self, tools: &Value) {
+        for tool in tools.as_array().into_iter().flatten() {
+            let function = &tool["function"];
+            let name = function["name"].as_str().unwrap_or_default();
+            self.tools.push((name.to_owned(), function["parameters"].to_string()));
         }
     }
 

@@ -113,6 +113,6 @@ mod tests {
         assert_eq!(find("POST", "/v1/messages", ""), Ok(Target::Post(Route::Messages)));
         assert_eq!(find("GET", "/v1/models/a%2Fb", ""), Ok(Target::Model("a/b".into())));
         assert_eq!(find("GET", "/v1/messages", "").map_err(|r| r.status), Err(405));
-        assert_eq!(find("POST", "/v1/chat", "").map_err(|r| r.status), Err(404));
+        assert_eq!(find("POST", "/v1/chats", "").map_err(|r| r.status), Err(404));
     }
 }

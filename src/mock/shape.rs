@@ -51,6 +51,31 @@ pub enum Needed {
 
 pub use Needed::{May, Must};
 
+/// A tool call as OpenAI writes it, which many copy.
+pub const OPENAI_CALL: Shape = Shape::Object(&[
+    ("id", Shape::Filled, Must),
+    ("type", Shape::OneOf(&["function"]), Must),
+    ("function", Shape::Object(&[("name", Shape::Filled, Must), ("arguments", Shape::Text, Must)]), Must),
+]);
+/// A tool as OpenAI writes it.
+pub const OPENAI_TOOL: Shape = Shape::Object(&[
+    ("type", Shape::OneOf(&["function"]), Must),
+    (
+        "function",
+        Shape::Object(&[
+            ("name", Shape::Filled, Must),
+            ("description", Shape::Text, May),
+            ("parameters", Shape::Map, Must),
+        ]),
+        Must,
+    ),
+]);
+/// The choice of a tool as OpenAI writes it.
+pub const OPENAI_CHOICE: Shape = Shape::Object(&[
+    ("type", Shape::OneOf(&["function"]), Must),
+    ("function", Shape::Object(&[("name", Shape::Filled, Must)]), Must),
+]);
+
 impl Shape {
     /// Reads a body that must have this shape.
     ///

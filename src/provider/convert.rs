@@ -19,6 +19,7 @@ use crate::dialect::{
     AnswerHeader, DeltaReader, Dialect, Face, Upstream, Wanted, Written,
     fields::ParamError,
     gemini::embed::{self, Texts},
+    wenxin::embed::{self as wenxin, Encoding},
 };
 
 /// The adapter of a provider that speaks `dialect` to clients that speak another.
@@ -33,9 +34,13 @@ impl Converting {
         Self { dialect }
     }
 
-    /// Whether Gemini's client asks OpenAI's provider for embeddings.
-    fn embeds(&self, ask: &Ask<'_>) -> bool {
-        ask.endpoint == Endpoint::Embeddings && (self.dialect, ask.face) == (Dialect::OpenAi, Dialect::Gemini)
+    /// Between whom embeddings are converted, where that is asked for.
+    fn embeds(&self, ask: &Ask<'_>) -> Option<Embeds> {
+        match (ask.endpoint, self.dialect, ask.face) {
+            (Endpoint::Embeddings, Dialect::OpenAi, Dialect::Gemini) => Some(Embeds::OpenAiForGemini),
+            (Endpoint::Embeddings, Dialect::Wenxin, Dialect::OpenAi) => Some(Embeds::WenxinForOpenAi),
+            _ => None,
+        }
     }
 
     fn upstream(&self, ask: &Ask<'_>) -> Result<&'static dyn Upstream, Failure> {
@@ -46,12 +51,30 @@ impl Converting {
     }
 }
 
+/// Whose embeddings are had for whose client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Embeds {
+    OpenAiForGemini,
+    WenxinForOpenAi,
+}
+
 /// What is remembered of a request for several embeddings.
 const SEVERAL: &[u8] = b"several";
+/// What is remembered of a request for numbers in base64.
+const BASE64: &[u8] = b"base64";
 
-fn embeddings(ask: &Ask<'_>, body: &[u8]) -> Result<UpstreamRequest, Failure> {
-    let (written, texts) = embed::openai_request(body, ask.upstream_model).map_err(of_param)?;
-    let echo = (texts == Texts::Several).then_some(Bytes::from_static(SEVERAL));
+fn embeddings(ask: &Ask<'_>, embeds: Embeds, body: &[u8]) -> Result<UpstreamRequest, Failure> {
+    let (written, echo) = match embeds {
+        Embeds::OpenAiForGemini => {
+            let (written, texts) = embed::openai_request(body, ask.upstream_model).map_err(of_param)?;
+            (written, (texts == Texts::Several).then_some(SEVERAL))
+        }
+        Embeds::WenxinForOpenAi => {
+            let (written, encoding) = wenxin::request(body).map_err(of_param)?;
+            (written, (encoding == Encoding::Base64).then_some(BASE64))
+        }
+    };
+    let echo = echo.map(Bytes::from_static);
     Ok(UpstreamRequest { headers: Vec::new(), body: UpstreamBody::Whole(written), echo })
 }
 
@@ -67,11 +90,11 @@ impl Adapter for Converting {
 
     fn request(&self, ask: &Ask<'_>, body: AskBody<'_>) -> Result<UpstreamRequest, Failure> {
         let AskBody::Whole(body) = body else { return Err(body_not_whole()) };
-        if self.embeds(ask) {
-            return embeddings(ask, body);
+        if let Some(embeds) = self.embeds(ask) {
+            return embeddings(ask, embeds, body);
         }
         let (face, upstream) = (face(ask)?, self.upstream(ask)?);
-        let wanted = Wanted { model: ask.upstream_model, delivery: ask.delivery };
+        let wanted = Wanted { model: ask.upstream_model, delivery: ask.delivery, params: ask.params };
         let write = || upstream.write(&face.parse(body)?, &wanted);
         let Written { headers, body: written } = write().map_err(of_param)?;
         let written = match self.dialect {
@@ -82,10 +105,14 @@ impl Adapter for Converting {
     }
 
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
-        if self.embeds(ask) {
-            let several = ask.echo == Some(SEVERAL);
-            let texts = if several { Texts::Several } else { Texts::One };
-            return Ok(Box::new(reader::Embeddings::new(texts, ask.max_event)));
+        if let Some(embeds) = self.embeds(ask) {
+            let form = match (embeds, ask.echo) {
+                (Embeds::OpenAiForGemini, Some(SEVERAL)) => reader::Form::Gemini(Texts::Several),
+                (Embeds::OpenAiForGemini, _) => reader::Form::Gemini(Texts::One),
+                (Embeds::WenxinForOpenAi, Some(BASE64)) => reader::Form::OpenAi(Encoding::Base64),
+                (Embeds::WenxinForOpenAi, _) => reader::Form::OpenAi(Encoding::Floats),
+            };
+            return Ok(Box::new(reader::Embeddings::new(form, ask.model, ask.max_event)));
         }
         let (face, upstream) = (face(ask)?, self.upstream(ask)?);
         let header = AnswerHeader {

@@ -99,6 +99,7 @@ mod tests {
             delivery: if stream { Delivery::Stream } else { Delivery::Whole },
             usage_wanted,
             quirks: &[Quirk::RequestStreamUsage],
+            params: &[],
             max_event: 1 << 20,
             created: 0,
             call_id: "c",

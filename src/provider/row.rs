@@ -62,6 +62,8 @@ pub struct Row {
     pub organisation_header: Option<Arc<str>>,
     /// The header that names a project.
     pub project_header: Option<Arc<str>>,
+    /// Models by the names that its paths have for them, where those are others.
+    pub path_names: Vec<(Arc<str>, Arc<str>)>,
     /// What it can be asked.
     pub speaks: Vec<Speech>,
     /// Rewrites it needs.
@@ -90,6 +92,11 @@ impl Row {
         let stream = speech.stream_path.as_ref().map(Template::to_string);
         let known = usual_paths(speech.dialect, speech.endpoint);
         known != Some((speech.path.to_string().as_str(), stream.as_deref()))
+    }
+
+    /// The name that the paths have for a model.
+    pub fn path_name<'a>(&'a self, model: &'a str) -> &'a str {
+        self.path_names.iter().find(|(known, _)| **known == *model).map_or(model, |(_, name)| name)
     }
 
     /// The prefix that belongs behind this base URL.
@@ -126,6 +133,12 @@ pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
         Dialect::DifyCompletion => const { &Converting::new(Dialect::DifyCompletion) },
         Dialect::Coze => const { &Converting::new(Dialect::Coze) },
         Dialect::DeepL => const { &Converting::new(Dialect::DeepL) },
+        Dialect::CohereV1 => const { &Converting::new(Dialect::CohereV1) },
+        Dialect::Wenxin => const { &Converting::new(Dialect::Wenxin) },
+        Dialect::ZhipuV3 => const { &Converting::new(Dialect::ZhipuV3) },
+        Dialect::Palm => const { &Converting::new(Dialect::Palm) },
+        Dialect::Cloudflare => const { &Converting::new(Dialect::Cloudflare) },
+        Dialect::Library => const { &Converting::new(Dialect::Library) },
     }
 }
 
@@ -173,6 +186,15 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
         Dialect::DifyCompletion => &[(Endpoint::ChatCompletions, "/completion-messages", None)],
         Dialect::Coze => &[(Endpoint::ChatCompletions, "/v3/chat", None)],
         Dialect::DeepL => &[(Endpoint::ChatCompletions, "/v2/translate", None)],
+        Dialect::CohereV1 => &[(Endpoint::ChatCompletions, "/v1/chat", None)],
+        Dialect::Wenxin => &[
+            (Endpoint::ChatCompletions, "/chat/{model}", None),
+            (Endpoint::Embeddings, "/embeddings/{model}", None),
+        ],
+        Dialect::ZhipuV3 => &[(Endpoint::ChatCompletions, "/{model}/invoke", Some("/{model}/sse-invoke"))],
+        Dialect::Palm => &[(Endpoint::ChatCompletions, "/models/{model}:generateMessage", None)],
+        Dialect::Cloudflare => &[(Endpoint::ChatCompletions, "/run/{model_path}", None)],
+        Dialect::Library => &[(Endpoint::ChatCompletions, "/library/ask", None)],
         Dialect::VertexClaude => &[
             (
                 Endpoint::ChatCompletions,

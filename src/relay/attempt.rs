@@ -135,6 +135,7 @@ impl Relay {
             delivery: call.facts.delivery,
             usage_wanted: call.facts.usage_wanted,
             quirks: &link.quirks,
+            params: &link.spec.params,
             max_event: self.shared.max_event,
             created: call.created,
             call_id: &call.id,

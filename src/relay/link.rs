@@ -113,7 +113,7 @@ impl Link {
                 if let Some(target) = made.borrow().get(model) {
                     return Ok(Rc::clone(target));
                 }
-                let target = self.make(path, model)?;
+                let target = self.make(path, self.row.path_name(model))?;
                 made.borrow_mut().insert(Arc::clone(model), Rc::clone(&target));
                 Ok(target)
             }

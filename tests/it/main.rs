@@ -21,6 +21,7 @@ mod drills;
 mod durability;
 mod edges;
 mod environment;
+mod error_table;
 mod failover;
 mod http_abuse;
 mod keys;

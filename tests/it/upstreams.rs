@@ -285,3 +285,62 @@ async fn a_wrong_credential_is_the_providers_refusal() {
         );
     }
 }
+
+#[tokio::test]
+async fn what_a_provider_does_not_count_is_counted_here_and_marked() {
+    for case in CASES.iter().filter(|case| !case.counts) {
+        let (_provider, app) = start(case, MockSettings::default());
+        for stream in [false, true] {
+            let answer = app.client().chat(&with(question("one two three"), json!({"stream": stream}))).await;
+            let id = answer.header("x-request-id").unwrap();
+            let call = loop {
+                let call = app.client().get(&format!("/api/calls/{id}")).await.json()["data"].clone();
+                if call["state"] == "settled" {
+                    break call;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            };
+            assert_eq!(call["usage"]["source"], "estimated", "{} stream {stream}: {call}", case.name);
+            for name in ["input", "output"] {
+                assert!(call["usage"][name].as_u64().unwrap() > 0, "{} stream {stream}: {call}", case.name);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_library_names_the_documents_that_it_rests_on() {
+    let case = CASES.iter().find(|case| case.name == "aiproxy-library").unwrap();
+    let (_provider, app) = start(case, MockSettings::default());
+    let list = "\n\n1. [On \\[documents\\]](https://example.com/1)\n2. [https://example.com/2](https://example.com/2)";
+    let answer = app.client().chat(&question("which documents").to_string()).await;
+    assert_eq!(text_of(&answer), format!("echo: which documents{list}"));
+    let cited = &answer.json()["choices"][0]["message"]["annotations"];
+    assert_eq!(cited[0]["url_citation"]["url"], "https://example.com/1", "{answer:?}");
+    let answer = app.client().chat(&with(question("which documents"), json!({"stream": true}))).await;
+    let chunks = deltas(&answer.body);
+    let text: String = chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(text, format!("echo: which documents{list}"));
+}
+
+#[tokio::test]
+async fn wenxin_embeds_texts_for_openais_clients() {
+    let case = CASES.iter().find(|case| case.name == "wenxin").unwrap();
+    let (_provider, app) = start(case, MockSettings::default());
+    for (encoding, first) in [("float", json!([0.5, 3.0])), ("base64", json!("AAAAPwAAQEA="))] {
+        let body = json!({"model": "m", "input": ["one", "two words"], "encoding_format": encoding});
+        let answer = app.client().post("/v1/embeddings", body.to_string().as_bytes()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let json = answer.json();
+        assert_eq!((&json["model"], &json["object"]), (&json!("m"), &json!("list")), "{json}");
+        assert_eq!(json["data"][0]["embedding"], first, "{json}");
+        assert_eq!(
+            (&json["data"][1]["index"], &json["usage"]["prompt_tokens"]),
+            (&json!(1), &json!(3)),
+            "{json}"
+        );
+    }
+    let tokens = br#"{"model":"m","input":[1,2]}"#;
+    let answer = app.client().post("/v1/embeddings", tokens).await;
+    assert_eq!((answer.status, answer.error_code().as_str()), (400, "unsupported_parameter"), "{answer:?}");
+}

@@ -40,10 +40,26 @@ PROVIDERS = {
     "dify": "",
     "coze": "",
     "deepl-free": "",
+    "cohere-v1": "",
+    "wenxin": "",
+    "zhipu-v3": "",
+    "palm": "",
+    "cloudflare-run": 'params = { account = "mock" }\n',
+    "aiproxy-library": 'params = { library_id = "lib-1" }\n',
 }
-# What the provider knows the model by, where that has a form.
-NAMED = {"coze": "bot-7381", "deepl-free": "deepl-zh"}
-SIGNED = ["bedrock", "bedrock-claude", "hunyuan"]
+# They have no tools, which loops of tools cannot do without.
+WITHOUT_TOOLS = ["dify", "coze", "deepl-free", "zhipu-v3", "palm", "aiproxy-library"]
+# They tell no usage; what their calls took is counted by the gateway, for its books alone.
+UNCOUNTED = ["deepl-free", "palm", "aiproxy-library"]
+# What is between the mock's address and the row's paths.
+PATHS = {"cloudflare-run": "/client/v4/accounts/mock/ai"}
+# The provider's name for the model, where the mock wants to see one of its own.
+MODELS = {
+    "cloudflare-run": "@cf/meta/llama-4-scout-17b-16e-instruct",
+    "coze": "bot-7381",
+    "deepl-free": "deepl-zh",
+}
+SIGNED = ["bedrock", "bedrock-claude", "hunyuan", "wenxin"]
 ACCOUNT = pathlib.Path(__file__).parent / "../../src/mock/foreign/service-account.json"
 
 
@@ -51,6 +67,8 @@ def credential(provider, mock):
     """One that the mock takes."""
     if provider in SIGNED:
         return "AKIDEXAMPLE|penstock-mock-secret"
+    if provider == "zhipu-v3":
+        return "id.penstock-mock-secret"
     if provider.startswith("vertex"):
         return json.dumps({**json.loads(ACCOUNT.read_text()), "token_uri": f"{mock}/token"})
     return "x"
@@ -67,10 +85,10 @@ def channels(mock):
         # Without pacing, which would wait for a provider that refuses for a while.
         throttled = 'pacing = false\nheaders = { "x-penstock-mock-status" = "429" }\n'
         for model, header in [(provider, ""), (f"{provider}-throttled", throttled)]:
-            mapping = f'mapping = {{ {model} = "{NAMED[provider]}" }}\n' if provider in NAMED else ""
             yield (
-                f'[[channel]]\nname = "{model}"\nprovider = "{provider}"\nbase_url = "{mock}"\n'
-                f'credential = {json.dumps(credential(provider, mock))}\nmodels = ["{model}"]\n{header}{mapping}{more}\n'
+                f'[[channel]]\nname = "{model}"\nprovider = "{provider}"\nbase_url = "{mock}{PATHS.get(provider, "")}"\n'
+                f'credential = {json.dumps(credential(provider, mock))}\nmodels = ["{model}"]\n'
+                f'mapping = {{ "{model}" = "{MODELS.get(provider, model)}" }}\n{header}{more}\n'
             )
 
 
@@ -112,10 +130,11 @@ def main():
             until_ready(url)
             print(HEAD)
             for name, client in CLIENTS.items():
-                failed += table(name, client(url, KEY), list(PROVIDERS))
+                failed += table(name, client(url, KEY), list(PROVIDERS), UNCOUNTED)
             sys.stdout.flush()
+            with_tools = [provider for provider in PROVIDERS if provider not in WITHOUT_TOOLS]
             for more in sys.argv[2:]:
-                failed += subprocess.run([*more.split(), url, KEY, *PROVIDERS], check=False).returncode
+                failed += subprocess.run([*more.split(), url, KEY, *with_tools], check=False).returncode
         finally:
             for process in running:
                 process.send_signal(signal.SIGTERM)

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Format, Message, Part, Role, ToolChoice},
+    conversation::{Conversation, Effort, Format, Message, Part, ToolChoice},
     dialect::{
         fields::ParamError,
         leftover,
@@ -28,7 +28,7 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
     let strict = !tools.is_empty() && tools.iter().all(|tool| tool.strict == Some(true));
     let mut body = object([
         ("model", wanted.model.into()),
-        ("messages", list(messages(conversation)?)),
+        ("messages", leftover::openai_messages(conversation, write_message)?),
         ("stream", (wanted.delivery == Delivery::Stream).into()),
         ("tools", list(tools.into_iter().map(leftover::openai_tool)).if_filled()),
         ("strict_tools", strict.then_some(true).into()),
@@ -48,18 +48,6 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
     ]);
     leftover::pass_on(conversation, &[], &mut body)?;
     Ok(body.to_bytes())
-}
-
-fn messages(conversation: &Conversation) -> Result<Vec<Json<'_>>, ParamError> {
-    let mut all = Vec::new();
-    if !conversation.system.is_empty() {
-        let text = leftover::text_of(&conversation.system, "messages[0]")?;
-        all.push(object([("role", "system".into()), ("content", text.into())]));
-    }
-    for message in &conversation.messages {
-        write_message(message, &mut all)?;
-    }
-    Ok(all)
 }
 
 /// Appends a message; each tool's result is one of its own, before what else the turn holds.
@@ -97,13 +85,8 @@ fn write_message<'a>(message: &'a Message, all: &mut Vec<Json<'a>>) -> Result<()
     if content.is_empty() && calls.is_empty() {
         return Ok(());
     }
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
     all.push(object([
-        ("role", role.into()),
+        ("role", leftover::role(message.role).into()),
         ("content", list(content).if_filled()),
         ("tool_calls", list(calls).if_filled()),
     ]));

@@ -1,17 +1,16 @@
 //! Reads answers: whole ones, and streamed ones event by event, each with the text since the last.
 
-use bytes::Bytes;
 use penstock_actors::domain::Usage;
 use serde::Deserialize;
 
-use super::{failed, is_done, stop_reason};
+use super::{stop_reason, trouble};
 use crate::{
-    conversation::{Delta, Part, Reply, StopReason, ToolCall},
+    conversation::Reply,
     dialect::{
-        pieces::{CallPiece, CallPieces},
-        upstream::{FrameReader, ReadError},
+        pieces::CallPiece,
+        said::{self, Said},
+        upstream::ReadError,
     },
-    wire::sse,
 };
 
 #[derive(Default, Deserialize)]
@@ -82,6 +81,13 @@ struct WireFunction {
     arguments: Option<String>,
 }
 
+impl From<WireCall> for CallPiece {
+    fn from(wire: WireCall) -> Self {
+        let WireFunction { name, arguments } = wire.function;
+        Self { index: wire.index, id: wire.id, name, arguments }
+    }
+}
+
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
@@ -119,99 +125,40 @@ impl From<WireUsage> for Usage {
     }
 }
 
-impl Answer {
-    /// The error that it is, in spite of its status.
-    fn error(&mut self) -> Option<ReadError> {
-        let code = self.code.take().filter(|code| !code.is_empty())?;
-        Some(failed(code, self.message.take().unwrap_or_default()))
+/// Reads an answer, or an event of one.
+///
+/// # Errors
+/// [`ReadError`] where it is an error, or none of DashScope's.
+pub(super) fn read(body: &[u8]) -> Result<Said, ReadError> {
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|error| ReadError::garbage(format!("the answer is not one of DashScope: {error}")))?;
+    if let Some(code) = said::filled(answer.code) {
+        return Err(said::failed(trouble(&code), code, answer.message.unwrap_or_default()));
     }
-
-    fn choice(&mut self) -> Option<Choice> {
-        self.output.take()?.choices?.into_iter().next()
-    }
-}
-
-fn filled(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty())
+    let choice = answer.output.and_then(|output| output.choices?.into_iter().next());
+    let mut all = Said { id: answer.request_id, usage: answer.usage.map(Into::into), ..Said::default() };
+    let Some(Choice { message, finish_reason }) = choice else { return Ok(all) };
+    all.thinking = message.reasoning_content;
+    all.text = message.content.map(Content::text);
+    all.calls = message.tool_calls.into_iter().flatten().map(CallPiece::from).collect();
+    all.stop = stop_reason(finish_reason.as_deref().unwrap_or_default());
+    Ok(all)
 }
 
 /// Reads a whole answer.
 ///
 /// # Errors
-/// [`ReadError`] where it is an error, or none.
-pub(super) fn read(body: &[u8]) -> Result<Reply, ReadError> {
-    let mut answer: Answer = serde_json::from_slice(body)
-        .map_err(|error| ReadError::garbage(format!("the answer is not one of DashScope: {error}")))?;
-    if let Some(error) = answer.error() {
-        return Err(error);
+/// As [`read`].
+pub(super) fn read_whole(body: &[u8]) -> Result<Reply, ReadError> {
+    let said = read(body)?;
+    match said.stop.is_some() || said.text.is_some() {
+        true => Ok(said.into()),
+        false => Err(ReadError::garbage("the answer has no choice")),
     }
-    let Some(Choice { message, finish_reason }) = answer.choice() else {
-        return Err(ReadError::garbage("the answer has no choice"));
-    };
-    let mut parts = Vec::new();
-    parts.extend(filled(message.reasoning_content).map(|text| Part::Thinking { text, signature: None }));
-    parts.extend(filled(message.content.map(Content::text)).map(Part::text));
-    for (n, call) in message.tool_calls.into_iter().flatten().enumerate() {
-        parts.push(Part::ToolCall(ToolCall {
-            id: filled(call.id).unwrap_or_else(|| format!("call_{n}")),
-            name: call.function.name.unwrap_or_default(),
-            arguments: call.function.arguments.unwrap_or_default(),
-        }));
-    }
-    let stop = stop_reason(finish_reason.as_deref().unwrap_or_default()).unwrap_or(StopReason::End);
-    let usage = answer.usage.unwrap_or_default().into();
-    Ok(Reply { id: answer.request_id.unwrap_or_default(), parts, logprobs: Vec::new(), stop, usage })
 }
 
 /// Code and message of a refusal.
 pub(super) fn refusal(body: &[u8]) -> Option<(String, String)> {
     let answer: Answer = serde_json::from_slice(body).ok()?;
     Some((answer.code?, answer.message.unwrap_or_default()))
-}
-
-/// Turns the events of one answer into deltas.
-#[derive(Debug, Default)]
-pub(super) struct Events {
-    begun: bool,
-    over: bool,
-    calls: CallPieces,
-}
-
-impl FrameReader for Events {
-    fn frame(&mut self, frame: &Bytes, out: &mut Vec<Delta>) -> Result<(), ReadError> {
-        let Some(data) = sse::parse(frame).data else { return Ok(()) };
-        if self.over || is_done(&data) {
-            return Ok(());
-        }
-        let mut answer: Answer = serde_json::from_slice(&data)
-            .map_err(|error| ReadError::garbage(format!("an event is malformed: {error}")))?;
-        if let Some(error) = answer.error() {
-            return Err(error);
-        }
-        if !std::mem::replace(&mut self.begun, true) {
-            out.push(Delta::Start { id: answer.request_id.take().unwrap_or_default() });
-        }
-        let mut stop = None;
-        if let Some(Choice { message, finish_reason }) = answer.choice() {
-            out.extend(filled(message.reasoning_content).map(Delta::Thinking));
-            out.extend(filled(message.content.map(Content::text)).map(Delta::Text));
-            for WireCall { id, index, function } in message.tool_calls.into_iter().flatten() {
-                let WireFunction { name, arguments } = function;
-                self.calls.add(CallPiece { index, id, name, arguments }, out)?;
-            }
-            stop = stop_reason(finish_reason.as_deref().unwrap_or_default());
-        }
-        // Counts stand in every event, and grow.
-        out.extend(answer.usage.map(|usage| Delta::Usage(usage.into())));
-        if let Some(stop) = stop {
-            self.over = true;
-            let stop = if self.calls.any() && stop == StopReason::End { StopReason::ToolCalls } else { stop };
-            out.push(Delta::Stop(stop));
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, _tail: &Bytes, _out: &mut Vec<Delta>) -> Result<(), ReadError> {
-        Err(ReadError::garbage("the stream ended before a finish_reason"))
-    }
 }

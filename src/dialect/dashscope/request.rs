@@ -4,10 +4,10 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Format, Function, Message, Part, Role, ToolChoice},
+    conversation::{Conversation, Effort, Format, Function, Message, Part},
     dialect::{
         fields::ParamError,
-        leftover,
+        leftover::{self, Choice},
         tree::{Json, list, object, raw, texts},
         upstream::Wanted,
     },
@@ -51,7 +51,7 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
     leftover::pass_on(conversation, &[], &mut parameters)?;
     let body = object([
         ("model", wanted.model.into()),
-        ("input", object([("messages", list(messages(conversation)?))])),
+        ("input", object([("messages", leftover::openai_messages(conversation, write_message)?)])),
         ("parameters", parameters),
     ]);
     Ok(body.to_bytes())
@@ -59,28 +59,12 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
 
 /// How tools may be chosen.
 fn choice<'a>(conversation: &Conversation, offered: &[&'a Function]) -> Result<Json<'a>, ParamError> {
-    if offered.is_empty() {
-        return Ok(Json::Absent);
-    }
-    let forced = match &conversation.tool_choice {
-        None => return Ok(Json::Absent),
-        Some(ToolChoice::None) => return Ok("none".into()),
-        Some(ToolChoice::Auto | ToolChoice::AutoAmong(_)) => return Ok("auto".into()),
-        Some(ToolChoice::Tool(name)) => offered.iter().find(|function| function.name == *name),
-        Some(ToolChoice::Required | ToolChoice::RequiredAmong(_)) => {
-            offered.first().filter(|_| offered.len() == 1)
-        }
-    };
-    match forced {
-        Some(function) => {
-            let named = object([("name", (&function.name).into())]);
-            Ok(object([("type", "function".into()), ("function", named)]))
-        }
-        None => {
-            let why = "may force only one tool that is offered for this model's provider";
-            Err(ParamError::unsupported("tool_choice", why))
-        }
-    }
+    Ok(match leftover::choice(conversation, offered)? {
+        Choice::Unsaid => Json::Absent,
+        Choice::None => "none".into(),
+        Choice::Auto => "auto".into(),
+        Choice::This(function) => leftover::openai_named(function),
+    })
 }
 
 fn format(conversation: &Conversation) -> Result<Json<'_>, ParamError> {
@@ -92,18 +76,6 @@ fn format(conversation: &Conversation) -> Result<Json<'_>, ParamError> {
             "must be 'json_object' for this model's provider, which follows no schema",
         )),
     }
-}
-
-fn messages(conversation: &Conversation) -> Result<Vec<Json<'_>>, ParamError> {
-    let mut all = Vec::new();
-    if !conversation.system.is_empty() {
-        let text = leftover::text_of(&conversation.system, "messages[0]")?;
-        all.push(object([("role", "system".into()), ("content", text.into())]));
-    }
-    for message in &conversation.messages {
-        write_message(message, &mut all)?;
-    }
-    Ok(all)
 }
 
 /// Appends a message; each tool's result is one of its own, before what else the turn holds.
@@ -127,13 +99,8 @@ fn write_message<'a>(message: &'a Message, all: &mut Vec<Json<'a>>) -> Result<()
     if text.is_empty() && calls.is_empty() {
         return Ok(());
     }
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
     all.push(object([
-        ("role", role.into()),
+        ("role", leftover::role(message.role).into()),
         ("content", text.into()),
         ("tool_calls", list(calls).if_filled()),
     ]));

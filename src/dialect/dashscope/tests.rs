@@ -5,7 +5,7 @@ use penstock_actors::domain::{Delivery, Usage};
 use super::*;
 use crate::{
     conversation::{Part, ToolCall},
-    dialect::checks::{self, EVERYTHING, hear, heard, refusal},
+    dialect::checks::{self, EVERYTHING, hear, heard, refusal, wordy},
 };
 
 const STREAM: &str = "id:1\nevent:result\n:HTTP_STATUS/200\ndata:{\"output\":{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"\",\"reasoning_content\":\"I look\"},\"finish_reason\":\"null\"}]},\"usage\":{\"total_tokens\":21,\"input_tokens\":20,\"output_tokens\":1},\"request_id\":\"d-1\"}\n\n\
@@ -18,10 +18,7 @@ id:5\nevent:result\n:HTTP_STATUS/200\ndata:{\"output\":{\"choices\":[{\"message\
 fn a_request_says_everything_that_is_text() {
     let wanted =
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/upstreams/dashscope.json"));
-    let picture = r#",
-      { "type": "image_url", "image_url": { "url": "data:image/png;base64,iVBORw0KGgo=" } }"#;
-    let text = EVERYTHING.replace(picture, "");
-    let body = checks::written(&DashScope, &text, "qwen-plus", Delivery::Stream);
+    let body = checks::written(&DashScope, &wordy(), "qwen-plus", Delivery::Stream);
     assert_eq!(body.expect("it can be said"), wanted.trim_end());
     let seen = checks::written(&DashScope, EVERYTHING, "qwen-plus", Delivery::Stream);
     assert_eq!(seen, Err("messages[1].content".to_owned()));

@@ -336,7 +336,8 @@ mod tests {
 
     fn check(body: &str, model: &str) -> Result<String, ParamError> {
         let conversation = openai_chat::parse_request(body.as_bytes())?;
-        let written = write_request(&conversation, &Wanted { model, delivery: Delivery::Stream })?;
+        let written =
+            write_request(&conversation, &Wanted { model, delivery: Delivery::Stream, params: &[] })?;
         Ok(String::from_utf8(written.to_vec()).expect("UTF-8"))
     }
 
@@ -367,7 +368,7 @@ mod tests {
     fn what_was_asked_is_read_back_as_it_was() {
         let body = r#"{"contents":[{"role":"user","parts":[{"text":"a"},{"inlineData":{"mimeType":"image/png","data":"QQ=="}},{"fileData":{"mimeType":"image/png","fileUri":"https://x/y.png"}}]}],"tools":[{"functionDeclarations":[{"name":"f","description":"d","parametersJsonSchema":{"type":"object"}}]}],"toolConfig":{"functionCallingConfig":{"mode":"ANY","allowedFunctionNames":["f"]}},"generationConfig":{"temperature":0.5,"topP":0.25,"topK":3,"maxOutputTokens":9,"stopSequences":["x"],"seed":4,"presencePenalty":1.0,"frequencyPenalty":-1.0,"responseLogprobs":true,"logprobs":2,"responseMimeType":"application/json","responseJsonSchema":{"z":1.50},"mediaResolution":"LOW"},"safetySettings":[{"a":1}]}"#;
         let read = parse_request(body.as_bytes()).expect("valid");
-        let wanted = Wanted { model: "gemini-2.5-pro", delivery: Delivery::Whole };
+        let wanted = Wanted { model: "gemini-2.5-pro", delivery: Delivery::Whole, params: &[] };
         let written = write_request(&read, &wanted).expect("valid");
         assert_eq!(std::str::from_utf8(&written), Ok(body));
     }

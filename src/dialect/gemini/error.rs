@@ -96,7 +96,7 @@ pub(super) fn of_status(head: &AnswerHead<'_>, body: &[u8]) -> Failure {
 }
 
 /// Explains an error that is reported inside a good status: the value of `error`.
-pub(super) fn inside(raw: &[u8]) -> Failure {
+pub(in crate::dialect) fn inside(raw: &[u8]) -> Failure {
     match serde_json::from_slice::<Status>(raw) {
         Ok(error) => {
             let status = error.code.filter(|code| (400..600).contains(code)).unwrap_or(502);

@@ -1,17 +1,16 @@
 //! Reads answers: whole ones wrapped in `Response`, streamed ones event by event.
 
-use bytes::Bytes;
 use penstock_actors::domain::Usage;
 use serde::Deserialize;
 
-use super::{failed, is_done, stop_reason};
+use super::{stop_reason, trouble};
 use crate::{
-    conversation::{Delta, Part, Reply, StopReason, ToolCall},
+    conversation::Reply,
     dialect::{
-        pieces::{CallPiece, CallPieces},
-        upstream::{FrameReader, ReadError},
+        pieces::CallPiece,
+        said::{self, Said},
+        upstream::ReadError,
     },
-    wire::sse,
 };
 
 #[derive(Deserialize)]
@@ -105,11 +104,18 @@ impl From<WireUsage> for Usage {
     }
 }
 
+impl From<WireCall> for CallPiece {
+    fn from(wire: WireCall) -> Self {
+        let WireFunction { name, arguments } = wire.function;
+        Self { index: wire.index, id: wire.id, name, arguments }
+    }
+}
+
 impl Answer {
     /// The error that it is, in spite of its status.
     fn error(&mut self) -> Option<ReadError> {
         if let Some(WireError { code, message }) = self.error.take() {
-            return Some(failed(code, message));
+            return Some(said::failed(trouble(&code), code, message));
         }
         let WireErrorMsg { msg, code } = self.error_msg.take()?;
         let code = match code {
@@ -117,92 +123,51 @@ impl Answer {
             Some(code) => code.to_string(),
             None => String::new(),
         };
-        Some(failed(code, msg))
+        Some(said::failed(trouble(&code), code, msg))
     }
+
+    fn read(mut self) -> Result<Said, ReadError> {
+        if let Some(error) = self.error() {
+            return Err(error);
+        }
+        let mut all = Said { id: self.id, usage: self.usage.map(Into::into), ..Said::default() };
+        let Some(choice) = self.choices.into_iter().flatten().next() else { return Ok(all) };
+        all.stop = stop_reason(choice.finish_reason.as_deref().unwrap_or_default());
+        let Some(message) = choice.message.or(choice.delta) else { return Ok(all) };
+        all.thinking = message.reasoning_content;
+        all.text = message.content;
+        all.calls = message.tool_calls.into_iter().flatten().map(CallPiece::from).collect();
+        Ok(all)
+    }
+}
+
+fn parsed<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ReadError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ReadError::garbage(format!("the answer is not one of Hunyuan: {error}")))
+}
+
+/// Reads an event of a stream.
+///
+/// # Errors
+/// [`ReadError`] where it is an error, or none of Hunyuan's.
+pub(super) fn read_event(event: &[u8]) -> Result<Said, ReadError> {
+    parsed::<Answer>(event)?.read()
 }
 
 /// Reads a whole answer.
 ///
 /// # Errors
-/// [`ReadError`] where it is an error, or none.
-pub(super) fn read(body: &[u8]) -> Result<Reply, ReadError> {
-    let Outer { response: mut answer } = serde_json::from_slice(body)
-        .map_err(|error| ReadError::garbage(format!("the answer is not one of Hunyuan: {error}")))?;
-    if let Some(error) = answer.error() {
-        return Err(error);
+/// As [`read_event`].
+pub(super) fn read_whole(body: &[u8]) -> Result<Reply, ReadError> {
+    let said = parsed::<Outer>(body)?.response.read()?;
+    match said.stop.is_some() || said.text.is_some() {
+        true => Ok(said.into()),
+        false => Err(ReadError::garbage("the answer has no message")),
     }
-    let choice = answer.choices.into_iter().flatten().next();
-    let Some(Choice { message: Some(message), finish_reason, .. }) = choice else {
-        return Err(ReadError::garbage("the answer has no message"));
-    };
-    let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let mut parts = Vec::new();
-    parts.extend(filled(message.reasoning_content).map(|text| Part::Thinking { text, signature: None }));
-    parts.extend(filled(message.content).map(Part::text));
-    for (n, call) in message.tool_calls.into_iter().flatten().enumerate() {
-        parts.push(Part::ToolCall(ToolCall {
-            id: filled(call.id).unwrap_or_else(|| format!("call_{n}")),
-            name: call.function.name.unwrap_or_default(),
-            arguments: call.function.arguments.unwrap_or_default(),
-        }));
-    }
-    let stop = stop_reason(finish_reason.as_deref().unwrap_or_default()).unwrap_or(StopReason::End);
-    let usage = answer.usage.unwrap_or_default().into();
-    Ok(Reply { id: answer.id.unwrap_or_default(), parts, logprobs: Vec::new(), stop, usage })
 }
 
 /// Code and message of a refusal.
 pub(super) fn refusal(body: &[u8]) -> Option<(String, String)> {
     let outer: Outer = serde_json::from_slice(body).ok()?;
     outer.response.error.map(|error| (error.code, error.message))
-}
-
-/// Turns the events of one answer into deltas.
-#[derive(Debug, Default)]
-pub(super) struct Events {
-    begun: bool,
-    over: bool,
-    calls: CallPieces,
-}
-
-impl FrameReader for Events {
-    fn frame(&mut self, frame: &Bytes, out: &mut Vec<Delta>) -> Result<(), ReadError> {
-        let Some(data) = sse::parse(frame).data else { return Ok(()) };
-        if self.over || is_done(&data) {
-            return Ok(());
-        }
-        let mut answer: Answer = serde_json::from_slice(&data)
-            .map_err(|error| ReadError::garbage(format!("an event is malformed: {error}")))?;
-        if let Some(error) = answer.error() {
-            return Err(error);
-        }
-        if !std::mem::replace(&mut self.begun, true) {
-            out.push(Delta::Start { id: answer.id.unwrap_or_default() });
-        }
-        let mut stop = None;
-        if let Some(choice) = answer.choices.into_iter().flatten().next() {
-            let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
-            if let Some(delta) = choice.delta {
-                out.extend(filled(delta.reasoning_content).map(Delta::Thinking));
-                out.extend(filled(delta.content).map(Delta::Text));
-                for WireCall { id, index, function } in delta.tool_calls.into_iter().flatten() {
-                    let WireFunction { name, arguments } = function;
-                    self.calls.add(CallPiece { index, id, name, arguments }, out)?;
-                }
-            }
-            stop = stop_reason(choice.finish_reason.as_deref().unwrap_or_default());
-        }
-        // Counts stand in every event, and grow.
-        out.extend(answer.usage.map(|usage| Delta::Usage(usage.into())));
-        if let Some(stop) = stop {
-            self.over = true;
-            let stop = if self.calls.any() && stop == StopReason::End { StopReason::ToolCalls } else { stop };
-            out.push(Delta::Stop(stop));
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, _tail: &Bytes, _out: &mut Vec<Delta>) -> Result<(), ReadError> {
-        Err(ReadError::garbage("the stream ended before a FinishReason"))
-    }
 }

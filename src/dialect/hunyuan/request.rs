@@ -4,10 +4,10 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Function, Message, Part, Role, ToolChoice},
+    conversation::{Conversation, Effort, Function, Message, Part},
     dialect::{
         fields::ParamError,
-        leftover,
+        leftover::{self, Choice},
         tree::{Json, list, object, texts},
         upstream::Wanted,
     },
@@ -49,25 +49,12 @@ type Forced<'a> = (Option<&'static str>, Option<&'a Function>);
 
 /// How tools may be chosen, and the one that must be.
 fn choice<'a>(conversation: &Conversation, offered: &[&'a Function]) -> Result<Forced<'a>, ParamError> {
-    if offered.is_empty() {
-        return Ok((None, None));
-    }
-    let forced = match &conversation.tool_choice {
-        None => return Ok((None, None)),
-        Some(ToolChoice::None) => return Ok((Some("none"), None)),
-        Some(ToolChoice::Auto | ToolChoice::AutoAmong(_)) => return Ok((Some("auto"), None)),
-        Some(ToolChoice::Tool(name)) => offered.iter().find(|function| function.name == *name),
-        Some(ToolChoice::Required | ToolChoice::RequiredAmong(_)) => {
-            offered.first().filter(|_| offered.len() == 1)
-        }
-    };
-    match forced {
-        Some(function) => Ok((Some("custom"), Some(*function))),
-        None => {
-            let why = "may force only one tool that is offered for this model's provider";
-            Err(ParamError::unsupported("tool_choice", why))
-        }
-    }
+    Ok(match leftover::choice(conversation, offered)? {
+        Choice::Unsaid => (None, None),
+        Choice::None => (Some("none"), None),
+        Choice::Auto => (Some("auto"), None),
+        Choice::This(function) => (Some("custom"), Some(function)),
+    })
 }
 
 /// A function; its schema is a text here.
@@ -139,14 +126,9 @@ fn write_message<'a>(message: &'a Message, all: &mut Vec<Json<'a>>) -> Result<()
     if contents.is_empty() && calls.is_empty() {
         return Ok(());
     }
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
     let content = if pictures { Json::Absent } else { text.into() };
     all.push(object([
-        ("Role", role.into()),
+        ("Role", leftover::role(message.role).into()),
         ("Content", content),
         ("Contents", if pictures { list(contents) } else { Json::Absent }),
         ("ReasoningContent", Some(thinking).filter(|t| !t.is_empty()).into()),

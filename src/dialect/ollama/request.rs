@@ -4,11 +4,11 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Format, Message, Part, Role, Source, ToolCall, ToolChoice},
+    conversation::{Conversation, Effort, Format, Message, Part, Source, ToolCall, ToolChoice},
     dialect::{
         fields::ParamError,
         leftover,
-        tree::{Json, list, object, raw, texts},
+        tree::{Json, list, object, texts},
         upstream::Wanted,
     },
 };
@@ -40,7 +40,12 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
     };
     let mut body = object([
         ("model", wanted.model.into()),
-        ("messages", list(messages(conversation)?)),
+        (
+            "messages",
+            leftover::openai_messages(conversation, |message, all| {
+                write_message(conversation, message, all)
+            })?,
+        ),
         ("tools", list(tools).if_filled()),
         ("stream", (wanted.delivery == Delivery::Stream).into()),
         ("format", format(conversation)),
@@ -51,18 +56,6 @@ pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<
     ]);
     leftover::pass_on(conversation, &[], &mut body)?;
     Ok(body.to_bytes())
-}
-
-fn messages(conversation: &Conversation) -> Result<Vec<Json<'_>>, ParamError> {
-    let mut all = Vec::new();
-    if !conversation.system.is_empty() {
-        let text = leftover::text_of(&conversation.system, "messages[0]")?;
-        all.push(object([("role", "system".into()), ("content", text.into())]));
-    }
-    for message in &conversation.messages {
-        write_message(conversation, message, &mut all)?;
-    }
-    Ok(all)
 }
 
 /// Appends a message; each tool's result is one of its own, before what else the turn holds.
@@ -94,16 +87,11 @@ fn write_message<'a>(
             }
         }
     }
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
     if text.is_empty() && images.is_empty() && calls.is_empty() && thinking.is_empty() {
         return Ok(());
     }
     all.push(object([
-        ("role", role.into()),
+        ("role", leftover::role(message.role).into()),
         ("content", text.into()),
         ("thinking", Some(thinking).filter(|t| !t.is_empty()).into()),
         ("images", list(images).if_filled()),
@@ -124,15 +112,7 @@ fn image<'a>(source: &'a Source, path: &str) -> Result<Json<'a>, ParamError> {
 
 /// Arguments are an object here.
 fn tool_call<'a>(call: &'a ToolCall, path: &str) -> Result<Json<'a>, ParamError> {
-    let arguments = match call.arguments.trim() {
-        "" => Json::empty(),
-        written if written.starts_with('{') => raw(written),
-        _ => Json::Absent,
-    };
-    if matches!(arguments, Json::Absent) {
-        let why = "holds a tool call whose arguments are no JSON object, which this model's provider needs";
-        return Err(ParamError::unsupported(path, why));
-    }
+    let arguments = leftover::arguments(call, path)?;
     Ok(object([("function", object([("name", (&call.name).into()), ("arguments", arguments)]))]))
 }
 

@@ -228,7 +228,7 @@ mod tests {
     use crate::dialect::openai_chat::parse_request;
 
     fn check(body: &str) -> Result<String, ParamError> {
-        let wanted = Wanted { model: "up", delivery: Delivery::Whole };
+        let wanted = Wanted { model: "up", delivery: Delivery::Whole, params: &[] };
         let written = write_request(&parse_request(body.as_bytes())?, &wanted)?;
         Ok(String::from_utf8(written.to_vec()).expect("UTF-8"))
     }

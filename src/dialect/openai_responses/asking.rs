@@ -382,7 +382,8 @@ mod tests {
 
     fn check(body: &str) -> Result<String, ParamError> {
         let conversation = openai_chat::parse_request(body.as_bytes())?;
-        let written = write_request(&conversation, &Wanted { model: "up", delivery: Delivery::Stream })?;
+        let written =
+            write_request(&conversation, &Wanted { model: "up", delivery: Delivery::Stream, params: &[] })?;
         Ok(String::from_utf8(written.to_vec()).expect("UTF-8"))
     }
 

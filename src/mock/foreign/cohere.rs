@@ -7,7 +7,7 @@ use super::{Foreign, Prompt, Refusal, Seen, text_of, unauthorised, wrong};
 use crate::mock::{
     answer::{Answer, Ask, Said},
     body::Part,
-    shape::{May, Must, Shape},
+    shape::{May, Must, OPENAI_CALL, OPENAI_TOOL, Shape},
 };
 
 const ITEM: Shape = Shape::Object(&[
@@ -24,35 +24,18 @@ const ITEM: Shape = Shape::Object(&[
     ),
     ("document", Shape::Map, May),
 ]);
-const CALL: Shape = Shape::Object(&[
-    ("id", Shape::Filled, Must),
-    ("type", Shape::OneOf(&["function"]), Must),
-    ("function", Shape::Object(&[("name", Shape::Filled, Must), ("arguments", Shape::Text, Must)]), Must),
-]);
 const MESSAGE: Shape = Shape::Object(&[
     ("role", Shape::OneOf(&["system", "user", "assistant", "tool"]), Must),
     ("content", Shape::Or(&Shape::Text, &Shape::Some(&ITEM)), May),
-    ("tool_calls", Shape::Some(&CALL), May),
+    ("tool_calls", Shape::Some(&OPENAI_CALL), May),
     ("tool_plan", Shape::Text, May),
     ("tool_call_id", Shape::Filled, May),
-]);
-const FUNCTION: Shape = Shape::Object(&[
-    ("name", Shape::Filled, Must),
-    ("description", Shape::Text, May),
-    ("parameters", Shape::Map, Must),
 ]);
 const REQUEST: Shape = Shape::Object(&[
     ("model", Shape::Filled, Must),
     ("messages", Shape::Some(&MESSAGE), Must),
     ("stream", Shape::Bool, Must),
-    (
-        "tools",
-        Shape::Some(&Shape::Object(&[
-            ("type", Shape::OneOf(&["function"]), Must),
-            ("function", FUNCTION, Must),
-        ])),
-        May,
-    ),
+    ("tools", Shape::Some(&OPENAI_TOOL), May),
     ("strict_tools", Shape::Bool, May),
     ("documents", Shape::List(&Shape::Any), May),
     ("citation_options", Shape::Map, May),
@@ -194,12 +177,7 @@ fn prompt(request: &Value) -> Result<Prompt, Refusal> {
         }
         prompt.add(role, &text_of(&message["content"]));
     }
-    for tool in request["tools"].as_array().into_iter().flatten() {
-        let function = &tool["function"];
-        prompt
-            .tools
-            .push((function["name"].as_str().unwrap_or_default().into(), function["parameters"].to_string()));
-    }
+    prompt.openai_tools(&request["tools"]);
     if request["response_format"]["type"] == "json_object" {
         let schema = request["response_format"].get("json_schema");
         prompt.schema = Some(schema.map_or(r#"{"type":"object"}"#.into(), Value::to_string));

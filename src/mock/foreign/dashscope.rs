@@ -7,35 +7,14 @@ use super::{Foreign, Prompt, Refusal, Seen, text_of, unauthorised, wrong};
 use crate::mock::{
     answer::{Answer, Ask, Said},
     body::Part,
-    shape::{May, Must, Shape},
+    shape::{May, Must, OPENAI_CALL, OPENAI_CHOICE, OPENAI_TOOL, Shape},
 };
 
-const CALL: Shape = Shape::Object(&[
-    ("id", Shape::Filled, Must),
-    ("type", Shape::OneOf(&["function"]), Must),
-    ("function", Shape::Object(&[("name", Shape::Filled, Must), ("arguments", Shape::Text, Must)]), Must),
-]);
 const MESSAGE: Shape = Shape::Object(&[
     ("role", Shape::OneOf(&["system", "user", "assistant", "tool"]), Must),
     ("content", Shape::Text, Must),
-    ("tool_calls", Shape::Some(&CALL), May),
+    ("tool_calls", Shape::Some(&OPENAI_CALL), May),
     ("tool_call_id", Shape::Filled, May),
-]);
-const TOOL: Shape = Shape::Object(&[
-    ("type", Shape::OneOf(&["function"]), Must),
-    (
-        "function",
-        Shape::Object(&[
-            ("name", Shape::Filled, Must),
-            ("description", Shape::Text, May),
-            ("parameters", Shape::Map, Must),
-        ]),
-        Must,
-    ),
-]);
-const NAMED: Shape = Shape::Object(&[
-    ("type", Shape::OneOf(&["function"]), Must),
-    ("function", Shape::Object(&[("name", Shape::Filled, Must)]), Must),
 ]);
 const PARAMETERS: Shape = Shape::Object(&[
     ("result_format", Shape::OneOf(&["message"]), Must),
@@ -48,8 +27,8 @@ const PARAMETERS: Shape = Shape::Object(&[
     ("stop", Shape::List(&Shape::Text), May),
     ("presence_penalty", Shape::Number(-2.0, 2.0), May),
     ("repetition_penalty", Shape::Number(0.0, 2.0), May),
-    ("tools", Shape::Some(&TOOL), May),
-    ("tool_choice", Shape::Or(&Shape::OneOf(&["none", "auto"]), &NAMED), May),
+    ("tools", Shape::Some(&OPENAI_TOOL), May),
+    ("tool_choice", Shape::Or(&Shape::OneOf(&["none", "auto"]), &OPENAI_CHOICE), May),
     ("parallel_tool_calls", Shape::Bool, May),
     ("response_format", Shape::Object(&[("type", Shape::OneOf(&["text", "json_object"]), Must)]), May),
     ("enable_thinking", Shape::Bool, May),
@@ -157,11 +136,7 @@ fn prompt(request: &Value) -> Prompt {
     for message in request["input"]["messages"].as_array().into_iter().flatten() {
         prompt.add(message["role"].as_str().unwrap_or_default(), &text_of(&message["content"]));
     }
-    for tool in parameters["tools"].as_array().into_iter().flatten() {
-        let function = &tool["function"];
-        let name = function["name"].as_str().unwrap_or_default();
-        prompt.tools.push((name.to_owned(), function["parameters"].to_string()));
-    }
+    prompt.openai_tools(&parameters["tools"]);
     if parameters["tool_choice"] == "none" {
         prompt.tools.clear();
     }

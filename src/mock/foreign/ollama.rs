@@ -119,12 +119,7 @@ fn prompt(request: &Value) -> Prompt {
     for message in request["messages"].as_array().into_iter().flatten() {
         prompt.add(message["role"].as_str().unwrap_or_default(), &text_of(&message["content"]));
     }
-    for tool in request["tools"].as_array().into_iter().flatten() {
-        let function = &tool["function"];
-        prompt
-            .tools
-            .push((function["name"].as_str().unwrap_or_default().into(), function["parameters"].to_string()));
-    }
+    prompt.openai_tools(&request["tools"]);
     match &request["format"] {
         Value::Object(_) => prompt.schema = Some(request["format"].to_string()),
         Value::String(_) => prompt.schema = Some(r#"{"type":"object"}"#.into()),

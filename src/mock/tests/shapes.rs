@@ -155,7 +155,7 @@ async fn what_a_provider_refuses_is_refused() {
         ("/v1/chat/completions", lenient, &*unknown, 200, "echo: one two"),
         ("/v1/chat/completions", "x-penstock-mock-cut: never\r\n", CHAT, 400, "x-penstock-mock-cut"),
         ("/v1/messages", "x-penstock-mock-oops: 1\r\n", MESSAGES, 400, "x-penstock-mock-oops"),
-        ("/v1/chat", "", CHAT, 404, "unknown_url"),
+        ("/v1/chats", "", CHAT, 404, "unknown_url"),
         ("/v1/chat/completions", "", "", 405, "Not allowed to GET"),
         ("/v1/embeddings", "", r#"{"model":"m","input":""}"#, 400, "empty string"),
         ("/v1/moderations", "", r#"{"input":[7]}"#, 400, "input[0]"),

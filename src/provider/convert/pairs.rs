@@ -65,6 +65,7 @@ fn read(
         delivery: Delivery::Stream,
         usage_wanted: true,
         quirks: &[],
+        params: &[],
         max_event: 1 << 20,
         created: 7,
         call_id: "c-1",

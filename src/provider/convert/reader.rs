@@ -3,12 +3,14 @@
 mod whole;
 
 use bytes::{Bytes, BytesMut};
+use penstock_actors::domain::Usage;
 
 use crate::{
     conversation::Delta,
     dialect::{
         DeltaReader, DeltaWriter, ReadError, Upstream,
         gemini::embed::{Texts, gemini_answer},
+        wenxin::embed::{self as wenxin, Encoding},
     },
     provider::{AnswerEvent, AnswerReader, Failure, Garbage, Next},
 };
@@ -149,16 +151,25 @@ impl DeltaReader for Held {
     }
 }
 
-/// Reads OpenAI's embeddings for a client of Gemini's.
+/// Whose embeddings become whose.
+pub(super) enum Form {
+    /// OpenAI's become Gemini's.
+    Gemini(Texts),
+    /// Wenxin's become OpenAI's.
+    OpenAi(Encoding),
+}
+
+/// Reads embeddings of one dialect for a client of another.
 pub(super) struct Embeddings {
-    texts: Texts,
+    form: Form,
+    model: String,
     body: BytesMut,
     cap: usize,
 }
 
 impl Embeddings {
-    pub(super) fn new(texts: Texts, cap: usize) -> Self {
-        Self { texts, body: BytesMut::new(), cap }
+    pub(super) fn new(form: Form, model: &str, cap: usize) -> Self {
+        Self { form, model: model.to_owned(), body: BytesMut::new(), cap }
     }
 }
 
@@ -172,9 +183,23 @@ impl AnswerReader for Embeddings {
     }
 
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
-        let (written, usage) =
-            gemini_answer(&self.body, self.texts).map_err(|error| Garbage(error.to_string()))?;
-        out.extend([AnswerEvent::Usage(usage), AnswerEvent::Bytes(written), AnswerEvent::Done]);
-        Ok(())
+        let read = match &self.form {
+            Form::Gemini(texts) => {
+                gemini_answer(&self.body, *texts).map(|(written, usage)| (written, Some(usage)))
+            }
+            Form::OpenAi(encoding) => wenxin::answer(&self.body, *encoding, &self.model),
+        };
+        match read {
+            Ok((written, usage)) => {
+                out.extend(usage.map(AnswerEvent::Usage));
+                out.extend([AnswerEvent::Bytes(written), AnswerEvent::Done]);
+                Ok(())
+            }
+            Err(ReadError::Failed(failure)) => {
+                out.push(AnswerEvent::Failed(failure));
+                Ok(())
+            }
+            Err(ReadError::Garbage(why)) => Err(Garbage(why)),
+        }
     }
 }

@@ -35,6 +35,7 @@ fn ask(delivery: Delivery) -> Ask<'static> {
         delivery,
         usage_wanted: true,
         quirks: &[],
+        params: &[],
         max_event: 16 << 20,
         created: 1_760_000_000,
         call_id: "c",

@@ -147,6 +147,7 @@ mod tests {
             delivery: if stream { Delivery::Stream } else { Delivery::Whole },
             usage_wanted: false,
             quirks,
+            params: &[],
             max_event: 1 << 20,
             created: 0,
             call_id: "c",

@@ -8,13 +8,16 @@ pub struct Template(Vec<Part>);
 enum Part {
     Text(String),
     Model,
+    ModelPath,
     Param(String),
 }
 
 const MODEL: &str = "model";
+/// The model where its slashes part the path: `@cf/meta/llama-3`.
+const MODEL_PATH: &str = "model_path";
 
 impl Template {
-    /// Reads a template; its places are `{model}` and `{name}` of a parameter.
+    /// Reads a template; its places are `{model}`, `{model_path}` and `{name}` of a parameter.
     ///
     /// # Errors
     /// A sentence, where braces do not match or hold no name.
@@ -31,7 +34,11 @@ impl Template {
                 .and_then(|inner| inner.split_once('}'))
                 .filter(|(name, _)| is_param(name))
                 .ok_or_else(|| format!("\"{text}\" has a brace that encloses no name"))?;
-            parts.push(if name == MODEL { Part::Model } else { Part::Param(name.to_owned()) });
+            parts.push(match name {
+                MODEL => Part::Model,
+                MODEL_PATH => Part::ModelPath,
+                name => Part::Param(name.to_owned()),
+            });
             rest = after;
         }
         if !rest.is_empty() {
@@ -47,10 +54,11 @@ impl Template {
 
     /// Whether it has a place for the model.
     pub fn names_model(&self) -> bool {
-        self.0.contains(&Part::Model)
+        self.0.iter().any(|part| matches!(part, Part::Model | Part::ModelPath))
     }
 
-    /// The text, with parameters filled in and the model percent-encoded, so that it stays one segment.
+    /// The text, with parameters filled in and the model percent-encoded, so that it stays one segment, or as
+    /// many as it has itself.
     ///
     /// `None` where a parameter has no value, or where the model's name would be a path of its own: `..`.
     pub fn fill<'a>(&self, param: impl Fn(&str) -> Option<&'a str>, model: &str) -> Option<String> {
@@ -59,8 +67,13 @@ impl Template {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Param(name) => out.push_str(param(name)?),
-                Part::Model if matches!(model, "" | "." | "..") => return None,
-                Part::Model => model.bytes().for_each(|byte| encode(byte, &mut out)),
+                Part::Model => segment(model, &mut out)?,
+                Part::ModelPath => {
+                    for (n, part) in model.split('/').enumerate() {
+                        out.push_str(if n == 0 { "" } else { "/" });
+                        segment(part, &mut out)?;
+                    }
+                }
             }
         }
         Some(out)
@@ -72,9 +85,28 @@ impl std::fmt::Display for Template {
         self.0.iter().try_for_each(|part| match part {
             Part::Text(text) => f.write_str(text),
             Part::Model => write!(f, "{{{MODEL}}}"),
+            Part::ModelPath => write!(f, "{{{MODEL_PATH}}}"),
             Part::Param(name) => write!(f, "{{{name}}}"),
         })
     }
+}
+
+/// Writes a name as one segment of a path; `None` where it would be another.
+fn segment(name: &str, out: &mut String) -> Option<()> {
+    if matches!(name, "" | "." | "..") {
+        return None;
+    }
+    for (n, part) in name.split('@').enumerate() {
+        // RFC 3986 reserves nothing for it in paths, and names of models begin with it.
+        out.push_str(if n == 0 { "" } else { "@" });
+        part.bytes().for_each(|byte| encode(byte, out));
+    }
+    Some(())
+}
+
+/// Whether a name is a place of its own, so that no parameter can have it.
+pub(super) fn is_reserved(name: &str) -> bool {
+    matches!(name, MODEL | MODEL_PATH)
 }
 
 /// Whether a text may name a parameter.
@@ -111,6 +143,10 @@ mod tests {
             ("{model}{model}", "a", Some("aa")),
             ("/{other}", "m", None),
             ("", "m", Some("")),
+            ("/run/{model_path}", "@cf/meta/llama 3", Some("/run/@cf/meta/llama%203")),
+            ("/run/{model_path}", "@cf/../../keys", None),
+            ("/run/{model_path}", "a//b", None),
+            ("/run/{model_path}", "/a", None),
         ] {
             assert_eq!(filled(template, model).as_deref(), wanted, "{template}");
             assert_eq!(Template::parse(template).expect("a template").to_string(), template);

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use penstock_actors::domain::Endpoint;
 use serde::Deserialize;
 
-use super::{Auth, Param, Row, Speech, Template, natural, template::is_param, usual, usual_paths};
+use super::{
+    Auth, Param, Row, Speech, Template, natural,
+    template::{is_param, is_reserved},
+    usual, usual_paths,
+};
 use crate::{dialect::Dialect, provider::Quirk};
 
 /// A table `[[provider]]`.
@@ -32,6 +36,8 @@ pub struct Written {
     paths: BTreeMap<String, String>,
     #[serde(default)]
     stream_paths: BTreeMap<String, String>,
+    #[serde(default)]
+    path_names: BTreeMap<String, String>,
     quirks: Option<Vec<String>>,
     docs: Option<String>,
     checked: Option<String>,
@@ -115,6 +121,7 @@ impl Written {
             needs_credential,
             organisation_header: header("organisation_header", self.organisation_header)?,
             project_header: header("project_header", self.project_header)?,
+            path_names: path_names(self.path_names)?,
             speaks,
             quirks,
             docs: self.docs.map(Arc::from),
@@ -173,7 +180,7 @@ fn header(field: &'static str, name: Option<String>) -> Result<Option<Arc<str>>,
 
 fn params(written: &BTreeMap<String, String>) -> Result<Vec<Param>, Refused> {
     let param = |(name, default): (&String, &String)| {
-        if !is_param(name) || name == "model" {
+        if !is_param(name) || is_reserved(name) {
             let problem =
                 format!("\"{name}\" must be lower-case letters, digits and underscores, and not \"model\"");
             return Err(("params", problem));
@@ -185,6 +192,17 @@ fn params(written: &BTreeMap<String, String>) -> Result<Vec<Param>, Refused> {
         Ok(Param { name: name.as_str().into(), default })
     };
     written.iter().map(param).collect()
+}
+
+/// Models, and their names in paths.
+type PathNames = Vec<(Arc<str>, Arc<str>)>;
+
+fn path_names(written: BTreeMap<String, String>) -> Result<PathNames, Refused> {
+    let wrong = written.values().find(|name| !is_param_value(name));
+    match wrong {
+        Some(name) => Err(("path_names", format!("\"{name}\" {PARAM_VALUE}"))),
+        None => Ok(written.into_iter().map(|(model, name)| (model.into(), name.into())).collect()),
+    }
 }
 
 /// What the value of a parameter may be, as the end of a sentence.

@@ -119,6 +119,56 @@ pub const CASES: &[Case] = &[
         statuses: &[(403, 401)],
         ..SERVICE
     },
+    Case { name: "cohere-v1", model: "command-r-plus", pictures: false, ..ALL },
+    Case {
+        name: "wenxin",
+        credential: "mock-api-key|penstock-mock-secret",
+        model: "ERNIE-4.0-8K",
+        parallel: false,
+        schemas: false,
+        pictures: false,
+        ..ALL
+    },
+    Case {
+        name: "zhipu-v3",
+        credential: "mock-id.penstock-mock-secret",
+        wrong_credential: Some("mock-id.another-secret"),
+        model: "chatglm_turbo",
+        limits: false,
+        tools: false,
+        schemas: false,
+        pictures: false,
+        ..ALL
+    },
+    Case {
+        name: "palm",
+        model: "chat-bison-001",
+        counts: false,
+        streams: false,
+        limits: false,
+        tools: false,
+        schemas: false,
+        pictures: false,
+        ..ALL
+    },
+    Case {
+        name: "cloudflare-run",
+        more: "params = { account = \"mock\" }",
+        path: "/client/v4/accounts/mock/ai",
+        model: "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
+        ..ALL
+    },
+    Case {
+        name: "aiproxy-library",
+        more: "params = { library_id = \"lib-1\" }",
+        model: "gpt-3.5-turbo",
+        counts: false,
+        limits: false,
+        tools: false,
+        schemas: false,
+        pictures: false,
+        ..ALL
+    },
     Case {
         name: "vertex",
         credential: ACCOUNT,
