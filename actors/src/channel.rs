@@ -20,7 +20,7 @@ pub mod slot;
 pub mod supervisor;
 pub mod switch;
 
-pub use cell::ChannelCell;
+pub use cell::{ChannelCell, NoEntry};
 pub use connections::{ConnectionSlot, Connections};
 pub use gate::{Gate, Permit};
 pub use line::{Counted, Line, Lines};

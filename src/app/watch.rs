@@ -1,4 +1,4 @@
-//! Notices that files changed: by what the system says of them twice a second, which sees edits, renames,
+//! Notices that files changed: by what the system says of them four times a second, which sees edits, renames,
 //! swapped links and new mounts alike.
 
 use std::{
@@ -9,9 +9,9 @@ use std::{
 };
 
 /// How often files are looked at.
-pub(super) const EVERY: Duration = Duration::from_millis(500);
+pub(super) const EVERY: Duration = Duration::from_millis(250);
 /// How many looks a file may be gone while an editor puts a new one in its place.
-const PATIENCE: u32 = 4;
+const PATIENCE: u32 = 8;
 
 /// What tells one state of a file from another; `None` where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

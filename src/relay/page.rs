@@ -13,7 +13,7 @@ use penstock_actors::{
         AttemptFact, CallId, ChannelName, ChannelSpec, Delivery, Dispatch, Endpoint, ModelName, Money,
         Outcome, Priced, Progress, Ratio, Settled, Settlement, Usage, UsageSource,
     },
-    limiter::{Amounts, CellId, Held, Measure, OverLimit, Rates, Who},
+    limiter::{Amounts, CellId, Held, Kind, Measure, OverLimit, Rates},
 };
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
     api_key::Caller,
     clock::Moment,
     journal::{Fact, JournalError},
-    provider::Failure,
+    provider::{Failure, Next},
 };
 
 /// What is known of a call when its page is begun.
@@ -127,9 +127,7 @@ impl Page {
     }
 
     fn take(&mut self, model: &str, money: Money, measures: &[Measure]) -> Result<(), Failure> {
-        let caller = &self.opening.caller;
-        let who = Who { key: caller.id, name: &caller.key, group: &caller.group, model };
-        match self.books.limits().hold(who, self.amounts(money), measures) {
+        match self.books.limits().hold(self.opening.caller.who(model), self.amounts(money), measures) {
             Ok(held) => {
                 self.limits.join(held);
                 Ok(())
@@ -138,18 +136,20 @@ impl Page {
         }
     }
 
-    /// Takes what an attempt is foreseen to need of its channel's limits.
+    /// Keeps what an attempt took of its channel's limits, and takes what it is foreseen to need of those on money.
     ///
     /// # Errors
     /// 429 where one would be exceeded: another channel may take the call.
-    pub(super) fn admit_on(&mut self, channel: &ChannelName) -> Result<(), Failure> {
+    pub(super) fn admit_on(&mut self, channel: &ChannelName, mut taken: Held) -> Result<(), Failure> {
         let money = self.terms.as_ref().map_or(Money::ZERO, |terms| terms.held);
-        match self.books.limits().hold_channel(channel.as_str(), self.amounts(money)) {
+        let amounts = self.amounts(money);
+        match self.books.limits().hold_channel(channel.as_str(), amounts, limits::ONCE_PRICED) {
             Ok(held) => {
-                self.of_channel = held;
+                taken.join(held.unwrap_or_default());
+                self.of_channel = taken;
                 Ok(())
             }
-            Err(over) => Err(Limited::from(over).failure),
+            Err(over) => Err(Limited::of(*over, &self.opening.caller).failure),
         }
     }
 
@@ -173,7 +173,7 @@ impl Page {
     }
 
     fn limited(&mut self, over: Box<OverLimit>) -> Failure {
-        let Limited { failure, id, rates } = over.into();
+        let Limited { failure, id, rates } = Limited::of(*over, &self.opening.caller);
         self.refused = Some((id, rates));
         failure
     }
@@ -186,9 +186,9 @@ impl Page {
         }
     }
 
-    /// The limit that refused the call.
-    pub(super) fn limited_by(&self) -> Option<&CellId> {
-        self.refused.as_ref().map(|(id, _)| id)
+    /// The limit that refused the call: whose, and which.
+    pub(super) fn limited_by(&self) -> Option<(&'static str, Kind)> {
+        self.refused.as_ref().map(|(id, _)| (id.scope.as_seen_by(self.opening.caller.id), id.kind))
     }
 
     /// Pins the price and holds the estimate, once a call.
@@ -265,6 +265,7 @@ impl Page {
             status: failure.map_or(200, |f| f.status),
             code: failure.map_or_else(String::new, |f| f.code.clone()),
             fault: failure.map(|f| f.fault),
+            may_be_billed: failure.is_some_and(|f| f.next == Next::FailoverUncertain),
         });
     }
 

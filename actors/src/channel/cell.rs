@@ -24,7 +24,8 @@ use super::{
 };
 use crate::{
     domain::{ChannelName, ChannelSpec, Pacing, TransportKind},
-    router::{estimate::Outlook, room::NotifyBell, ticket::Ticket},
+    limiter::{Amounts, Opens, OverLimit, WAITED_FOR},
+    router::{WaitingRoom, estimate::Outlook, room::NotifyBell, ticket::Ticket},
 };
 
 /// Live state of one channel. Written by its supervisor, but for the counters.
@@ -56,6 +57,22 @@ pub struct ChannelCell {
     scatter: AtomicU32,
     restarts: AtomicU64,
     complained_secs: AtomicU64,
+}
+
+/// Why a request gets no permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoEntry {
+    /// There is no room now, or others wait, or the channel takes no more for a while.
+    Now,
+    /// It is more than the channel's limit itself.
+    Never(Box<OverLimit>),
+}
+
+/// When a request could go.
+#[derive(Debug)]
+pub(super) enum Later {
+    In(Duration),
+    Never(Box<OverLimit>),
 }
 
 /// What the call path counts; totals since the channel was first seen.
@@ -95,36 +112,70 @@ impl ChannelCell {
         })
     }
 
-    /// Takes a permit for a request if there is room now, nobody waits, and the provider lets it through. How many
-    /// tokens it takes and what time it is, is asked only where something was learned of the provider.
-    pub fn try_enter(&self, tokens_and_now: impl FnOnce() -> (u64, Duration)) -> Option<Permit> {
-        let permit = self.gate.try_enter()?;
-        if !self.learning.pacer.is_on() {
-            return Some(permit);
-        }
-        let (tokens, now) = tokens_and_now();
-        self.paced(permit, tokens, now).ok()
+    /// Takes a permit for a request of so many tokens if there is room now, nobody waits, and both the provider and
+    /// the operator's limits let it through.
+    ///
+    /// # Errors
+    /// Whether it is worth waiting for.
+    pub fn try_enter(&self, tokens: u64, room: &WaitingRoom) -> Result<Permit, NoEntry> {
+        let permit = self.gate.try_enter().ok_or(NoEntry::Now)?;
+        self.admitted(permit, tokens, room).map_err(|(_, why)| match why {
+            Later::In(_) => NoEntry::Now,
+            Later::Never(over) => NoEntry::Never(over),
+        })
     }
 
-    /// Paces a request of so many tokens, that waited; gives the permit back, and after how long it could go,
-    /// where it cannot now.
-    pub(super) fn paced(
+    /// Has a request of so many tokens take what it needs beside its slot; gives the permit back where that is not
+    /// there now.
+    pub(super) fn admitted(
         &self,
         permit: Permit,
         tokens: u64,
-        now: Duration,
-    ) -> Result<Permit, (Permit, Duration)> {
-        if !self.learning.pacer.is_on() {
-            return Ok(permit);
-        }
-        match self.learning.pacer.take(tokens, now) {
-            Ok(paced) => Ok(permit.paced(Some(paced))),
-            Err(wait) => Err((permit, wait)),
+        room: &WaitingRoom,
+    ) -> Result<Permit, (Permit, Later)> {
+        let paced = match self.learning.pacer.is_on() {
+            true => match self.learning.pacer.take(tokens, room.now()) {
+                Ok(paced) => Some(paced),
+                Err(wait) => return Err((permit, Later::In(wait))),
+            },
+            false => None,
+        };
+        let amounts = Amounts { requests: 1, tokens, spend: 0 };
+        let limits = room.limits().map(|l| l.hold_channel(self.name.as_str(), amounts, WAITED_FOR));
+        match limits.transpose() {
+            Ok(limits) => Ok(permit.paced(paced).limited(limits.flatten())),
+            Err(over) => match over.retry_after {
+                Some(wait) => Err((permit, Later::In(wait))),
+                None => Err((permit, Later::Never(over))),
+            },
         }
     }
 
-    /// How calls of so many tokens are paced here.
-    pub fn outlook(&self, tokens: u64, now: Duration) -> Outlook {
+    /// After how long a request of so many tokens could go, but for a slot; zero where it could now.
+    pub fn opens_in(&self, tokens: u64, room: &WaitingRoom) -> Duration {
+        let pacer = &self.learning.pacer;
+        let paced = if pacer.is_on() { pacer.wait(tokens, room.now()) } else { Duration::ZERO };
+        let limits = room.limits().and_then(|l| l.opens(self.name.as_str(), tokens, 1));
+        limits.map_or(paced, |opens| opens.first.max(paced))
+    }
+
+    /// How calls of so many tokens are paced here, for one that so many others go before.
+    pub fn outlook(&self, tokens: u64, ahead: u64, room: &WaitingRoom) -> Outlook {
+        let learned = self.outlook_by_pacer(tokens, room.now());
+        let limits = room.limits().and_then(|l| l.opens(self.name.as_str(), tokens, ahead + 1));
+        let Some(Opens { first, nth, per_second }) = limits else { return learned };
+        let slower = learned.per_second.map_or(per_second, |known| known.min(per_second));
+        // What the windows let through at once, they tell of to the moment.
+        let at_once = (ahead + 1) as f64;
+        Outlook {
+            per_second: Some(slower),
+            credit: if learned.per_second.is_some() { learned.credit.min(at_once) } else { at_once },
+            wait: learned.wait.max(first),
+            stands: nth,
+        }
+    }
+
+    fn outlook_by_pacer(&self, tokens: u64, now: Duration) -> Outlook {
         let pacer = &self.learning.pacer;
         if !pacer.is_on() {
             return Outlook::default();
@@ -135,18 +186,17 @@ impl ChannelCell {
         let of_tokens = learned.tokens_per_minute.map(|per_minute| rate(per_minute, tokens));
         let per_second = [requests, of_tokens].into_iter().flatten().reduce(f64::min);
         let credit = pacer.credit(tokens, now).unwrap_or_default();
-        Outlook { per_second, credit, wait: pacer.wait(tokens, now) }
+        Outlook { per_second, credit, wait: pacer.wait(tokens, now), stands: Duration::ZERO }
     }
 
     /// A place among those who wait; `None` where there is room by now. Whoever takes it has the gate looked at
     /// afterwards.
-    pub fn enter_or_wait(&self, tokens: u64, now: Duration) -> Option<Place> {
+    pub fn enter_or_wait(&self, tokens: u64, room: &WaitingRoom) -> Option<Place> {
         let permit = match self.gate.enter_or_wait() {
             Entered::Place(place) => return Some(place),
             Entered::Permit(permit) => permit,
         };
-        let pacer = &self.learning.pacer;
-        if !pacer.is_on() || pacer.wait(tokens, now).is_zero() {
+        if self.opens_in(tokens, room).is_zero() {
             return None;
         }
         let place = self.gate.wait();
