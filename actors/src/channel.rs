@@ -15,6 +15,7 @@ pub mod pacer;
 pub mod queue;
 pub mod rate;
 pub mod roster;
+pub mod rotation;
 pub mod shedding;
 pub mod slot;
 pub mod supervisor;

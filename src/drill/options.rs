@@ -193,8 +193,11 @@ pub struct Soak {
     #[arg(long, default_value_t = 30.0)]
     pub minutes: f64,
     /// Calls a second; without this, half of what the channel's slots can serve.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
+    /// What is held may grow by so many times the usual bounds: a short run still warms up.
+    #[arg(long, default_value_t = 1.0)]
+    pub slack: f64,
 }
 
 /// The gateway of a drill.

@@ -41,12 +41,20 @@ enum Models {
 /// A gateway's size.
 #[derive(Clone, Copy, Debug)]
 struct Size {
-    name: &'static str,
     channels: u32,
     models: Models,
     keys: u32,
-    /// Which size it is compared with.
-    base: usize,
+}
+
+impl Size {
+    fn name(&self) -> String {
+        let Self { channels, models, keys } = self;
+        match (channels, models) {
+            (1, _) => format!("1 channel, {keys} keys"),
+            (_, Models::One) => format!("{channels} channels that serve one model, {keys} keys"),
+            (_, Models::OneEach) => format!("{channels} channels with a model each, {keys} keys"),
+        }
+    }
 }
 
 /// A running gateway, and what was measured of it.
@@ -67,16 +75,13 @@ pub(super) fn run(options: &options::Scale, program: &Path) -> Result<(), String
     let mock = free_address()?;
     let mut upstream = Process::start("mock", program, &["mock", "--listen", &mock.to_string()], dir.path())?;
     upstream.await_listening(mock)?;
-    let of = |name, channels, models, keys, base| Size { name, channels, models, keys, base };
-    let many = format!("{} channels, one model served by all", options.channels).leak();
-    let each = format!("{} channels, a model each", options.channels).leak();
-    let keys = format!("1 channel, {} keys", options.keys).leak();
     let sizes = [
-        of("1 channel, 10 keys", 1, Models::One, FEW_KEYS, 0),
-        of(many, options.channels, Models::One, FEW_KEYS, 0),
-        of(each, options.channels, Models::OneEach, FEW_KEYS, 0),
-        of(keys, 1, Models::One, options.keys, 0),
+        (1, Models::One, FEW_KEYS),
+        (options.channels, Models::One, FEW_KEYS),
+        (options.channels, Models::OneEach, FEW_KEYS),
+        (1, Models::One, options.keys),
     ];
+    let sizes = sizes.map(|(channels, models, keys)| Size { channels, models, keys });
     let mut measured = Vec::new();
     for (number, size) in sizes.into_iter().enumerate() {
         let folder = dir.path().join(number.to_string());
@@ -185,7 +190,7 @@ fn load(one: &Measured, lasts: Duration) -> Result<u64, String> {
         client.join().map_err(|_| "a client of the drill panicked".to_owned())??;
     }
     match calls.load(Ordering::Relaxed) {
-        0 => Err(format!("{}: no call was answered", size.name)),
+        0 => Err(format!("{}: no call was answered", size.name())),
         calls => Ok(calls),
     }
 }
@@ -242,20 +247,20 @@ fn whole(answer: &[u8]) -> Option<u16> {
     (answer.len() >= length + body).then_some(head.code?)
 }
 
-/// The table, and the worst ratio of medians in it.
+/// The table, and the worst ratio of medians in it: all are compared with the first.
 fn report(measured: &[Measured]) -> (String, f64) {
     let costs: Vec<_> = measured.iter().map(|one| spread(&one.costs)).collect();
     let mut table = String::from(
-        "| gateway | processor time a call, µs | lowest to highest | against the base | idle, ms a second |\n\
+        "| gateway | processor time a call, µs | lowest to highest | against the first | idle, ms a second |\n\
          |---|---|---|---|---|\n",
     );
     let mut worst = 1.0_f64;
     for (one, [median, low, high]) in measured.iter().zip(&costs) {
-        let ratio = median / costs[one.size.base][0];
+        let ratio = median / costs[0][0];
         worst = worst.max(ratio);
         table.push_str(&format!(
             "| {} | {median:.1} | {low:.1} to {high:.1} | {ratio:.2} | {:.1} |\n",
-            one.size.name,
+            one.size.name(),
             one.idle / 1_000.0
         ));
     }
@@ -269,7 +274,7 @@ fn spread(costs: &[f64]) -> [f64; 3] {
     let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
     let middle = sorted.len() / 2;
     let median =
-        if sorted.len() % 2 == 0 && middle > 0 { (at(middle - 1) + at(middle)) / 2.0 } else { at(middle) };
+        if sorted.len().is_multiple_of(2) && middle > 0 { (at(middle - 1) + at(middle)) / 2.0 } else { at(middle) };
     [median, at(0), at(sorted.len().saturating_sub(1))]
 }
 

@@ -115,7 +115,7 @@ pub(super) fn run(options: &options::Soak, program: &Path) -> Result<(), String>
     let told = load.stop()?;
     let left = left_over(gateway_at)?;
     gateway.end()?;
-    report(rate, lasts, &courses, &told, &left)
+    report((rate, lasts, options.slack), &courses, &told, &left)
 }
 
 fn settings(mock: SocketAddr) -> String {
@@ -123,7 +123,7 @@ fn settings(mock: SocketAddr) -> String {
         "[server]\nworkers = 2\nwatch = false\ndrain = \"5s\"\n\
          [[channel]]\nname = \"mock\"\nprovider = \"mock\"\nbase_url = \"http://{mock}\"\n\
          credential = \"mock\"\nmodels = [\"m\"]\nconcurrency = {SLOTS}\n\
-         limits = [\"100_000_000 tokens per minute\"]\n\
+         limits = [\"10_000_000_000 tokens per minute\"]\n\
          [[price]]\nmodel = \"m\"\ninput = 1.00\noutput = 2.00\n\
          [limits]\nkey = [\"1_000_000 requests per minute\", \"1_000_000 requests per day\"]\n\
          space = [\"1_000_000 requests per hour\"]\n\
@@ -171,8 +171,7 @@ fn left_over(gateway: SocketAddr) -> Result<Vec<String>, String> {
 }
 
 fn report(
-    rate: u32,
-    lasts: Duration,
+    (rate, lasts, slack): (u32, Duration, f64),
     courses: &[Course],
     told: &Told,
     left: &[String],
@@ -189,7 +188,7 @@ fn report(
     let mut grown = Vec::new();
     for (course, (name, _, bound)) in courses.iter().zip(WATCHED) {
         let seen = course.after(lasts.as_secs_f64() * WARM_UP);
-        let (most, growth) = (bound.of(seen.mean), seen.growth());
+        let (most, growth) = (bound.of(seen.mean) * slack, seen.growth());
         let grows = seen.grows_beyond(most);
         let verdict = if grows { "GROWS" } else { "flat" };
         println!(
@@ -319,7 +318,7 @@ fn call(address: SocketAddr, body: &str, reader: Reader, chance: &mut StdRng) ->
     let leaves_after = chance.random_range(0..3_000);
     let mut seen = 0;
     loop {
-        let most = if reader == Reader::Slow { 256 } else { piece.len() };
+        let most = if reader == Reader::Slow { 64 } else { piece.len() };
         let count = tcp.read(&mut piece[..most])?;
         if count == 0 {
             return Ok(tail.windows(12).any(|end| end == b"data: [DONE]"));
@@ -330,7 +329,7 @@ fn call(address: SocketAddr, body: &str, reader: Reader, chance: &mut StdRng) ->
             return Ok(false);
         }
         if reader == Reader::Slow {
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(30));
         }
         tail.extend_from_slice(&piece[..count]);
         let before = tail.len().saturating_sub(64);

@@ -94,7 +94,7 @@ struct Learned {
 impl Learned {
     fn of(cell: &ChannelCell, room: &WaitingRoom) -> Self {
         let learning = &cell.learning;
-        let learned = learning.pacer.learned(room.now());
+        let learned = cell.learned(room.now());
         Self {
             adaptive: cell.spec().learning.adaptive.as_str(),
             limit: learning.limit(),

@@ -53,7 +53,7 @@ pub(super) struct Page {
     limits: Held,
     of_channel: Held,
     /// What was taken of what the provider lets through.
-    paced: Option<Paced>,
+    paced: [Option<Paced>; 2],
     /// The limit that refused, and how they stood then.
     refused: Option<(CellId, Rates)>,
 }
@@ -111,7 +111,7 @@ impl Page {
             noted: Noted { at: arrived.at, completion: 0 },
             limits: Held::default(),
             of_channel: Held::default(),
-            paced: None,
+            paced: [None, None],
             refused: None,
         }
     }
@@ -132,7 +132,7 @@ impl Page {
                 self.limits.join(held);
                 Ok(())
             }
-            Err(over) => Err(self.limited(over)),
+            Err(over) => Err(self.limited(*over)),
         }
     }
 
@@ -172,8 +172,8 @@ impl Page {
         Amounts { requests: 1, tokens, spend: Amounts::of_money(money) }
     }
 
-    fn limited(&mut self, over: Box<OverLimit>) -> Failure {
-        let Limited { failure, id, rates } = Limited::of(*over, &self.opening.caller);
+    fn limited(&mut self, over: OverLimit) -> Failure {
+        let Limited { failure, id, rates } = Limited::of(over, &self.opening.caller);
         self.refused = Some((id, rates));
         failure
     }
@@ -270,8 +270,8 @@ impl Page {
     }
 
     /// Keeps what the answer's request took of what the provider lets through, until it is settled.
-    pub(super) fn paced(&mut self, paced: Paced) {
-        self.paced = Some(paced);
+    pub(super) fn paced(&mut self, paced: [Option<Paced>; 2]) {
+        self.paced = paced;
     }
 
     /// Notes that the first byte goes out.
@@ -375,9 +375,7 @@ impl Page {
             let actual = Amounts { requests: 1, tokens, spend: Amounts::of_money(paid) };
             self.limits.settle(actual);
             self.of_channel.settle(Amounts { spend: Amounts::of_money(cost), ..actual });
-            if let Some(paced) = self.paced.take() {
-                paced.settle(tokens);
-            }
+            self.paced.into_iter().flatten().for_each(|paced| paced.settle(tokens));
         }
         let Opening { call, caller, endpoint, delivery, model, client_request_id, .. } = self.opening;
         let (accounts, upstream_model, channel) = match self.dispatched {

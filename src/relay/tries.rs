@@ -204,8 +204,8 @@ impl Relay {
         match attempted {
             Ok(mut begun) => {
                 begun.permit.of_caller = journey.of_caller.take().unwrap_or_default();
-                if let (Some(page), Some(paced)) = (record.page(), begun.permit.take_paced()) {
-                    page.paced(paced);
+                if let Some(page) = record.page() {
+                    page.paced(begun.permit.take_paced());
                 }
                 Some(Step::Begun(Box::new(begun), route.spec.name.clone()))
             }

@@ -5,7 +5,7 @@ use diesel_async::{
     AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _,
     pooled_connection::bb8::PooledConnection,
 };
-use penstock_actors::domain::CallId;
+use penstock_actors::domain::{CallId, Money};
 
 use super::{
     CallRow, Store, StoreError, Stored, accounts,

@@ -443,7 +443,7 @@ impl ChannelMetrics {
 
 impl Learned {
     fn read(&self, cell: &ChannelCell, label: &[&str; 1], now: Duration) {
-        let learned = cell.learning.pacer.learned(now);
+        let learned = cell.learned(now);
         for (gauge, value) in [
             (&self.limit, cell.learning.limit().map(u64::from)),
             (&self.requests, learned.requests_per_minute),

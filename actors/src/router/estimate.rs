@@ -49,6 +49,24 @@ pub struct Outlook {
     pub stands: Duration,
 }
 
+impl Outlook {
+    /// The same where calls are paced in another way, too.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let least = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::min);
+        Self {
+            per_second: least(self.per_second, other.per_second),
+            credit: match (self.per_second, other.per_second) {
+                (Some(_), Some(_)) => self.credit.min(other.credit),
+                (Some(_), None) => self.credit,
+                (None, _) => other.credit,
+            },
+            wait: self.wait.max(other.wait),
+            stands: self.stands.max(other.stands),
+        }
+    }
+}
+
 impl Service {
     /// Adds a channel's; `mean` is its mean service time, `None` where it has served nobody yet.
     pub fn add(&mut self, limit: u32, in_flight: u32, mean: Option<Duration>, scatter: f64) {

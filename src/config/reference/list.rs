@@ -256,7 +256,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 List,
                 Comment("[\"env:KEY_1\", \"file:more-keys\"]"),
                 "Several in the place of one; a variable or file may hold one a line. Each request shows one, in turn or\n\
-                 drawn at random (\"random\"); one that the provider refuses or throttles is set aside for a while, and the next is shown.",
+                 drawn at random (\"random\"); one that the provider refuses is set aside for a while, and the next is shown. What\n\
+                 its account lets through in a time is learned of each; calls wait where none has anything left.",
             ),
             set("credential_turn", Text, Default("\"round-robin\""), ""),
             set(
