@@ -273,8 +273,11 @@ fn spread(costs: &[f64]) -> [f64; 3] {
     sorted.sort_by(f64::total_cmp);
     let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
     let middle = sorted.len() / 2;
-    let median =
-        if sorted.len().is_multiple_of(2) && middle > 0 { (at(middle - 1) + at(middle)) / 2.0 } else { at(middle) };
+    let median = if sorted.len().is_multiple_of(2) && middle > 0 {
+        (at(middle - 1) + at(middle)) / 2.0
+    } else {
+        at(middle)
+    };
     [median, at(0), at(sorted.len().saturating_sub(1))]
 }
 

@@ -22,7 +22,6 @@ fn spec(name: &str, text: &str) -> KeySpec {
         may_see_routing: true,
         quota: None,
         expires_ms: None,
-        limits: None,
         parent: None,
     }
 }
