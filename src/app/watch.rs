@@ -130,8 +130,8 @@ mod tests {
     #[test]
     fn a_file_that_is_gone_for_a_moment_is_waited_for_and_then_missed_once() {
         assert_eq!(reads(&[0, 0, 2, 2]), [3], "an editor that renames");
-        assert_eq!(reads(&[0, 0, 0, 0, 0, 0, 0, 0, 0]), [5]);
-        assert_eq!(reads(&[0, 0, 0, 0, 0, 0, 0, 2, 2]), [5, 8]);
+        assert_eq!(reads(&[0; 13]), [9]);
+        assert_eq!(reads(&[[0; 11].as_slice(), &[2, 2]].concat()), [9, 12]);
     }
 
     #[test]

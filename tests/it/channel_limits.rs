@@ -20,10 +20,12 @@ fn up_to(tokens: u32) -> String {
 async fn a_call_waits_for_tokens_that_another_holds_and_does_not_use() {
     let turnstile = Turnstile::start().await;
     let app = TestApp::start(&turnstile.channel("a", "limits = [\"1000 tokens per minute\"]\n"));
-    let mut first = ask(&app.client(), &up_to(600)).await;
+    // By the window alone it would be a minute.
+    let patient = app.client().with_header("x-penstock-max-wait: 90000");
+    let mut first = ask(&patient, &up_to(600)).await;
     eventually("it is served", || turnstile.count() == 1).await;
-    let mut second = queue_up(&app, &app.client(), &up_to(600)).await;
-    let mut third = queue_up(&app, &app.client(), &up_to(300)).await;
+    let mut second = queue_up(&app, &patient, &up_to(600)).await;
+    let mut third = queue_up(&app, &patient, &up_to(300)).await;
     assert_eq!((turnstile.count(), app.cell("a").gate.waiting()), (1, 2), "nobody goes before who waits");
     turnstile.turn(1);
     assert_eq!(read_answer(&mut first).await.status, 200);
@@ -43,7 +45,9 @@ async fn a_call_waits_until_the_window_lets_it_through() {
         assert_eq!(app.client().chat(&chat("m")).await.status, 200);
     }
     let patient = app.client().with_header("x-penstock-max-wait: 90000");
-    let answer = patient.chat(&chat("m")).await;
+    let mut call = queue_up(&app, &patient, &chat("m")).await;
+    tokio::time::timeout(Duration::from_secs(80), call.readable()).await.expect("in time").unwrap();
+    let answer = read_answer(&mut call).await;
     let waited = began.elapsed().as_secs();
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!((57..=64).contains(&waited), "after {waited} s");
@@ -89,9 +93,9 @@ async fn what_a_limit_never_lets_through_goes_elsewhere_or_is_refused_for_good()
 #[tokio::test]
 async fn money_is_not_waited_for() {
     let (dear, other) = (well().await, well().await);
-    let price = "[[price]]\nmodel = \"m\"\ninput = 1000000.00\noutput = 0\n";
+    let price = "[[price]]\nmodel = \"m\"\ninput = 100000.00\noutput = 0\n";
     let limited =
-        dear.channel("a", "priority = 1\nlimits = [\"0.50 USD per day\", \"9 requests per day\"]\n");
+        dear.channel("a", "priority = 1\nlimits = [\"0.05 USD per day\", \"9 requests per day\"]\n");
     let app = TestApp::start(&format!("{price}{limited}{}", other.channel("b", "")));
     assert_eq!(app.client().chat(&chat("m")).await.header("x-penstock-channel"), Some("a"));
     assert_eq!(app.client().chat(&chat("m")).await.header("x-penstock-channel"), Some("b"));

@@ -74,7 +74,7 @@ async fn a_keys_children_cannot_outgrow_what_every_key_may_take() {
 #[tokio::test]
 async fn tokens_and_money_of_children_count_with_their_parent_and_are_put_right() {
     let upstream = well().await;
-    let price = "[[price]]\nmodel = \"m\"\ninput = 1000000.00\noutput = 0\n";
+    let price = "[[price]]\nmodel = \"m\"\ninput = 100000.00\noutput = 0\n";
     for (limit, code) in [
         ("9 tokens per day", "parent_tokens_per_day_exceeded"),
         ("0.99 USD per month", "parent_spend_per_month_exceeded"),
