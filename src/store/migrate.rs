@@ -92,6 +92,14 @@ fn statements(text: &str) -> impl Iterator<Item = String> {
     statements.into_iter().filter(|s| !s.is_empty())
 }
 
+/// The table and the column that a statement adds.
+fn added_column(statement: &str) -> Option<(&str, &str)> {
+    match statement.split_whitespace().collect::<Vec<_>>()[..] {
+        ["ALTER", "TABLE", table, "ADD", "COLUMN", column, ..] => Some((table, column)),
+        _ => None,
+    }
+}
+
 /// Applies what is missing, and gives its names.
 pub(super) async fn run(db: &Db, dsn: &Dsn) -> Stored<Vec<&'static str>> {
     match db {
@@ -159,7 +167,18 @@ async fn lite(connection: &mut pool::Lite, dsn: &Dsn) -> Stored<Vec<&'static str
         .await?;
         let mut applied = Vec::new();
         for step in missing(number!(c, FOUND)?, dsn)? {
-            c.batch_execute(step.sqlite).await.map_err(|e| failed(step, e.into()))?;
+            for statement in statements(step.sqlite) {
+                // SQLite has no word for a column that may be there already.
+                if let Some((table, column)) = added_column(&statement) {
+                    let is_there = format!(
+                        "SELECT COUNT(*) AS value FROM pragma_table_info('{table}') WHERE name = '{column}'"
+                    );
+                    if number!(&mut *c, is_there)? > 0 {
+                        continue;
+                    }
+                }
+                c.batch_execute(&statement).await.map_err(|e| failed(step, e.into()))?;
+            }
             c.batch_execute(&note(step)).await?;
             tracing::info!(step = step.name, "the database was migrated");
             applied.push(step.name);
