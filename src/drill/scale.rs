@@ -24,6 +24,8 @@ use crate::store::{Store, dsn::Dsn};
 
 /// Connections that ask, one call after another each.
 const CONNECTIONS: u64 = 16;
+/// Calls that a channel gets before anything is measured.
+const CALLS_A_CHANNEL: u32 = 20;
 /// Few keys.
 const FEW_KEYS: u32 = 10;
 /// Longest head and body of an answer, in bytes.
@@ -96,9 +98,13 @@ pub(super) fn run(options: &options::Scale, program: &Path) -> Result<(), String
         measured.push(Measured { size, address, process, costs: Vec::new(), idle: 0.0 });
     }
     let window = Duration::from_secs_f64(options.seconds);
-    for one in &mut measured {
-        // Connections to every channel, and every key asked for once or twice.
-        load(one, window * 2)?;
+    for one in &measured {
+        // Every worker's connections to every channel, and every key asked for: what is made once is not judged.
+        let needed = u64::from(one.size.channels * CALLS_A_CHANNEL).max(one.size.keys.into());
+        let mut calls = 0;
+        while calls < needed {
+            calls += load(one, window)?;
+        }
     }
     for one in &mut measured {
         let before = process::cpu_micros(one.process.id())?;
