@@ -7,11 +7,15 @@ pub mod bedrock_converse;
 #[cfg(test)]
 mod checks;
 pub mod cohere;
+pub mod coze;
 pub mod dashscope;
+pub mod deepl;
+pub mod dify;
 pub mod estimate;
 pub mod face;
 pub mod failure;
 pub mod fields;
+mod flat;
 pub mod foreign;
 pub mod gemini;
 pub mod hints;
@@ -68,6 +72,14 @@ pub enum Dialect {
     Hunyuan,
     /// DashScope's own text generation.
     DashScope,
+    /// Dify's chats.
+    Dify,
+    /// Dify's text generators.
+    DifyCompletion,
+    /// Coze's bots.
+    Coze,
+    /// DeepL's translations.
+    DeepL,
 }
 
 /// What a request says that the gateway must know.
@@ -96,7 +108,7 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::OpenAi,
         Self::AnthropicMessages,
         Self::Gemini,
@@ -108,6 +120,10 @@ impl Dialect {
         Self::VertexClaude,
         Self::Hunyuan,
         Self::DashScope,
+        Self::Dify,
+        Self::DifyCompletion,
+        Self::Coze,
+        Self::DeepL,
     ];
 
     /// The name in settings.
@@ -124,6 +140,10 @@ impl Dialect {
             Self::VertexClaude => "vertex-claude",
             Self::Hunyuan => "hunyuan",
             Self::DashScope => "dashscope",
+            Self::Dify => "dify",
+            Self::DifyCompletion => "dify-completion",
+            Self::Coze => "coze",
+            Self::DeepL => "deepl",
         }
     }
 
@@ -203,6 +223,10 @@ impl Dialect {
             Self::VertexClaude => &vertex_claude::VertexClaude,
             Self::Hunyuan => &hunyuan::Hunyuan,
             Self::DashScope => &dashscope::DashScope,
+            Self::Dify => &dify::Dify::Chat,
+            Self::DifyCompletion => &dify::Dify::Completion,
+            Self::Coze => &coze::Coze,
+            Self::DeepL => &deepl::DeepL,
         }
     }
 

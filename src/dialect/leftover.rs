@@ -8,7 +8,10 @@ use super::{
     foreign,
     tree::{Json, object, raw},
 };
-use crate::conversation::{Conversation, Function, Part, Source, ToolCall, ToolChoice};
+use crate::conversation::{Conversation, Format, Function, Part, Source, ToolCall, ToolChoice};
+
+/// The end user's name where a provider wants one and the client gives none.
+pub const NOBODY: &str = "penstock";
 
 /// Adds to `body` what may be meant for the provider, as it was written.
 ///
@@ -44,6 +47,43 @@ pub fn no_logprobs(conversation: &Conversation) -> Result<(), ParamError> {
     match conversation.sampling.logprobs {
         Some(_) => Err(ParamError::unsupported("logprobs", "is not supported by this model's provider")),
         None => Ok(()),
+    }
+}
+
+/// Refuses tools, unless none may be called.
+///
+/// # Errors
+/// [`ParamError`] where there are some.
+pub fn no_tools(conversation: &Conversation) -> Result<(), ParamError> {
+    match conversation.tools.is_empty() || conversation.tool_choice == Some(ToolChoice::None) {
+        true => Ok(()),
+        false => Err(ParamError::unsupported("tools", "is not supported by this model's provider")),
+    }
+}
+
+/// Refuses every shape of an answer but text.
+///
+/// # Errors
+/// [`ParamError`] where another is wanted.
+pub fn no_format(conversation: &Conversation) -> Result<(), ParamError> {
+    match conversation.format {
+        None | Some(Format::Text) => Ok(()),
+        Some(_) => Err(ParamError::unsupported("response_format", "must be text for this model's provider")),
+    }
+}
+
+/// Refuses what only a model can be told, for providers that are no bare models: services and applications.
+///
+/// # Errors
+/// [`ParamError`] with the first parameter that changes the answer.
+pub fn only_text(conversation: &Conversation) -> Result<(), ParamError> {
+    one_answer(conversation)?;
+    no_logprobs(conversation)?;
+    no_tools(conversation)?;
+    no_format(conversation)?;
+    match conversation.sampling.stop.is_empty() {
+        true => Ok(()),
+        false => Err(ParamError::unsupported("stop", "is not supported by this model's provider")),
     }
 }
 

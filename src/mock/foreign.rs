@@ -6,7 +6,10 @@
 
 mod bedrock;
 mod cohere;
+mod coze;
 mod dashscope;
+mod deepl;
+mod dify;
 mod hunyuan;
 mod ollama;
 pub mod tokens;
@@ -84,6 +87,10 @@ pub fn of(path: &str) -> Option<&'static dyn Foreign> {
         "/api/chat" => Some(&ollama::Ollama),
         "/v2/chat" => Some(&cohere::Cohere),
         "/" => Some(&hunyuan::Hunyuan),
+        "/v1/chat-messages" => Some(&dify::Dify { generates: false }),
+        "/v1/completion-messages" => Some(&dify::Dify { generates: true }),
+        "/v3/chat" => Some(&coze::Coze),
+        "/v2/translate" => Some(&deepl::DeepL),
         "/api/v1/services/aigc/text-generation/generation" => Some(&dashscope::DashScope),
         path if path.starts_with("/model/") => Some(&bedrock::Bedrock),
         path if path.starts_with("/v1/projects/") => Some(&vertex::Vertex),

@@ -122,6 +122,10 @@ pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
         Dialect::VertexClaude => const { &Converting::new(Dialect::VertexClaude) },
         Dialect::Hunyuan => const { &Converting::new(Dialect::Hunyuan) },
         Dialect::DashScope => const { &Converting::new(Dialect::DashScope) },
+        Dialect::Dify => const { &Converting::new(Dialect::Dify) },
+        Dialect::DifyCompletion => const { &Converting::new(Dialect::DifyCompletion) },
+        Dialect::Coze => const { &Converting::new(Dialect::Coze) },
+        Dialect::DeepL => const { &Converting::new(Dialect::DeepL) },
     }
 }
 
@@ -165,6 +169,10 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
         Dialect::DashScope => {
             &[(Endpoint::ChatCompletions, "/services/aigc/text-generation/generation", None)]
         }
+        Dialect::Dify => &[(Endpoint::ChatCompletions, "/chat-messages", None)],
+        Dialect::DifyCompletion => &[(Endpoint::ChatCompletions, "/completion-messages", None)],
+        Dialect::Coze => &[(Endpoint::ChatCompletions, "/v3/chat", None)],
+        Dialect::DeepL => &[(Endpoint::ChatCompletions, "/v2/translate", None)],
         Dialect::VertexClaude => &[
             (
                 Endpoint::ChatCompletions,

@@ -37,7 +37,12 @@ PROVIDERS = {
     "ollama-native": "",
     "dashscope-native": "",
     "hunyuan": "",
+    "dify": "",
+    "coze": "",
+    "deepl-free": "",
 }
+# What the provider knows the model by, where that has a form.
+NAMED = {"coze": "bot-7381", "deepl-free": "deepl-zh"}
 SIGNED = ["bedrock", "bedrock-claude", "hunyuan"]
 ACCOUNT = pathlib.Path(__file__).parent / "../../src/mock/foreign/service-account.json"
 
@@ -62,9 +67,10 @@ def channels(mock):
         # Without pacing, which would wait for a provider that refuses for a while.
         throttled = 'pacing = false\nheaders = { "x-penstock-mock-status" = "429" }\n'
         for model, header in [(provider, ""), (f"{provider}-throttled", throttled)]:
+            mapping = f'mapping = {{ {model} = "{NAMED[provider]}" }}\n' if provider in NAMED else ""
             yield (
                 f'[[channel]]\nname = "{model}"\nprovider = "{provider}"\nbase_url = "{mock}"\n'
-                f'credential = {json.dumps(credential(provider, mock))}\nmodels = ["{model}"]\n{header}{more}\n'
+                f'credential = {json.dumps(credential(provider, mock))}\nmodels = ["{model}"]\n{header}{mapping}{more}\n'
             )
 
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    conversation::{Conversation, Effort, Format, Function, Message, Part, Role, ToolChoice},
+    conversation::{Conversation, Effort, Function, Message, Part, Role, ToolChoice},
     dialect::{
         fields::ParamError,
         leftover,
@@ -23,9 +23,7 @@ const LARGEST_SEED: i64 = 10_000;
 pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Bytes, ParamError> {
     leftover::one_answer(conversation)?;
     leftover::no_logprobs(conversation)?;
-    if !matches!(conversation.format, None | Some(Format::Text)) {
-        return Err(ParamError::unsupported("response_format", "must be text for this model's provider"));
-    }
+    leftover::no_format(conversation)?;
     let sampling = &conversation.sampling;
     let functions = leftover::functions(conversation)?;
     let (choice, forced) = choice(conversation, &functions)?;
