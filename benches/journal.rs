@@ -122,6 +122,7 @@ fn settlement(call: u128) -> Settlement {
             status: 200,
             code: String::new(),
             fault: None,
+            may_be_billed: false,
         }],
     }
 }

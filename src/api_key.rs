@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use penstock_actors::domain::{AccountChain, KeyId, Money};
+use penstock_actors::{
+    domain::{AccountChain, KeyId, Money},
+    limiter::{LimitSet, Owner, Who},
+};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -59,9 +62,19 @@ pub struct Caller {
     pub may_see_routing: bool,
     /// When the secret stops to open, in milliseconds since 1970.
     pub expires_ms: Option<i64>,
+    /// What it may take in a time, where the store says so.
+    pub limits: Option<Box<LimitSet>>,
+    /// The keys it stands under, the nearest first.
+    pub above: Arc<[Owner]>,
 }
 
 impl Caller {
+    /// The caller as limits see it, asking for a model whose aliases are resolved.
+    pub fn who<'a>(&'a self, model: &'a str) -> Who<'a> {
+        let Self { id, key, limits, above, group, .. } = self;
+        Who { key: *id, name: key, own: limits.as_deref(), above, group, model }
+    }
+
     /// Whether the key's own list allows the model.
     pub fn may_use(&self, model: &str) -> bool {
         self.models.as_ref().is_none_or(|allowed| allowed.iter().any(|m| m == model))
@@ -250,6 +263,8 @@ mod tests {
             may_pin: false,
             may_see_routing: false,
             expires_ms: Some(5),
+            limits: None,
+            above: Arc::default(),
         }
     }
 

@@ -17,12 +17,13 @@ mod prices;
 mod providers;
 mod publisher;
 mod queue;
+mod reload;
 mod retention;
 mod status;
 mod tokens;
 mod watch;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::rt::signal::unix::{SignalKind, signal};
 
@@ -30,14 +31,10 @@ pub use books::LEFT_TO_REPLAY;
 pub use gateway::{Gateway, Options};
 pub use health::health;
 pub use keys::{Place, new_secret};
+pub use reload::Rereading;
 pub use status::{StatusForm, status};
 
-use tokio::sync::mpsc;
-
-use self::watch::{Verdict, Watch};
 use crate::config::{self, ConfigError, Settings};
-
-use crate::http::{ReloadWish, Reloaded};
 
 pub use crate::config::{Source, USUAL_FILE};
 
@@ -76,58 +73,22 @@ pub fn check(settings: &Settings) -> Result<(), String> {
 ///
 /// # Errors
 /// A sentence, where the gateway cannot start.
-pub fn serve(mut source: Source, first_key: FirstKey) -> Result<(), String> {
+pub fn serve(source: Source, first_key: FirstKey) -> Result<(), String> {
     let settings = load(&source).map_err(|e| e.to_string())?;
     let _log = log::start(&settings.log)?;
     log::say(&settings.notices);
     actix_web::rt::System::new().block_on(async move {
-        let mut hangup = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
-        let mut watch = Watch::default();
-        watch.read(watch::look(watched(&source, &settings)));
+        let rereading = Rereading::of(source, &settings)?;
         let gateway = Gateway::start(settings, Options::default()).await?;
         // After the port is ours: a key that nobody saw must not stay behind.
         let due = first_key == FirstKey::Fresh || gateway.has_no_key();
         let secret = if due { Some(gateway.make_key("first").await?) } else { None };
         gateway.discovered(FIRST_MODELS).await;
         greet(&gateway, secret.as_deref());
-        let mut wishes = gateway.take_wishes();
-        let ended = terminated();
-        let mut ended = std::pin::pin!(ended);
-        loop {
-            tokio::select! {
-                () = &mut ended => break,
-                _ = hangup.recv() => drop(reload(&gateway, &mut source, &mut watch).await),
-                Some(wish) = next_wish(&mut wishes) => {
-                    // Whoever wished it may have left.
-                    let _ = wish.send(reload(&gateway, &mut source, &mut watch).await);
-                }
-                stamps = next_look(&gateway, &source) => if watch.look(stamps) == Verdict::Read {
-                    drop(reload(&gateway, &mut source, &mut watch).await);
-                }
-            }
-        }
+        rereading.until(&gateway, terminated()).await;
         gateway.stop().await;
         Ok(())
     })
-}
-
-/// The files whose change is a change of the settings.
-fn watched(source: &Source, settings: &Settings) -> Vec<PathBuf> {
-    source.file.iter().cloned().chain(settings.secret_files.iter().cloned()).collect()
-}
-
-/// Waits a while, then looks at the files; for ever where they are not to be watched.
-async fn next_look(gateway: &Gateway, source: &Source) -> watch::Stamps {
-    let files = gateway.with_settings(|s| s.server.watch.then(|| watched(source, s)));
-    let Some(files) = files else { return std::future::pending().await };
-    loop {
-        tokio::time::sleep(watch::EVERY).await;
-        let files = files.clone();
-        // Apart: a file system that hangs must not keep signals waiting.
-        if let Ok(stamps) = tokio::task::spawn_blocking(|| watch::look(files)).await {
-            return stamps;
-        }
-    }
 }
 
 /// Ends on SIGTERM or SIGINT.
@@ -144,46 +105,6 @@ pub async fn terminated() {
             std::future::pending::<()>().await;
         }
     }
-}
-
-/// Waits for a client to wish that settings be read again.
-async fn next_wish(wishes: &mut Option<mpsc::Receiver<ReloadWish>>) -> Option<ReloadWish> {
-    match wishes {
-        Some(wishes) => wishes.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Reads the settings again and puts the difference in force; mistakes change nothing and are told once.
-async fn reload(gateway: &Gateway, source: &mut Source, watch: &mut Watch) -> Reloaded {
-    let found = source.find();
-    watch.read(watch::look(gateway.with_settings(|settings| watched(source, settings))));
-    let settings = match found.and_then(|()| load(source)) {
-        Ok(settings) => settings,
-        Err(error) => {
-            let problems: Vec<_> = error.to_string().lines().map(str::to_owned).collect();
-            for problem in &problems {
-                tracing::error!(%problem, "settings are invalid; the old ones stay in force");
-            }
-            return Err(problems);
-        }
-    };
-    // Secrets in files that were not watched yet.
-    watch.add(watch::look(watched(source, &settings)));
-    let known = gateway.with_settings(|old| old.notices.clone());
-    let notices: Vec<_> = settings.notices.iter().filter(|n| !known.contains(n)).cloned().collect();
-    let differences = gateway.apply(settings).await.map_err(|problem| {
-        tracing::error!(problem, "settings were not applied");
-        vec![problem]
-    })?;
-    if differences.is_empty() {
-        tracing::info!("settings read again: no difference");
-    }
-    for difference in &differences {
-        tracing::info!(%difference, "settings changed");
-    }
-    log::say(&notices);
-    Ok(differences)
 }
 
 /// Says where the gateway is and how to try it. The secret is shown here and nowhere else.

@@ -32,7 +32,7 @@ use std::{
 };
 
 use penstock_actors::{
-    domain::{Catalog, ChannelName, Credential, PriceList},
+    domain::{Catalog, ChannelName, Credential, PriceList, Uncertain},
     limiter::Rules,
     router::fairness::Band,
 };
@@ -45,7 +45,7 @@ pub use one_api::table as one_api_table;
 pub use problem::{Notice, Place, Problem, Weight};
 pub use provider::{ProviderDefaults, Providers, ProvidersRefused};
 pub use reference::render as reference;
-pub use resolve::RESERVED;
+pub use resolve::{RESERVED, limit_set};
 pub use source::{Overrides, Source, USUAL_FILE};
 
 use crate::{
@@ -97,6 +97,8 @@ pub struct Backups {
     pub of_keys: HashMap<String, Vec<String>>,
     /// Models that one request may list.
     pub most_listed: usize,
+    /// What becomes of calls whose failed attempt may have been worked on, by model, over what channels say.
+    pub uncertain: HashMap<String, Uncertain>,
 }
 
 /// Models that providers say they have.
@@ -127,6 +129,8 @@ pub struct Queue {
     pub max_bytes: u64,
     /// Standing delay above which calls of the lowest band give way.
     pub shed_above: Duration,
+    /// Calls of everyone together.
+    pub space: Ceiling,
     /// What holds for models.
     pub models: BTreeMap<String, QueueOfModel>,
     /// What holds for groups.
@@ -142,6 +146,17 @@ pub struct QueueOfModel {
     pub max_wait: Option<Duration>,
     /// How long a tier is waited for before the next one is, too.
     pub overflow_after: Option<Duration>,
+    /// How many of its calls may be in flight at once.
+    pub ceiling: Ceiling,
+}
+
+/// How many calls may be in flight at once, and what becomes of more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ceiling {
+    /// How many; `None` for no limit.
+    pub concurrency: Option<u32>,
+    /// What becomes of more.
+    pub on_limit: OnLimit,
 }
 
 /// How the calls of a key or of a group wait.
@@ -153,10 +168,8 @@ pub struct QueueOfCaller {
     pub band: Option<Band>,
     /// The key's share against other keys'.
     pub weight: Option<u32>,
-    /// How many may be in flight at once.
-    pub concurrency: Option<u32>,
-    /// What becomes of more.
-    pub on_limit: OnLimit,
+    /// How many may be in flight at once, of its own and of the keys below it.
+    pub ceiling: Ceiling,
 }
 
 /// What becomes of calls beyond a key's or a group's concurrency.

@@ -1,5 +1,4 @@
-//! Credentials that need care: those exchanged for tokens, which run out, and several that one channel shows
-//! in turn.
+//! Credentials that need care: those exchanged for tokens, which run out.
 //!
 //! A keeper (an actor) renews each token ahead of its end and publishes it in a cell; calls load the cell and
 //! ask nobody. What is asked of whom is `exchange`'s, when it is asked is decided in `renewal`; requests go
@@ -10,23 +9,17 @@ mod exchange;
 mod google;
 mod keeper;
 mod renewal;
-mod rotation;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_core::future::LocalBoxFuture;
 use http::Uri;
-use penstock_actors::domain::{ChannelName, ChannelSpec, Credential, Credentials, Proxy};
+use penstock_actors::domain::{ChannelSpec, Credential, Proxy};
 use tokio::sync::Notify;
 
 pub use cell::{Token, TokenCell, TokenError};
 pub use keeper::{Keeper, Want};
-pub use rotation::Rotation;
 
 use crate::provider::{
     grant::Grant,
@@ -95,11 +88,10 @@ pub trait TokenEndpoint: 'static {
     ) -> LocalBoxFuture<'static, Result<Answer, String>>;
 }
 
-/// What calls and keeper share: the cells of tokens, and where channels stand in their credentials.
+/// What calls and keeper share: the cells of tokens.
 #[derive(Default)]
 pub struct Vault {
     cells: Mutex<Vec<(Wanted, Arc<TokenCell>)>>,
-    rotations: Mutex<HashMap<ChannelName, Arc<Rotation>>>,
     /// Rung where a provider refused a token.
     bell: Arc<Notify>,
 }
@@ -114,18 +106,6 @@ impl Vault {
         let cell = Arc::new(TokenCell::new(Arc::clone(&self.bell)));
         cells.push((wanted.clone(), Arc::clone(&cell)));
         cell
-    }
-
-    /// Where a channel stands in its credentials, the same for every worker. Links keep it.
-    pub fn rotation(&self, channel: &ChannelName, credentials: &Credentials, now: Instant) -> Arc<Rotation> {
-        let mut rotations = self.rotations.lock().unwrap_or_else(PoisonError::into_inner);
-        let rotation = match rotations.get(channel) {
-            Some(rotation) if rotation.is_of(credentials) => return Arc::clone(rotation),
-            Some(old) => Arc::new(old.with(credentials, now)),
-            None => Arc::new(Rotation::new(credentials.clone(), now)),
-        };
-        rotations.insert(channel.clone(), Arc::clone(&rotation));
-        rotation
     }
 
     /// Forgets the cells that are not wanted; calls that still hold one go on with it.

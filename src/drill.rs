@@ -11,9 +11,12 @@ mod learning;
 mod load;
 mod options;
 mod outage;
+mod page;
 mod power;
 mod process;
 mod recorder;
+mod scale;
+mod soak;
 mod statements;
 mod world;
 
@@ -33,6 +36,8 @@ pub fn run(drill: Drill, program: &Path) -> Result<(), String> {
         Drill::Statements(options) => statements::run(&options, program),
         Drill::Learning(options) => learning::run(&options, program),
         Drill::Failover(options) => failover::run(&options, program),
+        Drill::Scale(options) => scale::run(&options, program),
+        Drill::Soak(options) => soak::run(&options, program),
         Drill::Gateway(options) => gateway::serve(&options),
     }
 }

@@ -325,8 +325,8 @@ impl Relay {
             self.shared.metrics.saturated.inc();
         }
         let rates = record.page().map(|page| page.rates()).unwrap_or_default();
-        if let Some(limit) = record.page().and_then(|page| page.limited_by()) {
-            self.shared.metrics.limited(limit);
+        if let Some((whose, limit)) = record.page().and_then(|page| page.limited_by()) {
+            self.shared.metrics.limited(whose, limit);
         }
         if let Some(kept) = record.refused(&failure) {
             kept.await;

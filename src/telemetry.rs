@@ -5,4 +5,4 @@ mod family;
 mod metrics;
 
 pub use books::{BooksSources, JournalFigures};
-pub use metrics::{Metrics, table};
+pub use metrics::{Clocks, Metrics, table};

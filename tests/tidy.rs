@@ -107,6 +107,7 @@ const DECISIONS: &[&str] = &[
     "channel/pacer.rs",
     "channel/queue.rs",
     "channel/rate.rs",
+    "channel/rotation.rs",
     "channel/shedding.rs",
     "channel/switch.rs",
     "limiter/calendar.rs",

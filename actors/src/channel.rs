@@ -15,12 +15,13 @@ pub mod pacer;
 pub mod queue;
 pub mod rate;
 pub mod roster;
+pub mod rotation;
 pub mod shedding;
 pub mod slot;
 pub mod supervisor;
 pub mod switch;
 
-pub use cell::ChannelCell;
+pub use cell::{ChannelCell, NoEntry};
 pub use connections::{ConnectionSlot, Connections};
 pub use gate::{Gate, Permit};
 pub use line::{Counted, Line, Lines};

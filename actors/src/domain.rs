@@ -17,7 +17,7 @@ pub use books::{
     AccountChain, AccountId, AttemptFact, CallId, Dispatch, KeyId, PriceVersion, Progress, Settled,
     Settlement, StreamId, UsageSource,
 };
-pub use care::{BreakerRules, Care, Sign, SwitchRule};
+pub use care::{BreakerRules, Care, Sign, SwitchRule, Uncertain};
 pub use catalog::{
     Catalog, ChannelName, ChannelSpec, Delivery, ModelName, PoolSettings, Proxy, ProxyKind, ProxyLogin,
     Served, Timeouts, TransportKind,

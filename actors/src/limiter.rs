@@ -9,8 +9,8 @@ pub mod rules;
 mod tagged;
 pub mod window;
 
-pub use actor::{LimitHandle, Limiter};
+pub use actor::{LimitHandle, Limiter, Opens, WAITED_FOR};
 pub use calendar::Zone;
 pub use cells::{Cells, Claim, Held, Now, OverLimit, Rate, Rates};
-pub use rules::{Amounts, CellId, Kind, LimitSet, Measure, Rules, Scope, Span, Who};
+pub use rules::{Amounts, CellId, Kind, LimitSet, Measure, Owner, Rules, Scope, Span, Who};
 pub use tagged::MOST;

@@ -165,6 +165,7 @@ fn settlement() -> Settlement {
         status: 200,
         code: String::new(),
         fault: None,
+        may_be_billed: false,
     }];
     Settlement {
         call,

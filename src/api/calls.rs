@@ -112,6 +112,7 @@ struct Attempt {
     status: i32,
     code: String,
     fault: String,
+    may_be_billed: bool,
 }
 
 /// Answers with the call, if it is the asker's to see.
@@ -179,6 +180,7 @@ fn shown(found: Found, sees_routing: bool) -> Call {
         status: a.status,
         code: a.code,
         fault: a.fault,
+        may_be_billed: a.may_be_billed,
     });
     Call {
         id: uuid::Uuid::from_slice(&row.call_id).unwrap_or_default().to_string(),

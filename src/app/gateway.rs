@@ -1,6 +1,12 @@
 //! A running gateway: its parts, how they start, how settings are applied, in what order they stop.
 
-use std::{cell::RefCell, io::ErrorKind, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use actix_web::{dev::ServerHandle, web};
 use arc_swap::ArcSwap;
@@ -63,8 +69,6 @@ pub struct Gateway {
     prices: Rc<PriceKeeper>,
     /// What a reload cannot change.
     in_force: (config::Server, config::Log, config::Store),
-    /// Reloads that are wished for, until somebody takes care of them.
-    wishes: RefCell<Option<mpsc::Receiver<ReloadWish>>>,
     server: ServerHandle,
     drain_for: Duration,
 }
@@ -90,8 +94,8 @@ impl Gateway {
         let (table, keys_health) = (Arc::<ArcSwap<_>>::default(), Arc::<KeysHealth>::default());
         let data_dir = &settings.server.data_dir;
         data_dir::try_out(data_dir).map_err(|e| data_dir::sentence(data_dir, &e))?;
-        let (reloads, wishes) = reloads();
         let limits = LimitHandle::new(settings.limits.clone());
+        actors.room.set_limits(Arc::clone(&limits));
         let (ledger, store) = (Ledger::new(), Arc::<LateStore>::default());
         let (fresh, health) = (Arc::clone(&table), Arc::clone(&keys_health));
         let keys = KeyFeed::start(&settings, fresh, health, Arc::clone(&ledger), Arc::clone(&store)).await?;
@@ -140,7 +144,7 @@ impl Gateway {
             max_calls: allowance.calls,
             client_stall: server_settings.client_stall,
             drain,
-            reloads,
+            reloads: OnceLock::new(),
         });
         let plain = bound(server_settings.listen)?;
         let address = plain.local_addr().map_err(|e| e.to_string())?;
@@ -176,7 +180,6 @@ impl Gateway {
             store,
             prices: kept,
             in_force,
-            wishes: RefCell::new(Some(wishes)),
             server: handle,
             drain_for: server_settings.drain,
         })
@@ -184,7 +187,8 @@ impl Gateway {
 
     /// Takes what tells of reloads that clients wish for; `None` where it was taken before.
     pub fn take_wishes(&self) -> Option<mpsc::Receiver<ReloadWish>> {
-        self.wishes.borrow_mut().take()
+        let (tell, wishes) = reloads();
+        self.shared.reloads.set(tell).ok().map(|()| wishes)
     }
 
     /// Where clients connect.
@@ -314,8 +318,8 @@ fn take_over_balances(keys: &Rc<KeyFeed>, books: &Rc<Bookkeeping>) {
 }
 
 fn backups(settings: &config::Backups) -> Backups {
-    let config::Backups { of_models, of_keys, most_listed } = settings.clone();
-    Backups { of_models, of_keys, most_listed }
+    let config::Backups { of_models, of_keys, most_listed, uncertain } = settings.clone();
+    Backups { of_models, of_keys, most_listed, uncertain }
 }
 
 fn bound(address: SocketAddr) -> Result<std::net::TcpListener, String> {

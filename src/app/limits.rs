@@ -97,6 +97,8 @@ pub(super) fn restore(
             Past {
                 key,
                 name: caller.map_or_else(String::new, |c| c.key.clone()),
+                limits: caller.and_then(|c| c.limits.clone()),
+                above: caller.map_or_else(Arc::default, |c| Arc::clone(&c.above)),
                 group: caller.map_or_else(|| "".into(), |c| Arc::clone(&c.group)),
                 model: table.resolve(&row.model).to_owned(),
                 channel: row.channel.clone(),

@@ -6,14 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use penstock_actors::{
-    channel::Gate,
-    router::{WaitingRoom, room::Bounds},
-};
+use penstock_actors::router::{WaitingRoom, room::Bounds};
 
 use crate::{
     config::{self, Queue, QueueOfCaller},
-    relay::policy::{OfCaller, OfModel, OnLimit, WaitPolicy},
+    relay::policy::{Ceiling, OfCaller, OfModel, OnLimit, WaitPolicy},
 };
 
 /// The room's bounds.
@@ -29,7 +26,9 @@ pub(super) fn bounds(queue: &Queue) -> Bounds {
 /// The policy that follows another one.
 pub(super) fn policy(queue: &Queue, before: &WaitPolicy, room: &WaitingRoom) -> WaitPolicy {
     let models = queue.models.iter().map(|(name, of)| {
-        let of = OfModel { max_wait: of.max_wait, overflow_after: of.overflow_after };
+        let known = before.models.get(name).map(|known| &known.ceiling);
+        let ceiling = ceiling(&of.ceiling, known, room);
+        let of = OfModel { max_wait: of.max_wait, overflow_after: of.overflow_after, ceiling };
         (name.clone(), of)
     });
     WaitPolicy {
@@ -37,6 +36,7 @@ pub(super) fn policy(queue: &Queue, before: &WaitPolicy, room: &WaitingRoom) -> 
         longest_wait: queue.longest_wait,
         overflow_after: queue.overflow_after,
         comments_after: queue.comments_after,
+        space: ceiling(&queue.space, Some(&before.space), room),
         models: models.collect(),
         groups: callers(&queue.groups, &before.groups, room),
         keys: callers(&queue.keys, &before.keys, room),
@@ -49,22 +49,24 @@ fn callers(
     room: &WaitingRoom,
 ) -> HashMap<String, OfCaller> {
     let of = |(name, of): (&String, &QueueOfCaller)| {
-        let gate = of.concurrency.map(|limit| gate(limit, before.get(name), room));
-        let on_limit = match of.on_limit {
-            config::OnLimit::Wait => OnLimit::Wait,
-            config::OnLimit::Refuse => OnLimit::Refuse,
-        };
-        (name.clone(), OfCaller { max_wait: of.max_wait, band: of.band, weight: of.weight, gate, on_limit })
+        let ceiling = ceiling(&of.ceiling, before.get(name).map(|known| &known.ceiling), room);
+        (name.clone(), OfCaller { max_wait: of.max_wait, band: of.band, weight: of.weight, ceiling })
     };
     wanted.iter().map(of).collect()
 }
 
-fn gate(limit: u32, before: Option<&OfCaller>, room: &WaitingRoom) -> Arc<Gate> {
-    match before.and_then(|of| of.gate.as_ref()) {
+/// The gate that is wanted; one that was there before is kept, with the calls that are in it.
+fn ceiling(wanted: &config::Ceiling, before: Option<&Ceiling>, room: &WaitingRoom) -> Ceiling {
+    let gate = wanted.concurrency.map(|limit| match before.and_then(|of| of.gate.as_ref()) {
         Some(gate) => {
             gate.set_limit(limit);
             Arc::clone(gate)
         }
         None => room.gate_of_caller(limit),
-    }
+    });
+    let on_limit = match wanted.on_limit {
+        config::OnLimit::Wait => OnLimit::Wait,
+        config::OnLimit::Refuse => OnLimit::Refuse,
+    };
+    Ceiling { gate, on_limit }
 }

@@ -8,6 +8,7 @@ use penstock_actors::domain::Money;
 use super::Settings;
 use crate::{
     app::{self, Place},
+    config,
     store::{Allowance, KeyRow, NewKey, Store, StoreError},
 };
 
@@ -40,6 +41,17 @@ pub(super) enum KeyCommand {
         /// Why, for the ledger.
         #[arg(long, default_value = "")]
         note: String,
+    },
+    /// Says what a key may take in a time: "60 requests per minute", "5.00 USD per day". Keys below it take of the same.
+    Limits {
+        #[command(flatten)]
+        named: Named,
+        /// A limit each; without any, what the settings say of every key.
+        #[arg(value_name = "LIMIT")]
+        limits: Vec<String>,
+        /// No limit, not even every key's.
+        #[arg(long, conflicts_with = "limits")]
+        none: bool,
     },
     /// Says what a key may spend from now on.
     Quota {
@@ -80,6 +92,10 @@ pub(super) struct Create {
     /// The key it stands under, whose account pays too.
     #[arg(long, value_name = "NAME")]
     parent: Option<String>,
+    /// What it may take in a time, "60 requests per minute" for example; may be given several times. Without this, what
+    /// the settings say of every key.
+    #[arg(long = "limit", value_name = "LIMIT")]
+    limits: Vec<String>,
     /// May name a channel in the key.
     #[arg(long)]
     may_pin: bool,
@@ -95,6 +111,7 @@ impl KeyCommand {
     pub(super) fn run(self) -> Result<(), String> {
         match self {
             Self::Create(create) => {
+                config::limit_set(&create.limits)?;
                 let (key, settings) = create.parts();
                 let (secret, kept) = app::new_secret();
                 with_store(settings, async |store| store.create_key(&key, &kept).await)?;
@@ -116,6 +133,13 @@ impl KeyCommand {
                     with_store(named.settings, async |store| store.top_up(&named.name, amount, &note).await)?;
                 println!("the balance of \"{}\" is {} USD", named.name, account.balance());
             }
+            Self::Limits { named, limits, none } => {
+                config::limit_set(&limits)?;
+                let limits = Some(limits).filter(|limits| none || !limits.is_empty());
+                let Named { name, settings } = named;
+                with_store(settings, async |store| store.limit_key(&name, limits.as_deref()).await)?;
+                println!("the limits of \"{name}\" are set");
+            }
             Self::Quota { named, quota } => {
                 with_store(named.settings, async |store| store.set_allowance(&named.name, quota).await)?;
                 println!("the quota of \"{}\" is set", named.name);
@@ -136,6 +160,7 @@ impl Create {
             parent: self.parent,
             may_pin: self.may_pin,
             may_see_routing: self.may_see_routing,
+            limits: Some(self.limits).filter(|limits| !limits.is_empty()),
         };
         (key, self.settings)
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use penstock_actors::domain::{
-    Adaptive, Catalog, ChannelSpec, Money, Pacing, Ratio, Served, SwitchRule, TransportKind,
+    Adaptive, Catalog, ChannelSpec, Money, Pacing, Ratio, Served, SwitchRule, TransportKind, Uncertain,
 };
 
 use super::{Log, LogFormat, Queue, Rotation, Server, Settings, Store, Tls};
@@ -117,7 +117,8 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         care.breaker.least,
         care.breaker.window,
         care.breaker.open,
-        care.switch
+        care.switch,
+        care.uncertain
     );
     if old.models != new.models {
         lines.push(format!("models {}", models(&old.models, &new.models)));
@@ -157,9 +158,10 @@ fn models(old: &[Served], new: &[Served]) -> String {
 fn queue(old: &Queue, new: &Queue) -> Vec<String> {
     let mut lines = Vec::new();
     macro_rules! compare {
-        ($($field:ident),*) => { $(if old.$field != new.$field {
-            let (old, new) = (said(&old.$field), said(&new.$field));
-            lines.push(format!("queue.{}: {old} -> {new}", stringify!($field)));
+        ($($($field:ident).+),*) => { $(if old.$($field).+ != new.$($field).+ {
+            let (old, new) = (said(&old.$($field).+), said(&new.$($field).+));
+            let name = stringify!($($field).+).replace(' ', "");
+            lines.push(format!("queue.{name}: {old} -> {new}"));
         })* };
     }
     compare!(
@@ -170,7 +172,8 @@ fn queue(old: &Queue, new: &Queue) -> Vec<String> {
         max_calls,
         max_calls_of_key,
         max_bytes,
-        shed_above
+        shed_above,
+        space.concurrency
     );
     for (name, differs) in [
         ("model", old.models != new.models),
@@ -253,7 +256,7 @@ macro_rules! said_as_written {
         }
     })* };
 }
-said_as_written!(Adaptive, Pacing, SwitchRule, TransportKind, LogFormat, Rotation);
+said_as_written!(Adaptive, Pacing, SwitchRule, TransportKind, Uncertain, LogFormat, Rotation);
 
 impl Said for PathBuf {
     fn said(&self) -> String {

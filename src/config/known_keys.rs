@@ -267,6 +267,7 @@ fn bare(name: &str, provider: &str) -> raw::Channel {
         transport: raw::Transport::default(),
         proxy: None,
         cost_ratio: None,
+        failover_uncertain: None,
         limits: None,
     }
 }

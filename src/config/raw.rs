@@ -44,6 +44,7 @@ pub(super) struct File {
     pub(super) completion_ratio: BTreeMap<String, IgnoredAny>,
     pub(super) group_ratio: BTreeMap<String, IgnoredAny>,
     pub(super) failover: Failover,
+    pub(super) failover_uncertain: BTreeMap<String, bool>,
     pub(super) backup_models: BTreeMap<String, Vec<String>>,
     pub(super) limits: Limits,
     pub(super) group_limits: BTreeMap<String, Vec<String>>,
@@ -59,6 +60,7 @@ pub(super) struct Failover {
     pub(super) breaker_open: Option<Span>,
     pub(super) switch_off: Option<bool>,
     pub(super) retry_percent: Option<u32>,
+    pub(super) uncertain: Option<bool>,
     pub(super) max_models: Option<usize>,
 }
 
@@ -169,6 +171,7 @@ pub(super) struct Queue {
     pub(super) max_calls_of_key: Option<u64>,
     pub(super) max_bytes: Option<Size>,
     pub(super) shed_above: Option<Span>,
+    pub(super) space: Option<QueueOfSpace>,
     pub(super) model: BTreeMap<String, QueueOfModel>,
     pub(super) group: BTreeMap<String, QueueOfCaller>,
     pub(super) key: BTreeMap<String, QueueOfCaller>,
@@ -179,6 +182,17 @@ pub(super) struct Queue {
 pub(super) struct QueueOfModel {
     pub(super) max_wait: Option<Span>,
     pub(super) overflow_after: Option<Span>,
+    pub(super) concurrency: Option<u32>,
+    #[serde(default)]
+    pub(super) on_limit: OnLimit,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueOfSpace {
+    pub(super) concurrency: Option<u32>,
+    #[serde(default)]
+    pub(super) on_limit: OnLimit,
 }
 
 #[derive(Debug, Deserialize)]
@@ -242,6 +256,7 @@ pub(super) struct Channel {
     pub(super) transport: Transport,
     pub(super) proxy: Option<String>,
     pub(super) cost_ratio: Option<Factor>,
+    pub(super) failover_uncertain: Option<bool>,
     pub(super) limits: Option<Vec<String>>,
 }
 

@@ -29,6 +29,8 @@ use super::{
     proxy, raw, secret,
 };
 
+pub use limits::limit_set;
+
 /// The channel that `[mock]` switches.
 pub const RESERVED: &str = "penstock-mock";
 const DEFAULT_GROUP: &str = "default";

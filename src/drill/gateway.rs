@@ -25,13 +25,14 @@ pub(super) fn serve(options: &options::Gateway) -> Result<(), String> {
     let disk = Recorder::open(&options.notes)
         .map_err(|e| format!("{} cannot be written: {e}", options.notes.display()))?;
     actix_web::rt::System::new().block_on(async {
+        let rereading = app::Rereading::of(source, &settings)?;
         let started = Options { disk: Some(Arc::new(disk.clone())), ..Options::default() };
         let gateway = Gateway::start(settings, started).await?;
         if let Some(file) = &options.sqlite {
             // Keys and the node's claim were made with a sync each.
             disk.note_log(file).map_err(|e| format!("SQLite's log cannot be noted: {e}"))?;
         }
-        app::terminated().await;
+        rereading.until(&gateway, app::terminated()).await;
         let statements = gateway.statements();
         gateway.stop().await;
         if let Some((all, of_http_workers)) = statements() {

@@ -19,6 +19,10 @@ pub enum Drill {
     Learning(Learning),
     /// Has one of three channels fail in each way there is, and tells what clients see of it.
     Failover(Failover),
+    /// Measures what a call costs with few channels and keys, and with many.
+    Scale(Scale),
+    /// Loads a gateway for a long time, and tells whether what it holds grows.
+    Soak(Soak),
     /// The gateway of the other drills, which notes what is durable.
     #[command(hide = true)]
     Gateway(Gateway),
@@ -157,6 +161,43 @@ pub enum Way {
     BadKey,
     /// It dies.
     Dies,
+}
+
+/// Many channels and keys.
+#[derive(Args, Debug)]
+pub struct Scale {
+    /// Channels, where they are many.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub channels: u32,
+    /// Keys, where they are many.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub keys: u32,
+    /// How often each gateway has its turn.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// How long a turn lasts, in seconds.
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// Fails where a call costs more than so many times what it costs with few.
+    #[arg(long, default_value_t = 1.10)]
+    pub at_most: f64,
+    /// A page that gets the table, between <!-- scale --> and <!-- end of scale -->.
+    #[arg(long, value_name = "FILE")]
+    pub page: Option<PathBuf>,
+}
+
+/// A long time.
+#[derive(Args, Debug)]
+pub struct Soak {
+    /// For how long.
+    #[arg(long, default_value_t = 30.0)]
+    pub minutes: f64,
+    /// Calls a second; without this, half of what the channel's slots can serve.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// What is held may grow by so many times the usual bounds: a short run still warms up.
+    #[arg(long, default_value_t = 1.0)]
+    pub slack: f64,
 }
 
 /// The gateway of a drill.

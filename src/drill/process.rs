@@ -59,6 +59,11 @@ impl Process {
         Ok(())
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it, as `kill -9` does.
     pub fn kill(mut self) -> Result<(), String> {
         let gone = self.child.kill().and_then(|()| self.child.wait());
@@ -102,6 +107,38 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn of_proc(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
+}
+
+/// Processor time of all threads that a process has, in microseconds.
+pub(super) fn cpu_micros(process: u32) -> Result<u64, String> {
+    let folder = format!("/proc/{process}/task");
+    let threads = std::fs::read_dir(&folder).map_err(|error| format!("{folder}: {error}"))?;
+    let mut nanos = 0;
+    for thread in threads.flatten() {
+        // A thread may have ended.
+        let Ok(stat) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
+        nanos += stat.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or_default();
+    }
+    Ok(nanos / 1_000)
+}
+
+/// Memory that a process holds, in bytes.
+pub(super) fn resident_bytes(process: u32) -> Result<u64, String> {
+    let path = format!("/proc/{process}/status");
+    let status = of_proc(&path)?;
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    kib.map(|kib: u64| kib << 10).ok_or_else(|| format!("{path} tells no VmRSS"))
+}
+
+/// Descriptors that a process has open.
+pub(super) fn descriptors(process: u32) -> Result<usize, String> {
+    let path = format!("/proc/{process}/fd");
+    std::fs::read_dir(&path).map(Iterator::count).map_err(|error| format!("{path}: {error}"))
 }
 
 /// Runs a command of the shell.

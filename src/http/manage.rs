@@ -7,7 +7,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_core::Stream as _;
 use penstock_actors::{
     channel::gate::UNLIMITED,
-    limiter::Who,
+    domain::Uncertain,
+    limiter::Scope,
     router::{
         Pinned,
         explain::{Considered, explain},
@@ -79,7 +80,8 @@ pub(super) async fn reload(
         failure.retry_after = Some(std::time::Duration::from_secs(1));
         failure
     };
-    worker.shared.reloads.try_send(tell).map_err(|_| away())?;
+    let reloads = worker.shared.reloads.get().ok_or_else(away)?;
+    reloads.try_send(tell).map_err(|_| away())?;
     Ok(match told.await.map_err(|_| away())? {
         Ok(differences) => HttpResponse::Ok()
             .json(json!({ "success": true, "message": "", "data": { "differences": differences } })),
@@ -119,16 +121,22 @@ pub(super) async fn explained(
     let models = Models::asked(&question.model, &backups, &caller.key, is_known)?;
     let each = models.all(&question.model).map(|asked| {
         let model = table.resolve(asked);
-        let who = Who { key: caller.id, name: &caller.key, group: &caller.group, model };
-        let limits = worker.shared.relay.books.limits.standing(who);
+        let limits = worker.shared.relay.books.limits.standing(caller.who(model));
         let considered = explain(&table, model, &caller.group, admitted.pin);
         json!({
             "asked": asked,
             "model": model,
             "allowed": admit::may_use(caller, asked, model).is_ok(),
-            "candidates": considered.iter().map(shown).collect::<Vec<_>>(),
+            "candidates": considered.iter().map(|one| shown(one, backups.uncertain.get(model))).collect::<Vec<_>>(),
             "limits": limits.into_iter().map(|(id, limit, used)| {
-                json!({ "limit": id.to_string(), "allowed": limit, "used": used })
+                let whose = id.scope.as_seen_by(caller.id);
+                let above = caller.above.iter().find(|above| id.scope == Scope::Key(above.id));
+                json!({
+                    "limit": format!("{whose}_{}", id.kind.as_str()),
+                    "of": above.map(|above| &above.name),
+                    "allowed": limit,
+                    "used": used
+                })
             }).collect::<Vec<_>>(),
         })
     });
@@ -137,9 +145,10 @@ pub(super) async fn explained(
     Ok(HttpResponse::Ok().json(json!({ "success": true, "message": "", "data": data })))
 }
 
-fn shown(considered: &Considered) -> Value {
+fn shown(considered: &Considered, uncertain_of_model: Option<&Uncertain>) -> Value {
     let Considered { cell, spec, upstream_model, verdict } = considered;
     let health = cell.health();
+    let uncertain = uncertain_of_model.unwrap_or(&spec.care.uncertain);
     let limit = Some(cell.gate.limit()).filter(|limit| *limit != UNLIMITED);
     let breaker = upstream_model.as_ref().map(|model| cell.lines.line(model).state().as_str());
     json!({
@@ -152,6 +161,7 @@ fn shown(considered: &Considered) -> Value {
         "in_flight": cell.gate.in_flight(),
         "limit": limit,
         "breaker": breaker,
+        "failover_uncertain": *uncertain == Uncertain::FailsOver,
         "success_rate": health.success_rate,
         "first_byte_ms": health.first_byte.as_millis() as u64,
     })

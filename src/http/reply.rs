@@ -21,7 +21,7 @@ use penstock_actors::domain::Fault;
 use super::{connection::Running, cors, rates};
 use crate::{
     dialect::Dialect,
-    provider::Failure,
+    provider::{Failure, Next},
     relay::{Answer, Refused, Tried},
 };
 
@@ -111,6 +111,9 @@ pub(super) fn failure(face: Dialect, failure: &Failure, call_id: &str) -> HttpRe
         let is_soon = failure.retry_after.is_some_and(|after| after <= WORTH_WAITING);
         let retry = if failure.status == 429 && is_soon { "true" } else { "false" };
         response.insert_header((SHOULD_RETRY, retry));
+    } else if failure.fault == Fault::Upstream && failure.next == Next::Tell {
+        // It may have been paid for once already, and is not to be paid for twice.
+        response.insert_header((SHOULD_RETRY, "false"));
     }
     // A provider's 401 asks nothing of the client.
     if status == StatusCode::UNAUTHORIZED && failure.fault == Fault::Client {

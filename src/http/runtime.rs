@@ -94,7 +94,7 @@ struct Learned {
 impl Learned {
     fn of(cell: &ChannelCell, room: &WaitingRoom) -> Self {
         let learning = &cell.learning;
-        let learned = learning.pacer.learned(room.now());
+        let learned = cell.learned(room.now());
         Self {
             adaptive: cell.spec().learning.adaptive.as_str(),
             limit: learning.limit(),
@@ -237,7 +237,7 @@ fn breakers(cell: &ChannelCell) -> Vec<Breaker> {
 fn channel(cell: &Arc<ChannelCell>, room: &WaitingRoom, now_ms: u64) -> Channel {
     let (gate, (mean, scatter), health) = (&cell.gate, cell.pace(), cell.health());
     let mut service = Service::default();
-    let outlook = cell.outlook(TYPICAL_TOKENS, room.now());
+    let outlook = cell.outlook(TYPICAL_TOKENS, gate.waiting().into(), room);
     service.add_paced(gate.limit(), gate.in_flight(), mean, scatter, outlook);
     let expected = expect(gate.waiting().into(), &service).map(|model| room.calibration().correct(model));
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);

@@ -3,7 +3,7 @@
 use std::{
     rc::Rc,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -43,8 +43,8 @@ pub struct HttpShared {
     pub responses: Arc<dyn super::stored::ResponseStore>,
     /// The state of shutting down.
     pub drain: Arc<Drain>,
-    /// Where it is wished that settings be read again.
-    pub reloads: tokio::sync::mpsc::Sender<super::ReloadWish>,
+    /// Where it is wished that settings be read again, once somebody hears it.
+    pub reloads: OnceLock<tokio::sync::mpsc::Sender<super::ReloadWish>>,
 }
 
 /// What one worker's handlers use.

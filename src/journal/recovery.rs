@@ -181,6 +181,7 @@ pub fn abandon(open: &OpenCall, now_ms: i64) -> Settlement {
             status: 0,
             code: ABANDONED.to_owned(),
             fault: Some(Fault::Gateway),
+            may_be_billed: true,
         }],
     }
 }

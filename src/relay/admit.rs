@@ -132,6 +132,8 @@ mod tests {
                 may_pin,
                 may_see_routing: false,
                 expires_ms,
+                limits: None,
+                above: Arc::default(),
             };
             (digest(secret), caller)
         };

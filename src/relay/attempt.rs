@@ -112,7 +112,7 @@ impl Relay {
                     route.cell.failed();
                 }
                 permit.failed(&failure, &self.shared.room);
-                route.cell.lines.observe(&route.line, link.showing.tells(&failure));
+                route.cell.lines.observe(&route.line, link.showing.tells(&failure, self.shared.room.now()));
                 link.cleanse(&mut failure);
                 Err(failure)
             }
@@ -151,13 +151,11 @@ impl Relay {
         let ask = Ask { echo: request.echo.as_deref(), ..ask };
         let mut tried = Tried::default();
         let (incoming, content_type, retry_after) = loop {
-            let which = link.showing.choose(&tried);
+            let which = link.showing.choose(permit, self.shared.room.now());
             let shown = link.showing.show(which, Rc::clone(&target), &request.body).await;
             let shown = shown.map_err(|unshown| not_shown(route, &unshown))?;
             let mut incoming = self.send(call, way, &shown, &request).await?;
-            // Several credentials are several accounts: what one of them has left says nothing of the channel.
-            let is_one = route.spec.credentials.all().len() <= 1;
-            permit.heard(if is_one { &incoming.limits } else { "" }, &self.shared.room);
+            permit.heard(&incoming.limits, &self.shared.room);
             let content_type = std::mem::take(&mut incoming.content_type);
             let retry_after = hints::retry_after(
                 incoming.retry_after_ms.as_deref(),
@@ -170,7 +168,10 @@ impl Relay {
             let head = head(&incoming, &content_type, retry_after);
             let body = read_error(&mut incoming.body, route.spec.timeouts.idle).await;
             let failure = adapter.failure(&head, &body);
-            if !link.showing.refused(which, &shown, &failure, &mut tried) {
+            let now = self.shared.room.now();
+            if !link.showing.refused((which, &shown), &failure, &mut tried, now)
+                || !permit.shows_another(&tried.all, now)
+            {
                 return Err(failure);
             }
         };

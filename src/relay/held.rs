@@ -12,6 +12,7 @@ use penstock_actors::{
         adaptive::class_of,
         learning::{Cause, Refusal},
         pacer::{Heard, Paced},
+        rotation::{Chosen, Rotation, Showing},
     },
     domain::{Adaptive, LearningRules, Pacing, Sign},
     router::{Route, WaitingRoom},
@@ -29,6 +30,8 @@ pub(super) struct HeldPermit {
     pub(super) of_caller: Vec<Permit>,
     rules: LearningRules,
     paced: Option<Paced>,
+    /// Which credential is shown, where there are several; its account is paced apart.
+    showing: Option<Box<Showing>>,
     /// Tokens that the call is estimated to take.
     tokens: u64,
     /// Requests in flight with it, where the limit on them is learned.
@@ -42,7 +45,7 @@ pub(super) struct HeldPermit {
 impl HeldPermit {
     pub(super) fn new(mut permit: Permit, route: &Route, tokens: u64) -> Self {
         let (cell, rules) = (&route.cell, route.spec.learning);
-        let paced = permit.take_paced();
+        let (paced, showing) = (permit.take_paced(), permit.take_showing());
         Self {
             _permit: permit,
             cell: Arc::clone(cell),
@@ -53,27 +56,60 @@ impl HeldPermit {
             cause: Cause::Unsaid,
             rules,
             paced,
+            showing,
             tokens,
         }
     }
 
-    /// What the request took of what the provider lets through, for who settles it.
-    pub(super) fn take_paced(&mut self) -> Option<Paced> {
-        self.paced.take()
+    /// What the request took of what the provider lets through, by all and by its credential, for who settles it.
+    pub(super) fn take_paced(&mut self) -> [Option<Paced>; 2] {
+        [self.paced.take(), self.showing.as_mut().and_then(|showing| showing.paced.take())]
+    }
+
+    /// Which of these credentials the request shows.
+    pub(super) fn credential_of(&mut self, rotation: &Arc<Rotation>, now: Duration) -> usize {
+        match &self.showing {
+            Some(showing) if Arc::ptr_eq(&showing.rotation, rotation) => showing.which,
+            // Settings have changed since there was a permit.
+            _ => match rotation.choose(&[], self.tokens, now) {
+                Chosen::Shown(showing) => self.show(showing),
+                Chosen::Later(_) | Chosen::Nothing => 0,
+            },
+        }
+    }
+
+    /// Has the request show another credential than these; whether there is one that can be shown now.
+    pub(super) fn shows_another(&mut self, tried: &[usize], now: Duration) -> bool {
+        let Some(showing) = &mut self.showing else { return false };
+        if let Some(paced) = showing.paced.take() {
+            paced.settle(0);
+        }
+        match Arc::clone(&showing.rotation).choose(tried, self.tokens, now) {
+            Chosen::Shown(showing) => {
+                self.show(showing);
+                true
+            }
+            Chosen::Later(_) | Chosen::Nothing => false,
+        }
+    }
+
+    fn show(&mut self, mut showing: Showing) -> usize {
+        showing.paced.iter_mut().for_each(Paced::sent);
+        let which = showing.which;
+        self.showing = Some(Box::new(showing));
+        which
     }
 
     /// The request goes out.
     pub(super) fn sent(&mut self) {
-        if let Some(paced) = &mut self.paced {
-            paced.sent();
-        }
+        let of_credential = self.showing.as_mut().and_then(|showing| showing.paced.as_mut());
+        self.paced.iter_mut().chain(of_credential).for_each(Paced::sent);
     }
 
     /// The provider answers, with these headers about its limits.
     pub(super) fn heard(&mut self, limits: &str, room: &WaitingRoom) {
-        if let Some(paced) = &mut self.paced {
-            paced.heard();
-        }
+        let of_credential = self.showing.as_mut().and_then(|showing| showing.paced.as_mut());
+        self.paced.iter_mut().chain(of_credential).for_each(Paced::heard);
         if limits.is_empty() || self.rules.pacing == Pacing::Off {
             return;
         }
@@ -82,9 +118,16 @@ impl HeldPermit {
             return;
         }
         self.cause = Cause::of(&hint, self.tokens);
-        let (pacer, now) = (&self.cell.learning.pacer, room.now());
-        let of = match &self.paced {
+        // Several credentials are several accounts: what one of them has left says nothing of the others.
+        let (pacer, paced) = match &self.showing {
+            Some(showing) => (showing.pacer(), &showing.paced),
+            None => (&self.cell.learning.pacer, &self.paced),
+        };
+        let now = room.now();
+        let of = match paced {
             Some(paced) => Heard::Paced(paced),
+            // Shown though it was set aside: what is on its way by it is not known.
+            None if self.showing.is_some() => return,
             None => Heard::Unpaced {
                 generation: self.generation,
                 in_flight: u64::from(self.cell.gate.in_flight().saturating_sub(1)),
@@ -110,12 +153,17 @@ impl HeldPermit {
 
     /// The attempt failed.
     pub(super) fn failed(&mut self, failure: &Failure, room: &WaitingRoom) {
-        if let Some(paced) = self.paced.take() {
-            paced.settle(0);
-        }
+        self.take_paced().into_iter().flatten().for_each(|paced| paced.settle(0));
         let learns = self.rules.pacing == Pacing::On || self.rules.adaptive != Adaptive::Fixed;
         let current = self.generation == self.cell.learning.pacer.generation();
         let Some(refuses) = Refuses::of(failure).filter(|_| learns && current) else { return };
+        if refuses == Refuses::More
+            && self.rules.pacing == Pacing::On
+            && self.showing.as_ref().is_some_and(|showing| !showing.rotation.is_spent(room.now()))
+        {
+            // It is passed over; others serve.
+            return;
+        }
         let cause = match refuses {
             Refuses::More => self.cause.with_hint(failure.retry_after.filter(|after| !after.is_zero())),
             Refuses::Everyone => Cause::Overloaded,

@@ -5,7 +5,10 @@ use penstock_actors::{
     limiter::{CellId, Measure, OverLimit, Rates, Scope, Span},
 };
 
-use crate::provider::{Failure, Next};
+use crate::{
+    api_key::Caller,
+    provider::{Failure, Next},
+};
 
 /// Taken at admission; money follows once the price is known.
 pub(super) const AT_ONCE: &[Measure] = &[Measure::Requests, Measure::Tokens];
@@ -21,21 +24,25 @@ pub(super) struct Limited {
     pub(super) rates: Rates,
 }
 
-impl From<Box<OverLimit>> for Limited {
-    fn from(over: Box<OverLimit>) -> Self {
-        Self { failure: failure(&over), rates: over.rates, id: over.id }
+impl Limited {
+    pub(super) fn of(over: OverLimit, caller: &Caller) -> Self {
+        Self { failure: failure(&over, caller), rates: over.rates, id: over.id }
     }
 }
 
 /// 429 with a code that names the limit: `key_requests_per_minute_exceeded`.
-fn failure(over: &OverLimit) -> Failure {
+fn failure(over: &OverLimit, caller: &Caller) -> Failure {
     let (measure, span) = (over.id.kind.measure, over.id.kind.span);
+    let above = |id| caller.above.iter().find(|above| above.id == id);
     let whose = match over.id.scope {
-        Scope::Key(_) => "this API key",
-        Scope::Group(_) => "this key's group",
-        Scope::Model(_) => "this model",
-        Scope::Channel(_) => "the channel",
-        Scope::Space => "all calls",
+        Scope::Key(id) => match above(id) {
+            Some(above) => format!("the key \"{}\", which this API key stands under,", above.name),
+            None => "this API key".to_owned(),
+        },
+        Scope::Group(_) => "this key's group".to_owned(),
+        Scope::Model(_) => "this model".to_owned(),
+        Scope::Channel(_) => "the channel".to_owned(),
+        Scope::Space => "all calls".to_owned(),
     };
     let span = match span {
         Span::Minute => "minute",
@@ -67,7 +74,7 @@ fn failure(over: &OverLimit) -> Failure {
         fault: if is_channel { Fault::Gateway } else { Fault::Client },
         next: if is_channel { Next::Failover } else { Next::Tell },
         kind: "rate_limit_error".to_owned(),
-        code: format!("{}_exceeded", over.id),
+        code: format!("{}_{}_exceeded", over.id.scope.as_seen_by(caller.id), over.id.kind.as_str()),
         retry_after: over.retry_after,
         ..Failure::gateway(429, "", message)
     }

@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Uri, header};
 use penstock_actors::{
+    channel::ChannelCell,
     domain::{ChannelSpec, Delivery, Fault, ModelName},
     router::Route,
 };
@@ -62,13 +63,13 @@ enum Address {
 }
 
 impl Link {
-    fn new(spec: &Arc<ChannelSpec>, vault: &Vault) -> Result<Self, String> {
+    fn new(spec: &Arc<ChannelSpec>, at: (&Vault, &ChannelCell)) -> Result<Self, String> {
         let row: Arc<Row> = spec.row.downcast().ok_or("its provider has no row")?;
         let mut headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (header::USER_AGENT, HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION")))),
         ];
-        let showing = Showing::new(spec, &row, vault, &mut headers)?;
+        let showing = Showing::new(spec, &row, at, &mut headers)?;
         for (name, value) in &spec.headers {
             let name = header_name(name)?;
             let mut value = HeaderValue::from_str(value).map_err(|e| e.to_string())?;
@@ -177,7 +178,7 @@ impl Relay {
         {
             return Ok(Rc::clone(link));
         }
-        let link = Link::new(&route.spec, &self.shared.vault).map_err(|problem| {
+        let link = Link::new(&route.spec, (&self.shared.vault, &route.cell)).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "channel cannot be used");
             misconfigured()
         })?;
@@ -224,7 +225,9 @@ mod tests {
             cost_ratio: Default::default(),
             care: Default::default(),
         };
-        Link::new(&Arc::new(spec), &Vault::default()).expect("a link")
+        let spec = Arc::new(spec);
+        let cell = ChannelCell::new(0, Arc::clone(&spec));
+        Link::new(&spec, (&Vault::default(), &cell)).expect("a link")
     }
 
     fn address(link: &Link, endpoint: Endpoint, model: &str) -> Option<String> {

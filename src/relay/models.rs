@@ -3,6 +3,8 @@
 
 use std::{cell::Cell, collections::HashMap};
 
+use penstock_actors::domain::Uncertain;
+
 use crate::provider::Failure;
 
 /// Backups that an operator names. Immutable; replaced whole.
@@ -14,6 +16,8 @@ pub struct Backups {
     pub of_keys: HashMap<String, Vec<String>>,
     /// Models that one request may list.
     pub most_listed: usize,
+    /// What becomes of calls whose failed attempt may have been worked on, by model, over what channels say.
+    pub uncertain: HashMap<String, Uncertain>,
 }
 
 impl Backups {
@@ -24,7 +28,7 @@ impl Backups {
 
 impl Default for Backups {
     fn default() -> Self {
-        Self { of_models: HashMap::new(), of_keys: HashMap::new(), most_listed: 3 }
+        Self { of_models: HashMap::new(), of_keys: HashMap::new(), most_listed: 3, uncertain: HashMap::new() }
     }
 }
 

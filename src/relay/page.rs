@@ -13,7 +13,7 @@ use penstock_actors::{
         AttemptFact, CallId, ChannelName, ChannelSpec, Delivery, Dispatch, Endpoint, ModelName, Money,
         Outcome, Priced, Progress, Ratio, Settled, Settlement, Usage, UsageSource,
     },
-    limiter::{Amounts, CellId, Held, Measure, OverLimit, Rates, Who},
+    limiter::{Amounts, CellId, Held, Kind, Measure, OverLimit, Rates},
 };
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
     api_key::Caller,
     clock::Moment,
     journal::{Fact, JournalError},
-    provider::Failure,
+    provider::{Failure, Next},
 };
 
 /// What is known of a call when its page is begun.
@@ -53,7 +53,7 @@ pub(super) struct Page {
     limits: Held,
     of_channel: Held,
     /// What was taken of what the provider lets through.
-    paced: Option<Paced>,
+    paced: [Option<Paced>; 2],
     /// The limit that refused, and how they stood then.
     refused: Option<(CellId, Rates)>,
 }
@@ -111,7 +111,7 @@ impl Page {
             noted: Noted { at: arrived.at, completion: 0 },
             limits: Held::default(),
             of_channel: Held::default(),
-            paced: None,
+            paced: [None, None],
             refused: None,
         }
     }
@@ -127,29 +127,29 @@ impl Page {
     }
 
     fn take(&mut self, model: &str, money: Money, measures: &[Measure]) -> Result<(), Failure> {
-        let caller = &self.opening.caller;
-        let who = Who { key: caller.id, name: &caller.key, group: &caller.group, model };
-        match self.books.limits().hold(who, self.amounts(money), measures) {
+        match self.books.limits().hold(self.opening.caller.who(model), self.amounts(money), measures) {
             Ok(held) => {
                 self.limits.join(held);
                 Ok(())
             }
-            Err(over) => Err(self.limited(over)),
+            Err(over) => Err(self.limited(*over)),
         }
     }
 
-    /// Takes what an attempt is foreseen to need of its channel's limits.
+    /// Keeps what an attempt took of its channel's limits, and takes what it is foreseen to need of those on money.
     ///
     /// # Errors
     /// 429 where one would be exceeded: another channel may take the call.
-    pub(super) fn admit_on(&mut self, channel: &ChannelName) -> Result<(), Failure> {
+    pub(super) fn admit_on(&mut self, channel: &ChannelName, mut taken: Held) -> Result<(), Failure> {
         let money = self.terms.as_ref().map_or(Money::ZERO, |terms| terms.held);
-        match self.books.limits().hold_channel(channel.as_str(), self.amounts(money)) {
+        let amounts = self.amounts(money);
+        match self.books.limits().hold_channel(channel.as_str(), amounts, limits::ONCE_PRICED) {
             Ok(held) => {
-                self.of_channel = held;
+                taken.join(held.unwrap_or_default());
+                self.of_channel = taken;
                 Ok(())
             }
-            Err(over) => Err(Limited::from(over).failure),
+            Err(over) => Err(Limited::of(*over, &self.opening.caller).failure),
         }
     }
 
@@ -172,8 +172,8 @@ impl Page {
         Amounts { requests: 1, tokens, spend: Amounts::of_money(money) }
     }
 
-    fn limited(&mut self, over: Box<OverLimit>) -> Failure {
-        let Limited { failure, id, rates } = over.into();
+    fn limited(&mut self, over: OverLimit) -> Failure {
+        let Limited { failure, id, rates } = Limited::of(over, &self.opening.caller);
         self.refused = Some((id, rates));
         failure
     }
@@ -186,9 +186,9 @@ impl Page {
         }
     }
 
-    /// The limit that refused the call.
-    pub(super) fn limited_by(&self) -> Option<&CellId> {
-        self.refused.as_ref().map(|(id, _)| id)
+    /// The limit that refused the call: whose, and which.
+    pub(super) fn limited_by(&self) -> Option<(&'static str, Kind)> {
+        self.refused.as_ref().map(|(id, _)| (id.scope.as_seen_by(self.opening.caller.id), id.kind))
     }
 
     /// Pins the price and holds the estimate, once a call.
@@ -265,12 +265,13 @@ impl Page {
             status: failure.map_or(200, |f| f.status),
             code: failure.map_or_else(String::new, |f| f.code.clone()),
             fault: failure.map(|f| f.fault),
+            may_be_billed: failure.is_some_and(|f| f.next == Next::FailoverUncertain),
         });
     }
 
     /// Keeps what the answer's request took of what the provider lets through, until it is settled.
-    pub(super) fn paced(&mut self, paced: Paced) {
-        self.paced = Some(paced);
+    pub(super) fn paced(&mut self, paced: [Option<Paced>; 2]) {
+        self.paced = paced;
     }
 
     /// Notes that the first byte goes out.
@@ -374,9 +375,7 @@ impl Page {
             let actual = Amounts { requests: 1, tokens, spend: Amounts::of_money(paid) };
             self.limits.settle(actual);
             self.of_channel.settle(Amounts { spend: Amounts::of_money(cost), ..actual });
-            if let Some(paced) = self.paced.take() {
-                paced.settle(tokens);
-            }
+            self.paced.into_iter().flatten().for_each(|paced| paced.settle(tokens));
         }
         let Opening { call, caller, endpoint, delivery, model, client_request_id, .. } = self.opening;
         let (accounts, upstream_model, channel) = match self.dispatched {

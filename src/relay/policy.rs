@@ -22,6 +22,8 @@ pub struct WaitPolicy {
     pub overflow_after: Duration,
     /// A stream that waits longer gets comments; never where it is `None`.
     pub comments_after: Option<Duration>,
+    /// The gate of everyone's calls together.
+    pub space: Ceiling,
     /// What holds for models, by the name that channels serve.
     pub models: HashMap<String, OfModel>,
     /// What holds for groups.
@@ -30,13 +32,24 @@ pub struct WaitPolicy {
     pub keys: HashMap<String, OfCaller>,
 }
 
+/// A gate that calls pass whichever channel serves them.
+#[derive(Clone, Debug, Default)]
+pub struct Ceiling {
+    /// Their calls in flight; `None` for no limit.
+    pub gate: Option<Arc<Gate>>,
+    /// What a call does that finds it full.
+    pub on_limit: OnLimit,
+}
+
 /// What is said of a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct OfModel {
     /// How long its calls may wait.
     pub max_wait: Option<Duration>,
     /// How long a tier is waited for before the next one is, too.
     pub overflow_after: Option<Duration>,
+    /// Its calls in flight.
+    pub ceiling: Ceiling,
 }
 
 /// What is said of a key or a group.
@@ -48,13 +61,11 @@ pub struct OfCaller {
     pub band: Option<Band>,
     /// Its keys' share against other keys'.
     pub weight: Option<u32>,
-    /// Its calls in flight.
-    pub gate: Option<Arc<Gate>>,
-    /// What a call does that finds the gate full.
-    pub on_limit: OnLimit,
+    /// Its calls in flight, those of keys below it among them.
+    pub ceiling: Ceiling,
 }
 
-/// What a call does that finds a key's or a group's gate full.
+/// What a call does that finds a gate of its caller's full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnLimit {
     /// It waits with the others.
@@ -74,9 +85,21 @@ pub(super) struct Terms {
 }
 
 /// A gate of the caller's that is full.
-pub(super) struct FullGate {
+pub(super) struct FullGate<'a> {
     pub(super) gate: Arc<Gate>,
     pub(super) on_limit: OnLimit,
+    pub(super) whose: Whose<'a>,
+}
+
+/// Whose gate it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose<'a> {
+    Key,
+    /// A key above it, by its name.
+    Above(&'a str),
+    Group,
+    Model,
+    Space,
 }
 
 impl WaitPolicy {
@@ -89,11 +112,11 @@ impl WaitPolicy {
     /// What holds for a call: the key's word before the group's, the model's and that for all.
     pub(super) fn terms(&self, caller: &Caller, model: &str, asked: Option<Duration>) -> Terms {
         let [key, group] = self.of(caller);
-        let of_model = self.models.get(model).copied().unwrap_or_default();
+        let of_model = self.models.get(model);
         let said = |get: fn(&OfCaller) -> Option<Duration>| key.and_then(get).or(group.and_then(get));
         let max_wait = match asked {
             Some(asked) => asked.min(self.longest_wait),
-            None => said(|c| c.max_wait).or(of_model.max_wait).unwrap_or(self.max_wait),
+            None => said(|c| c.max_wait).or(of_model.and_then(|m| m.max_wait)).unwrap_or(self.max_wait),
         };
         Terms {
             max_wait,
@@ -109,19 +132,42 @@ impl WaitPolicy {
         of_model.and_then(|m| m.overflow_after).unwrap_or(self.overflow_after)
     }
 
-    /// The gates that a caller's calls pass.
-    pub(super) fn gates(&self, caller: &Caller) -> Vec<Arc<Gate>> {
-        self.of(caller).into_iter().flatten().filter_map(|c| c.gate.clone()).collect()
+    /// The gates that a caller's calls for a model pass, its own first.
+    fn ceilings<'a>(
+        &'a self,
+        caller: &'a Caller,
+        model: &str,
+    ) -> impl Iterator<Item = (&'a Ceiling, &'a Arc<Gate>, Whose<'a>)> {
+        let [key, group] = self.of(caller);
+        let keys = if self.keys.is_empty() { &[][..] } else { &caller.above[..] };
+        let above = keys
+            .iter()
+            .filter_map(|above| Some((&self.keys.get(&above.name)?.ceiling, Whose::Above(&above.name))));
+        let of_model = if self.models.is_empty() { None } else { self.models.get(model) };
+        let key = key.map(|of| (&of.ceiling, Whose::Key));
+        let others = [
+            group.map(|of| (&of.ceiling, Whose::Group)),
+            of_model.map(|of| (&of.ceiling, Whose::Model)),
+            Some((&self.space, Whose::Space)),
+        ];
+        let all = key.into_iter().chain(above).chain(others.into_iter().flatten());
+        all.filter_map(|(ceiling, whose)| Some((ceiling, ceiling.gate.as_ref()?, whose)))
+    }
+
+    /// The gates that a caller's calls for a model pass.
+    pub(super) fn gates(&self, caller: &Caller, model: &str) -> Vec<Arc<Gate>> {
+        self.ceilings(caller, model).map(|(_, gate, ..)| Arc::clone(gate)).collect()
     }
 
     /// Enters all of a caller's gates, or none.
-    pub(super) fn enter(&self, caller: &Caller) -> Result<Vec<Permit>, FullGate> {
+    pub(super) fn enter<'a>(&'a self, caller: &'a Caller, model: &str) -> Result<Vec<Permit>, FullGate<'a>> {
         let mut permits = Vec::new();
-        for of in self.of(caller).into_iter().flatten() {
-            let Some(gate) = &of.gate else { continue };
+        for (ceiling, gate, whose) in self.ceilings(caller, model) {
             match gate.try_enter() {
                 Some(permit) => permits.push(permit),
-                None => return Err(FullGate { gate: Arc::clone(gate), on_limit: of.on_limit }),
+                None => {
+                    return Err(FullGate { gate: Arc::clone(gate), on_limit: ceiling.on_limit, whose });
+                }
             }
         }
         Ok(permits)
@@ -130,7 +176,10 @@ impl WaitPolicy {
 
 #[cfg(test)]
 mod tests {
-    use penstock_actors::domain::{AccountChain, KeyId};
+    use penstock_actors::{
+        domain::{AccountChain, KeyId},
+        limiter::Owner,
+    };
 
     use super::*;
 
@@ -144,7 +193,13 @@ mod tests {
             may_pin: false,
             may_see_routing: false,
             expires_ms: None,
+            limits: None,
+            above: Arc::default(),
         }
+    }
+
+    fn ceiling(gate: &Arc<Gate>, on_limit: OnLimit) -> Ceiling {
+        Ceiling { gate: Some(Arc::clone(gate)), on_limit }
     }
 
     fn secs(seconds: u64) -> Option<Duration> {
@@ -180,17 +235,50 @@ mod tests {
     #[test]
     fn all_gates_of_a_caller_are_entered_or_none() {
         let [key, group] = [Gate::new(2), Gate::new(1)];
-        let of = |gate: &Arc<Gate>| OfCaller { gate: Some(Arc::clone(gate)), ..OfCaller::default() };
+        let of =
+            |gate: &Arc<Gate>, on_limit| OfCaller { ceiling: ceiling(gate, on_limit), ..OfCaller::default() };
         let policy = WaitPolicy {
-            keys: [("k".to_owned(), of(&key))].into(),
-            groups: [("g".to_owned(), OfCaller { on_limit: OnLimit::Refuse, ..of(&group) })].into(),
+            keys: [("k".to_owned(), of(&key, OnLimit::Wait))].into(),
+            groups: [("g".to_owned(), of(&group, OnLimit::Refuse))].into(),
             ..WaitPolicy::default()
         };
-        let held = policy.enter(&caller("k", "g")).map_err(|_| ()).expect("room");
-        let full = policy.enter(&caller("k", "g")).map(|_| ()).expect_err("the group's is full");
-        assert_eq!((full.on_limit, key.in_flight()), (OnLimit::Refuse, 1));
+        let who = caller("k", "g");
+        let held = policy.enter(&who, "m").map_err(|_| ()).expect("room");
+        let full = policy.enter(&who, "m").map(|_| ()).expect_err("the group's is full");
+        assert_eq!((full.on_limit, full.whose, key.in_flight()), (OnLimit::Refuse, Whose::Group, 1));
         drop(held);
         assert_eq!((key.in_flight(), group.in_flight()), (0, 0));
-        assert!(policy.enter(&caller("other", "none")).map_err(|_| ()).expect("no gates").is_empty());
+        assert!(policy.enter(&caller("other", "none"), "m").map_err(|_| ()).expect("no gates").is_empty());
+    }
+
+    #[test]
+    fn a_child_passes_the_gates_of_keys_above_it_of_the_model_and_of_all() {
+        let [parent, model, space] = [Gate::new(1), Gate::new(2), Gate::new(3)];
+        let policy = WaitPolicy {
+            keys: [(
+                "team".to_owned(),
+                OfCaller { ceiling: ceiling(&parent, OnLimit::Wait), ..OfCaller::default() },
+            )]
+            .into(),
+            models: [(
+                "m".to_owned(),
+                OfModel { ceiling: ceiling(&model, OnLimit::Refuse), ..OfModel::default() },
+            )]
+            .into(),
+            space: ceiling(&space, OnLimit::Refuse),
+            ..WaitPolicy::default()
+        };
+        let team = Owner { id: KeyId(2), name: "team".to_owned(), limits: None };
+        let child = Caller { above: [team].into(), ..caller("child", "g") };
+        let stranger = caller("stranger", "g");
+        let entered = |who, model| policy.enter(who, model).map_err(|full| full.whose);
+        let _of_team = entered(&child, "m").expect("room");
+        assert_eq!(entered(&child, "m").map(|_| ()), Err(Whose::Above("team")));
+        assert_eq!((model.in_flight(), space.in_flight()), (1, 1), "given back");
+        let _of_model = entered(&stranger, "m").expect("room");
+        assert_eq!(entered(&stranger, "m").map(|_| ()), Err(Whose::Model));
+        let _of_space = entered(&stranger, "other").expect("room");
+        assert_eq!(entered(&stranger, "other").map(|_| ()), Err(Whose::Space));
+        assert_eq!(policy.gates(&child, "m").len(), 3);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use penstock_actors::router::{estimate::Estimate, room::NoRoom, ticket::Ejected};
 
-use super::Call;
+use super::{Call, policy::Whose};
 use crate::provider::Failure;
 
 /// The code of a call that found every channel full.
@@ -61,9 +61,16 @@ fn refusal(call: &Call, why: &str, told: Option<Estimate>) -> Failure {
     failure
 }
 
-/// 429: the key or its group has as many calls in flight as it may, and does not wait.
-pub(super) fn of_concurrency(limit: u32) -> Failure {
-    let message = format!("This API key or its group may have {limit} calls in flight at once, and has.");
+/// 429: as many calls are in flight as may be of whoever's limit it is, and more do not wait.
+pub(super) fn of_concurrency(limit: u32, whose: Whose<'_>) -> Failure {
+    let whose = match whose {
+        Whose::Key => "This API key".to_owned(),
+        Whose::Above(name) => format!("The key \"{name}\", with those that stand under it as this one does,"),
+        Whose::Group => "This key's group".to_owned(),
+        Whose::Model => "This model".to_owned(),
+        Whose::Space => "All API keys together".to_owned(),
+    };
+    let message = format!("{whose} may have {limit} calls in flight at once, and as many are.");
     let mut failure = Failure::invalid_request("concurrency_limit_reached", None, message);
     failure.status = 429;
     failure.kind = "rate_limit_error".to_owned();

@@ -6,15 +6,18 @@
 use std::{
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use http::{HeaderName, HeaderValue, Uri, header};
-use penstock_actors::domain::{ChannelSpec, Credential, Fault, Sign};
+use penstock_actors::{
+    channel::{ChannelCell, rotation::Rotation},
+    domain::{ChannelSpec, Credential, Fault, LearningRules, Pacing, Sign},
+};
 
-use super::evidence;
+use super::{evidence, held::HeldPermit};
 use crate::{
-    credential::{Rotation, TokenCell, TokenError, Vault, Wanted},
+    credential::{TokenCell, TokenError, Vault, Wanted},
     provider::{
         Failure, UpstreamBody,
         grant::TokenPlace,
@@ -40,6 +43,7 @@ pub(super) struct Showing {
     ways: Vec<Way>,
     /// Where there are several.
     rotation: Option<Arc<Rotation>>,
+    rules: LearningRules,
     region: Option<Arc<str>>,
     /// What may not be told, but for tokens.
     secrets: Vec<String>,
@@ -71,7 +75,7 @@ pub(super) enum Unshown {
 /// Which credentials a call has shown to a channel.
 #[derive(Default)]
 pub(super) struct Tried {
-    all: Vec<usize>,
+    pub(super) all: Vec<usize>,
 }
 
 impl Showing {
@@ -79,7 +83,7 @@ impl Showing {
     pub(super) fn new(
         spec: &ChannelSpec,
         row: &Row,
-        vault: &Vault,
+        (vault, cell): (&Vault, &ChannelCell),
         headers: &mut Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Self, String> {
         let all = spec.credentials.all();
@@ -111,17 +115,22 @@ impl Showing {
                 }
             }
         }
-        let rotation =
-            (ways.len() > 1).then(|| vault.rotation(&spec.name, &spec.credentials, Instant::now()));
+        let rotation = (ways.len() > 1).then(|| cell.rotation(&spec.credentials));
         let region = spec.params.iter().find(|(name, _)| **name == *"region");
         secrets.retain(|secret| !secret.is_empty());
-        Ok(Self { ways, rotation, region: region.map(|(_, value)| Arc::clone(value)), secrets })
+        Ok(Self {
+            ways,
+            rotation,
+            rules: spec.learning,
+            region: region.map(|(_, value)| Arc::clone(value)),
+            secrets,
+        })
     }
 
-    /// Chooses a credential; `None` where there is nothing to choose.
-    pub(super) fn choose(&self, tried: &Tried) -> Option<usize> {
+    /// Which credential a request shows; `None` where nothing is added.
+    pub(super) fn choose(&self, permit: &mut HeldPermit, now: Duration) -> Option<usize> {
         match &self.rotation {
-            Some(rotation) => rotation.choose(&tried.all, Instant::now(), rand::random),
+            Some(rotation) => Some(permit.credential_of(rotation, now)),
             None => (!self.ways.is_empty()).then_some(0),
         }
     }
@@ -186,14 +195,14 @@ impl Showing {
         headers.collect::<Result<_, &str>>().map_err(str::to_owned)
     }
 
-    /// The provider answered with a failure: where it is the credential's, that one is set aside. Says
+    /// The provider answered with a failure: where it is the credential's, that one is passed over for a time. Says
     /// whether the call may show another.
     pub(super) fn refused(
         &self,
-        which: Option<usize>,
-        shown: &Shown,
+        (which, shown): (Option<usize>, &Shown),
         failure: &Failure,
         tried: &mut Tried,
+        now: Duration,
     ) -> bool {
         let (Some(which), Some(time)) = (which, of_credential(failure)) else { return false };
         if failure.status == 401
@@ -202,7 +211,10 @@ impl Showing {
             cell.refuse(number);
         }
         let Some(rotation) = &self.rotation else { return false };
-        if rotation.set_aside(which, time, Instant::now()) {
+        let is_throttled = evidence::sign(failure) == Sign::Throttled && self.rules.pacing == Pacing::On;
+        if is_throttled {
+            rotation.throttle(which, time, self.rules.longest_pause, now);
+        } else if rotation.set_aside(which, time, now) {
             let time = humantime::format_duration(time);
             tracing::warn!(credential = which + 1, status = failure.status, %time, "a credential is set aside");
         }
@@ -211,8 +223,8 @@ impl Showing {
     }
 
     /// What a failure tells of the channel: what is one credential's matter tells nothing while others are good.
-    pub(super) fn tells(&self, failure: &Failure) -> Sign {
-        let is_spent = || self.rotation.as_ref().is_none_or(|rotation| rotation.is_spent(Instant::now()));
+    pub(super) fn tells(&self, failure: &Failure, now: Duration) -> Sign {
+        let is_spent = || self.rotation.as_ref().is_none_or(|rotation| rotation.is_spent(now));
         match evidence::sign(failure) {
             Sign::BadCredential | Sign::OutOfCredit | Sign::Throttled if !is_spent() => Sign::Nothing,
             sign => sign,

@@ -3,8 +3,8 @@
 use std::{rc::Rc, time::Duration};
 
 use penstock_actors::{
-    channel::Permit,
-    domain::Fault,
+    channel::{NoEntry, Permit},
+    domain::{Fault, Uncertain},
     router::{
         Plan, Route, Unroutable,
         filter::{has_closed, take_turn},
@@ -16,6 +16,7 @@ use super::{
     attempt::Way,
     books,
     held::{self, HeldPermit},
+    limits::Limited,
     link::Link,
     page::Free,
     refuse,
@@ -54,7 +55,7 @@ impl Relay {
         failure: Failure,
     ) -> Result<(), Failure> {
         let has_time = call.left().is_none_or(|left| !left.is_zero());
-        if !has_time || !another_model_may_do_better(&failure) {
+        if !has_time || journey.is_over || !another_model_may_do_better(&failure) {
             return Err(failure);
         }
         let is_first = call.models.is_first();
@@ -71,6 +72,8 @@ impl Relay {
         journey.telling.add(failure);
         journey.excluded.clear();
         journey.is_admitted = false;
+        // Those of the model before are among them.
+        journey.of_caller = None;
         Ok(())
     }
 
@@ -92,7 +95,7 @@ impl Relay {
             }
             journey.is_admitted = true;
         }
-        if let Some(step) = self.enter_caller(call, journey) {
+        if let Some(step) = self.enter_caller(call, model, journey) {
             return step;
         }
         let mut plan = plan.without(&journey.excluded);
@@ -103,10 +106,17 @@ impl Relay {
                 break;
             }
             let Some(link) = self.usable(call, route, journey) else { continue };
-            let room = &self.shared.room;
-            let Some(permit) = route.cell.try_enter(|| (tokens(record), room.now())) else {
-                full.get_or_insert(route);
-                continue;
+            let permit = match route.cell.try_enter(tokens(record), &self.shared.room) {
+                Ok(permit) => permit,
+                Err(NoEntry::Now) => {
+                    full.get_or_insert(route);
+                    continue;
+                }
+                Err(NoEntry::Never(over)) => {
+                    journey.excluded.push(route.cell.slot);
+                    journey.telling.add(Limited::of(*over, &call.caller).failure);
+                    continue;
+                }
             };
             if let Some(step) = self.try_route(call, record, journey, route, &link, permit).await {
                 return step;
@@ -144,12 +154,14 @@ impl Relay {
         journey: &mut Journey,
         route: &Route,
         link: &Rc<Link>,
-        permit: Permit,
+        mut permit: Permit,
     ) -> Option<Step> {
         let at = link.endpoint(call.endpoint, call.face)?;
         journey.excluded.push(route.cell.slot);
         if let Some(page) = record.page() {
-            if let Err(failure) = page.admit_on(&route.spec.name) {
+            if let Some(held) = permit.take_limits()
+                && let Err(failure) = page.admit_on(&route.spec.name, held)
+            {
                 journey.telling.add(failure);
                 return None;
             }
@@ -192,8 +204,8 @@ impl Relay {
         match attempted {
             Ok(mut begun) => {
                 begun.permit.of_caller = journey.of_caller.take().unwrap_or_default();
-                if let (Some(page), Some(paced)) = (record.page(), begun.permit.take_paced()) {
-                    page.paced(paced);
+                if let Some(page) = record.page() {
+                    page.paced(begun.permit.take_paced());
                 }
                 Some(Step::Begun(Box::new(begun), route.spec.name.clone()))
             }
@@ -201,6 +213,11 @@ impl Relay {
                 // The provider's own words may quote the request, so they stay out of the log.
                 tracing::debug!(call = %call.id, channel = %route.spec.name, code = failure.code,
                     status = failure.status, "attempt failed");
+                if failure.next == Next::FailoverUncertain && self.uncertain(call, route) == Uncertain::IsTold
+                {
+                    journey.is_over = true;
+                    return Some(Step::Failed(Failure { next: Next::Tell, ..failure }));
+                }
                 if failure.next == Next::Tell {
                     return Some(Step::Failed(failure));
                 }
@@ -209,6 +226,13 @@ impl Relay {
                 None
             }
         }
+    }
+
+    /// What becomes of a call whose failed attempt the provider may have worked on.
+    fn uncertain(&self, call: &Call, route: &Route) -> Uncertain {
+        let (table, backups) = (self.shared.table.load(), self.shared.backups.load());
+        let of_model = backups.uncertain.get(table.resolve(call.model()));
+        of_model.copied().unwrap_or(route.spec.care.uncertain)
     }
 
     /// Takes the right to an attempt: a channel takes over no more failed calls than its budget allows (those that

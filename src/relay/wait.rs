@@ -15,7 +15,7 @@ use penstock_actors::{
     },
     domain::{ChannelName, ModelName},
     router::{
-        Route, Tier,
+        Pinned, Route, Tier, WaitingRoom,
         candidates::route,
         fairness::Ask,
         room::NoRoom,
@@ -48,6 +48,8 @@ pub(super) struct Journey {
     pub(super) of_caller: Option<Vec<Permit>>,
     /// Whether its limits took it in.
     pub(super) is_admitted: bool,
+    /// Whether it may not be tried again: its provider may have worked on it, and its operator would rather lose it.
+    pub(super) is_over: bool,
     /// How long it has waited so far.
     pub(super) waited: Duration,
     /// Its ticket while it waits, for who tells of it.
@@ -155,7 +157,10 @@ impl Relay {
                     self.try_granted(&call, &mut record, &mut journey, route, permit).await
                 }
                 Ok(None) => None,
-                Err(failure) => Some(Step::Failed(journey.in_vain(failure))),
+                Err(failure) => {
+                    let failure = self.honest(&call, &journey, tokens(&mut record), failure);
+                    Some(Step::Failed(journey.in_vain(failure)))
+                }
             };
             let step = match step {
                 Some(Step::Failed(failure)) => {
@@ -214,7 +219,7 @@ impl Relay {
         let room = &self.shared.room;
         let now = room.now();
         let tokens = tokens(record);
-        let Some(place) = place(blocked, tokens, now) else { return Ok(None) };
+        let Some(place) = place(blocked, tokens, room) else { return Ok(None) };
         let ask = Ask {
             key: call.caller.id,
             band: terms.band,
@@ -230,7 +235,7 @@ impl Relay {
             excluded: journey.excluded.clone(),
             overflow_after: terms.overflow_after,
         };
-        let gates = policy.gates(&call.caller);
+        let gates = policy.gates(&call.caller, &want.model);
         let began = Instant::now();
         let mut waiting = room
             .wait(ask, want.clone(), gates, place, call.body.len())
@@ -267,6 +272,23 @@ impl Relay {
         }
     }
 
+    /// Tells a call that waits no longer when to come back, where limits in a time say when there will be room at all.
+    fn honest(&self, call: &Call, journey: &Journey, tokens: u64, failure: Failure) -> Failure {
+        if failure.code != refuse::SATURATED {
+            return failure;
+        }
+        let (table, room) = (self.table(), &self.shared.room);
+        let tiers = table.tiers(table.resolve(call.model()), &call.caller.group);
+        let routes = tiers.iter().flat_map(|tier| &tier.routes);
+        let mine = routes.filter(|route| {
+            call.pin.is_none_or(|Pinned(id)| route.spec.id == Some(id))
+                && !journey.excluded.contains(&route.cell.slot)
+        });
+        let opens = mine.map(|route| route.cell.opens_in(tokens, room)).min().unwrap_or_default();
+        let retry_after = failure.retry_after.max(Some(opens).filter(|wait| !wait.is_zero()));
+        Failure { retry_after, ..failure }
+    }
+
     /// How much longer the call may wait.
     fn wait_left(&self, call: &Call, journey: &Journey, terms: &Terms) -> Duration {
         let left = terms.max_wait.saturating_sub(journey.waited);
@@ -274,17 +296,18 @@ impl Relay {
     }
 
     /// Enters the caller's own gates, once; gives what keeps it from that.
-    pub(super) fn enter_caller(&self, call: &Call, journey: &mut Journey) -> Option<Step> {
+    pub(super) fn enter_caller(&self, call: &Call, model: &str, journey: &mut Journey) -> Option<Step> {
         if journey.of_caller.is_some() {
             return None;
         }
-        match self.shared.policy.load().enter(&call.caller) {
+        let policy = self.shared.policy.load();
+        match policy.enter(&call.caller, model) {
             Ok(permits) => {
                 journey.of_caller = Some(permits);
                 None
             }
             Err(full) if full.on_limit == OnLimit::Refuse => {
-                Some(Step::Failed(refuse::of_concurrency(full.gate.limit())))
+                Some(Step::Failed(refuse::of_concurrency(full.gate.limit(), full.whose)))
             }
             Err(full) => Some(Step::Blocked(Blocked::Caller(full.gate))),
         }
@@ -292,9 +315,9 @@ impl Relay {
 }
 
 /// Registers as one who waits; `None` where there is room by now.
-fn place(blocked: Blocked, tokens: u64, now: Duration) -> Option<(u32, Place)> {
+fn place(blocked: Blocked, tokens: u64, room: &WaitingRoom) -> Option<(u32, Place)> {
     match blocked {
-        Blocked::Channel(route) => Some((route.cell.slot, route.cell.enter_or_wait(tokens, now)?)),
+        Blocked::Channel(route) => Some((route.cell.slot, route.cell.enter_or_wait(tokens, room)?)),
         Blocked::Caller(gate) => match gate.enter_or_wait() {
             Entered::Permit(_) => None,
             Entered::Place(place) => Some((OF_CALLER, place)),

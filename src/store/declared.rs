@@ -9,8 +9,8 @@ use super::{
     Store, accounts,
     error::{StoreError, Stored},
     keys::{
-        DEEPEST, KeyRecord, KeyRow, KeyStatus, NewKey, NewSecret, Origin, SPACE, bump, insert_key, live_key,
-        models_text,
+        DEEPEST, KeyRecord, KeyRow, KeyStatus, NewKey, NewSecret, Origin, SPACE, bump, insert_key, list_text,
+        live_key,
     },
     now_ms,
     pool::{query, transaction},
@@ -44,6 +44,8 @@ fn as_new(spec: &KeySpec) -> (NewKey, NewSecret) {
         quota: spec.quota,
         parent: spec.parent.clone(),
         name: spec.name.clone(),
+        // The settings say it, and are in force without the store.
+        limits: None,
     };
     (key, NewSecret { digest: spec.digest, prefix: String::new() })
 }
@@ -187,7 +189,7 @@ impl Store {
                         api_key::status.eq(KeyStatus::Live.as_str()),
                         api_key::digest.eq(&digest),
                         api_key::group_name.eq(&spec.group),
-                        api_key::models.eq(models_text(spec.models.as_deref())),
+                        api_key::models.eq(list_text(spec.models.as_deref())),
                         api_key::may_pin.eq(spec.may_pin),
                         api_key::may_see_routing.eq(spec.may_see_routing),
                         api_key::updated_ms.eq(now_ms()),

@@ -1,15 +1,21 @@
 //! What drills ask of the store beside what the gateway does.
 
 use diesel::{ExpressionMethods as _, QueryDsl as _};
-use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _, pooled_connection::bb8::PooledConnection};
-use penstock_actors::domain::CallId;
+use diesel_async::{
+    AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _,
+    pooled_connection::bb8::PooledConnection,
+};
+use penstock_actors::domain::{CallId, Money};
 
 use super::{
-    CallRow, Store, StoreError, Stored,
+    CallRow, Store, StoreError, Stored, accounts,
     books::ROWS,
-    pool::{Db, Lite, query},
-    schema::request_log,
+    keys::{KeyRecord, NewKey, NewSecret, Origin, SPACE, bump, insert_key},
+    now_ms,
+    pool::{Db, Lite, query, transaction},
+    schema::{account, api_key, ledger_entry, request_log, revision},
 };
+use crate::api_key::digest;
 
 /// Keeps every other writer of the embedded database waiting until it is released or dropped.
 pub struct Hold(PooledConnection<'static, Lite>);
@@ -36,6 +42,27 @@ impl Store {
         let mut held = writer.get_owned().await?;
         held.batch_execute("BEGIN IMMEDIATE").await?;
         Ok(Hold(held))
+    }
+
+    /// Makes a key without limits for each of these secrets, many in a transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn fill_keys(&self, secrets: impl IntoIterator<Item = String>) -> Stored<()> {
+        const TOGETHER: usize = 1_000;
+        let secrets: Vec<_> = secrets.into_iter().collect();
+        for secrets in secrets.chunks(TOGETHER) {
+            transaction!(&self.main, c => {
+                bump!(c);
+                for secret in secrets {
+                    let kept = NewSecret { digest: digest(secret), prefix: String::new() };
+                    let record = KeyRecord::new(&NewKey::named(secret), &kept, Origin::Made, None);
+                    insert_key!(c, &record, None);
+                }
+                Stored::Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Those of the calls that the request log has.

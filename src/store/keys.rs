@@ -97,6 +97,10 @@ pub struct KeyRow {
     pub may_see_routing: bool,
     /// When it was made.
     pub created_ms: i64,
+    /// What it may take in a time, in the words of the settings; `None` where nothing is said. Never of declared keys,
+    /// of which the settings say it.
+    #[serde(default)]
+    pub limits: Option<Vec<String>>,
 }
 
 impl KeyRow {
@@ -139,6 +143,8 @@ pub struct NewKey {
     pub may_pin: bool,
     /// Is told which channel served it.
     pub may_see_routing: bool,
+    /// What it may take in a time, in the words of the settings; `None` for what they say of every key.
+    pub limits: Option<Vec<String>>,
 }
 
 impl NewKey {
@@ -153,6 +159,7 @@ impl NewKey {
             parent: None,
             may_pin: false,
             may_see_routing: false,
+            limits: None,
         }
     }
 }
@@ -180,6 +187,7 @@ pub(super) struct KeyRecord {
     may_see_routing: bool,
     created_ms: i64,
     updated_ms: i64,
+    limits: Option<String>,
 }
 
 impl KeyRecord {
@@ -199,18 +207,19 @@ impl KeyRecord {
             account_id: id,
             parent_id,
             group_name: key.group.clone(),
-            models: models_text(key.models.as_deref()),
+            models: list_text(key.models.as_deref()),
             expires_ms: key.expires_ms,
             may_pin: key.may_pin,
             may_see_routing: key.may_see_routing,
             created_ms: now,
             updated_ms: now,
+            limits: list_text(key.limits.as_deref()),
         }
     }
 }
 
-pub(super) fn models_text(models: Option<&[String]>) -> Option<String> {
-    models.map(|m| serde_json::to_string(m).unwrap_or_default())
+pub(super) fn list_text(names: Option<&[String]>) -> Option<String> {
+    names.map(|names| serde_json::to_string(names).unwrap_or_default())
 }
 
 impl TryFrom<KeyRecord> for KeyRow {
@@ -219,7 +228,8 @@ impl TryFrom<KeyRecord> for KeyRow {
     fn try_from(row: KeyRecord) -> Stored<Self> {
         let damaged = |what: &str| StoreError::Failed(format!("key {}: its {what} is damaged", row.id));
         let old = row.old_digest.as_deref().zip(row.old_until_ms);
-        let models = row.models.as_deref().map(serde_json::from_str).transpose();
+        let list = |text: &Option<String>| text.as_deref().map(serde_json::from_str).transpose();
+        let (models, limits) = (list(&row.models), list(&row.limits));
         Ok(Self {
             origin: match row.origin.as_str() {
                 "file" => Origin::File,
@@ -235,6 +245,7 @@ impl TryFrom<KeyRecord> for KeyRow {
             digest: parse_digest(&row.digest).ok_or_else(|| damaged("digest"))?,
             old: old.and_then(|(hex, until)| Some((parse_digest(hex)?, until))),
             models: models.map_err(|_| damaged("list of models"))?,
+            limits: limits.map_err(|_| damaged("list of limits"))?,
             id: row.id,
             name: row.name,
             prefix: row.prefix,
@@ -384,6 +395,26 @@ impl Store {
                     api_key::live_name.eq(None::<String>),
                     api_key::updated_ms.eq(now_ms()),
                 ))
+                .execute(c)
+                .await?;
+            Stored::Ok(())
+        })
+    }
+
+    /// Says what a key may take in a time, in the words of the settings; `None` for what they say of every key.
+    ///
+    /// # Errors
+    /// Refused where no such key is live, or the settings file declares it.
+    pub async fn limit_key(&self, name: &str, limits: Option<&[String]>) -> Stored<()> {
+        let limits = list_text(limits);
+        transaction!(&self.main, c => {
+            bump!(c);
+            let Some(key) = live_key!(c, name) else { return unknown(name) };
+            if key.origin == Origin::File.as_str() {
+                return of_the_file(name);
+            }
+            diesel::update(api_key::table.find(key.id))
+                .set((api_key::limits.eq(&limits), api_key::updated_ms.eq(now_ms())))
                 .execute(c)
                 .await?;
             Stored::Ok(())

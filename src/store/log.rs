@@ -140,6 +140,8 @@ pub struct AttemptRow {
     pub code: String,
     /// Whose doing a failure was; empty where there was none.
     pub fault: String,
+    /// It failed after the provider may have worked on it.
+    pub may_be_billed: bool,
 }
 
 fn as_uuid<S: serde::Serializer>(id: &[u8], to: S) -> Result<S::Ok, S::Error> {
@@ -219,6 +221,7 @@ pub fn attempts(logged: &Logged) -> impl Iterator<Item = AttemptRow> {
         status: a.status.into(),
         code: text(&a.code),
         fault: a.fault.map_or("", |f| f.as_str()).to_owned(),
+        may_be_billed: a.may_be_billed,
     })
 }
 

@@ -40,7 +40,7 @@ macro_rules! step {
 }
 
 /// Every step, oldest first. A step that was released is never edited.
-const STEPS: &[Step] = &[step!(1, "0001_books"), step!(2, "0002_duty")];
+const STEPS: &[Step] = &[step!(1, "0001_books"), step!(2, "0002_duty"), step!(3, "0003_limits")];
 
 /// How long another process may migrate before this one gives up.
 const LOCK_WITHIN: Duration = Duration::from_secs(60);
@@ -90,6 +90,14 @@ fn statements(text: &str) -> impl Iterator<Item = String> {
     let statements: Vec<String> =
         joined.split(";\n").map(|s| s.trim().trim_end_matches(';').to_owned()).collect();
     statements.into_iter().filter(|s| !s.is_empty())
+}
+
+/// The table and the column that a statement adds.
+fn added_column(statement: &str) -> Option<(&str, &str)> {
+    match statement.split_whitespace().collect::<Vec<_>>()[..] {
+        ["ALTER", "TABLE", table, "ADD", "COLUMN", column, ..] => Some((table, column)),
+        _ => None,
+    }
 }
 
 /// Applies what is missing, and gives its names.
@@ -159,7 +167,18 @@ async fn lite(connection: &mut pool::Lite, dsn: &Dsn) -> Stored<Vec<&'static str
         .await?;
         let mut applied = Vec::new();
         for step in missing(number!(c, FOUND)?, dsn)? {
-            c.batch_execute(step.sqlite).await.map_err(|e| failed(step, e.into()))?;
+            for statement in statements(step.sqlite) {
+                // SQLite has no word for a column that may be there already.
+                if let Some((table, column)) = added_column(&statement) {
+                    let is_there = format!(
+                        "SELECT COUNT(*) AS value FROM pragma_table_info('{table}') WHERE name = '{column}'"
+                    );
+                    if number!(&mut *c, is_there)? > 0 {
+                        continue;
+                    }
+                }
+                c.batch_execute(&statement).await.map_err(|e| failed(step, e.into()))?;
+            }
             c.batch_execute(&note(step)).await?;
             tracing::info!(step = step.name, "the database was migrated");
             applied.push(step.name);
@@ -257,6 +276,9 @@ mod tests {
     fn each_statement_of_mysql_may_run_again() {
         for statement in STEPS.iter().flat_map(|s| statements(s.mysql)) {
             let again = ["CREATE TABLE IF NOT EXISTS", "INSERT IGNORE", "ALTER TABLE", "CREATE INDEX IF NOT"];
+            // A statement that is made where something is missing.
+            let made = ["SET @", "PREPARE ", "EXECUTE ", "DEALLOCATE PREPARE "];
+            let again = [again, made].concat();
             assert!(again.iter().any(|a| statement.starts_with(a)), "{statement}");
         }
     }

@@ -42,6 +42,7 @@ table! {
         may_see_routing -> Bool,
         created_ms -> BigInt,
         updated_ms -> BigInt,
+        limits -> Nullable<Text>,
     }
 }
 
@@ -118,6 +119,7 @@ table! {
         status -> Integer,
         code -> Text,
         fault -> Text,
+        may_be_billed -> Bool,
     }
 }
 

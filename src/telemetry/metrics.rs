@@ -15,7 +15,7 @@ use penstock_actors::{
         switch::{OffReason, Standing},
     },
     domain::{Endpoint, Outcome, Usage},
-    limiter::CellId,
+    limiter,
 };
 use prometheus::{
     Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -66,6 +66,15 @@ pub struct Metrics {
     listed: Vec<Family>,
 }
 
+/// What time it is at a scrape.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clocks {
+    /// By the clock of those who wait.
+    pub room: Duration,
+    /// By the clock of the limits, in milliseconds.
+    pub limits_ms: u64,
+}
+
 /// What is read from the channels' cells at each scrape.
 struct ChannelMetrics {
     in_flight: IntGaugeVec,
@@ -81,6 +90,8 @@ struct ChannelMetrics {
     first_byte: GaugeVec,
     restarts: IntGaugeVec,
     off: IntGaugeVec,
+    retries: IntGaugeVec,
+    allowed_retries: IntGaugeVec,
     refused_retries: IntGaugeVec,
     breaker: IntGaugeVec,
     learned: Learned,
@@ -210,6 +221,14 @@ impl Metrics {
                     "penstock_channel_switched_off",
                     "Switched off on evidence: 1 for a refused credential, 2 for an empty account."
                 )),
+                retries: register!(ints(
+                    "penstock_channel_retries",
+                    "Attempts after failed ones that it took over in the last half minute."
+                )),
+                allowed_retries: register!(ints(
+                    "penstock_channel_retries_allowed",
+                    "Those that its budget allows in half a minute."
+                )),
                 refused_retries: register!(ints(
                     "penstock_channel_refused_retries",
                     "Attempts after failed ones that its budget refused."
@@ -280,8 +299,8 @@ impl Metrics {
     }
 
     /// Counts a call that a limit refused.
-    pub fn limited(&self, by: &CellId) {
-        self.limited.with_label_values(&[by.scope.as_str(), by.kind.as_str()]).inc();
+    pub fn limited(&self, whose: &str, limit: limiter::Kind) {
+        self.limited.with_label_values(&[whose, limit.as_str()]).inc();
     }
 
     /// Counts an answer's first byte.
@@ -300,7 +319,7 @@ impl Metrics {
 
     /// Writes everything in Prometheus' text format.
     /// `now` is on the waiting room's clock.
-    pub fn render(&self, cells: &[Arc<ChannelCell>], now: Duration) -> Vec<u8> {
+    pub fn render(&self, cells: &[Arc<ChannelCell>], now: Clocks) -> Vec<u8> {
         // One at a time: the channels' gauges are filled anew for each.
         let _rendering = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.channels.read(cells, now);
@@ -350,7 +369,7 @@ pub fn table() -> String {
 }
 
 impl ChannelMetrics {
-    fn read(&self, cells: &[Arc<ChannelCell>], now: Duration) {
+    fn read(&self, cells: &[Arc<ChannelCell>], now: Clocks) {
         for ints in [
             &self.in_flight,
             &self.waiting,
@@ -361,6 +380,8 @@ impl ChannelMetrics {
             &self.attempts,
             &self.restarts,
             &self.off,
+            &self.retries,
+            &self.allowed_retries,
             &self.refused_retries,
             &self.breaker,
             &self.learned.limit,
@@ -376,7 +397,11 @@ impl ChannelMetrics {
         }
         for cell in cells {
             let label = &[cell.name.as_str()];
-            self.learned.read(cell, label, now);
+            self.learned.read(cell, label, now.room);
+            let budget = cell.lines.budget(cell.spec().care.retry_percent, now.limits_ms);
+            for (gauge, count) in [(&self.retries, budget.used), (&self.allowed_retries, budget.allowed)] {
+                gauge.with_label_values(label).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
             let (health, totals) = (cell.health(), cell.totals());
             let limit = match cell.gate.limit() {
                 UNLIMITED => f64::INFINITY,
@@ -418,7 +443,7 @@ impl ChannelMetrics {
 
 impl Learned {
     fn read(&self, cell: &ChannelCell, label: &[&str; 1], now: Duration) {
-        let learned = cell.learning.pacer.learned(now);
+        let learned = cell.learned(now);
         for (gauge, value) in [
             (&self.limit, cell.learning.limit().map(u64::from)),
             (&self.requests, learned.requests_per_minute),
@@ -449,7 +474,7 @@ mod tests {
         let metrics = Metrics::new().expect("names are unique");
         metrics.call_ended(Endpoint::Embeddings, Outcome::Completed, Duration::from_millis(3));
         metrics.consumed(&Usage { input: 7, ..Usage::default() });
-        let text = String::from_utf8(metrics.render(&[], Duration::ZERO)).expect("text");
+        let text = String::from_utf8(metrics.render(&[], Clocks::default())).expect("text");
         for line in [
             "penstock_calls_total{endpoint=\"embeddings\",outcome=\"completed\"} 1",
             "penstock_tokens_total{bucket=\"input\"} 7",

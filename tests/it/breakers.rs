@@ -135,6 +135,11 @@ async fn retries_stop_at_the_budget_of_the_channel_that_would_take_them_over() {
     }
     assert_eq!((passed, good.count()), (90, 90), "three a second, in half a minute");
     assert_eq!(app.metric("penstock_channel_refused_retries{channel=\"good\"}"), 10.0);
+    for name in ["penstock_channel_retries", "penstock_channel_retries_allowed"] {
+        assert_eq!(app.metric(&format!("{name}{{channel=\"good\"}}")), 90.0);
+    }
+    let told = app.client().with_header("accept: text/plain").get("/api/runtime").await;
+    assert!(told.body.contains("90 of 90"), "{}", told.body);
 }
 
 #[tokio::test]

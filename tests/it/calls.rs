@@ -22,7 +22,7 @@ const KEYS: &str = "[[key]]\nname = \"plain\"\nsecret = \"sk-plain-0123456789abc
                     [[price]]\nmodel = \"m\"\ninput = 3\noutput = 15\n";
 
 /// Looks a call up until it is in the database.
-async fn settled(client: &Client, id: &str) -> Value {
+pub(crate) async fn settled(client: &Client, id: &str) -> Value {
     for _ in 0..1_000 {
         let answer = client.get(&format!("/api/calls/{id}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");

@@ -97,6 +97,123 @@ async fn what_is_not_the_credentials_fault_is_not_tried_with_another() {
     assert_eq!(upstream.count(), 3);
 }
 
+/// Accounts that let so many requests through in a minute, and say how many are left; counts what it refuses.
+async fn metered(allowed: &'static [(&'static str, usize)]) -> (Upstream, Arc<AtomicUsize>) {
+    let served: Arc<Vec<AtomicUsize>> = Arc::new(allowed.iter().map(|_| AtomicUsize::new(0)).collect());
+    let refused = Arc::<AtomicUsize>::default();
+    let count = refused.clone();
+    let upstream = Upstream::start(move |mut exchange| {
+        let (served, refused) = (served.clone(), count.clone());
+        async move {
+            let shown = exchange.header("authorization").unwrap_or_default().replace("Bearer ", "");
+            let at = allowed.iter().position(|(credential, _)| *credential == shown).unwrap();
+            let (limit, nth) = (allowed[at].1, served[at].fetch_add(1, SeqCst) + 1);
+            let (status, body) = match nth <= limit {
+                true => ("200 OK", upstream::completion("hi", "m")),
+                false => {
+                    refused.fetch_add(1, SeqCst);
+                    ("429 Too Many Requests", r#"{"error":{"message":"slow down","type":"requests"}}"#.to_owned())
+                }
+            };
+            let (left, len) = (limit.saturating_sub(nth), body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-ratelimit-limit-requests: {limit}\r\n\
+                 x-ratelimit-remaining-requests: {left}\r\nx-ratelimit-reset-requests: 60s\r\n\
+                 content-length: {len}\r\n\r\n{body}"
+            );
+            exchange.write(head).await;
+            After::Keep(exchange)
+        }
+    })
+    .await;
+    (upstream, refused)
+}
+
+#[tokio::test]
+async fn what_headers_say_of_each_credential_is_heeded_and_nothing_is_refused_that_was_foretold() {
+    let (upstream, refused) = metered(&[("key-one-1", 1), ("key-two-22", 3), ("key-three-3", 6)]).await;
+    let app = TestApp::start(&format!("{}[queue]\nmax_wait = 0\n", several(&upstream, "")));
+    // One each: from then on it is known what is left.
+    for _ in 0..3 {
+        assert_eq!(app.client().chat(&chat("m")).await.status, 200);
+    }
+    let calls = (0..20).map(|_| {
+        let client = app.client();
+        tokio::spawn(async move { client.chat(&chat("m")).await })
+    });
+    let mut passed = 0;
+    for call in calls.collect::<Vec<_>>() {
+        let answer = call.await.unwrap();
+        if answer.status == 200 {
+            passed += 1;
+        } else {
+            assert_eq!((answer.status, answer.error_code().as_str()), (429, "channels_saturated"));
+            let after: u64 = answer.header("retry-after").expect("a hint").parse().expect("seconds");
+            assert!((5..=60).contains(&after), "{after}");
+        }
+    }
+    assert_eq!(
+        (passed, refused.load(SeqCst), upstream.count()),
+        (7, 0, 10),
+        "two of the second, five of the third"
+    );
+    let shown = app.client().get("/api/runtime").await.json();
+    assert_eq!(shown["channels"][0]["learned"]["requests_per_minute"], 10);
+}
+
+#[tokio::test]
+async fn a_call_waits_until_one_of_the_credentials_may_be_shown_again() {
+    let upstream = Upstream::start(|mut exchange| async move {
+        let body = upstream::completion("hi", "m");
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-ratelimit-limit-requests: 60\r\n\
+             x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 60s\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        exchange.write(head).await;
+        After::Keep(exchange)
+    })
+    .await;
+    let app = TestApp::start(&several(&upstream, ""));
+    for waits in [false, false, false, true] {
+        let answer = app.client().chat(&chat("m")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let waited: Option<u64> = answer.header("x-penstock-queue-ms").map(|ms| ms.parse().unwrap());
+        assert_eq!(waited.is_some_and(|ms| (300..2_000).contains(&ms)), waits, "{waited:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_is_throttled_is_shown_again_when_the_provider_said() {
+    let times = Arc::<AtomicUsize>::default();
+    let first = times.clone();
+    let upstream = Upstream::start(move |mut exchange| {
+        let first = first.clone();
+        async move {
+            let is_one = exchange.header("authorization") == Some("Bearer key-one-1");
+            if !is_one || first.fetch_add(1, SeqCst) > 0 {
+                return exchange.answer_well("hi").await;
+            }
+            let body = r#"{"error":{"message":"slow down","type":"requests"}}"#;
+            let head =
+                "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-type: application/json\r\n";
+            exchange.write(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
+            After::Keep(exchange)
+        }
+    })
+    .await;
+    let app = TestApp::start(&several(&upstream, ""));
+    let began = std::time::Instant::now();
+    while times.load(SeqCst) < 2 {
+        assert_eq!(app.client().chat(&chat("m")).await.status, 200);
+        assert!(began.elapsed() < crate::support::SOON, "it is never shown again");
+        if times.load(SeqCst) == 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    assert!(began.elapsed().as_millis() >= 1_000, "too soon: {:?}", began.elapsed());
+}
+
 /// A provider that wants tokens, and gives them: `token-1`, `token-2` and so on.
 struct Giver {
     upstream: Upstream,

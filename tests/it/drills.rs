@@ -86,3 +86,27 @@ async fn no_call_is_lost_where_one_of_three_channels_fails() {
     let said = drill(&["failover", "--only", "errors,dies", "--seconds", "2", "--rate", "20"]).await;
     assert!(said.contains("| answers 500 | 40 | 0 |") && said.contains("| dies | 40 | 0 |"), "{said}");
 }
+
+#[tokio::test]
+async fn a_short_soak_is_flat_and_leaves_nothing_behind() {
+    let report = drill(&["soak", "--minutes", "0.4", "--rate", "25", "--slack", "8"]).await;
+    assert!(report.contains("| permits |") && !report.contains("GROWS"), "{report}");
+    let lost = report.lines().next().and_then(|line| line.rsplit_once("; ")).map(|(_, lost)| lost);
+    assert_eq!(lost, Some("0 lost"), "{report}");
+}
+
+#[tokio::test]
+async fn the_cost_of_a_call_is_measured_for_few_and_for_many_and_put_into_a_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("page.md");
+    std::fs::write(&page, "a\n<!-- scale -->\n<!-- end of scale -->\nb\n").unwrap();
+    let options = ["--channels", "20", "--keys", "50", "--rounds", "2", "--seconds", "0.4"];
+    // What it costs is judged by a release build on a quiet machine.
+    let judged = ["--at-most", "100", "--page", page.to_str().unwrap()];
+    let report = drill(&[&["scale"], &options[..], &judged[..]].concat()).await;
+    let rows: Vec<_> = report.lines().filter(|line| line.contains(" keys |")).collect();
+    assert_eq!(rows.len(), 4, "{report}");
+    let cost: f64 = rows[0].split('|').nth(2).unwrap().trim().parse().unwrap();
+    assert!(cost > 0.0 && rows[1].starts_with("| 20 channels that serve one model, 10 keys |"), "{report}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains(rows[3]));
+}

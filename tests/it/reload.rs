@@ -1,5 +1,7 @@
 //! New settings while calls run: in force at once, no stream cut, a wrong file changes nothing.
 
+use std::time::{Duration, Instant};
+
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
 use super::support::{Process, TestApp, Upstream, chat, chat_stream, eventually, read_answer};
@@ -154,4 +156,98 @@ async fn a_hangup_puts_the_file_in_force_and_a_wrong_file_changes_nothing() {
     let mut all = Vec::new();
     stream.read_to_end(&mut all).await.unwrap();
     assert!(String::from_utf8_lossy(&all).contains("[DONE]"));
+}
+
+/// How soon a change of the file must be in force.
+const IN_FORCE: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn an_edited_limit_is_in_force_within_a_second_cuts_no_stream_and_grants_nothing_above_it() {
+    let (upstream, go) = Upstream::held().await;
+    let settings = |n: u32| upstream.channel("a", &format!("concurrency = {n}\n"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("penstock.toml");
+    let write = |n: u32| std::fs::write(&file, super::support::app::with_key(&settings(n))).unwrap();
+    write(16);
+    let process = Process::start_in(dir, "exec \"$0\" serve --listen 127.0.0.1:0", &[]);
+    let client = process.client().with_header("x-penstock-max-wait: 60000");
+    let request = client.request("POST", "/v1/chat/completions", chat_stream("m").as_bytes());
+    let mut streams = Vec::new();
+    for _ in 0..80 {
+        streams.push(client.open(&request).await);
+    }
+    let shown = async || {
+        let channel = client.get("/api/runtime").await.json()["channels"][0].clone();
+        ["limit", "in_flight", "waiting"].map(|name| channel[name].as_u64().unwrap_or_default())
+    };
+    // Until it stands like this; gives how long that took.
+    let until = async |wanted: [u64; 3]| {
+        let began = Instant::now();
+        loop {
+            let now = shown().await;
+            if now == wanted {
+                return began.elapsed();
+            }
+            assert!(began.elapsed() < super::support::SOON, "{now:?}, not {wanted:?}\n{}", process.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    until([16, 16, 64]).await;
+    write(64);
+    let raised = until([64, 64, 16]).await;
+    write(4);
+    let lowered = until([4, 64, 16]).await;
+    assert!(raised < IN_FORCE && lowered < IN_FORCE, "raised after {raised:?}, lowered after {lowered:?}");
+    // Streams end, one after another: nobody is let in while as many as the new limit go on.
+    for left in (4..64).rev() {
+        go.notify_one();
+        until([4, left, 16]).await;
+        assert_eq!(upstream.count(), 64, "{left} go on");
+    }
+    go.notify_one();
+    until([4, 4, 15]).await;
+    assert_eq!(upstream.count(), 65);
+    let release = tokio::spawn(async move {
+        loop {
+            go.notify_waiters();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    for stream in streams {
+        assert_ends_well(stream).await;
+    }
+    release.abort();
+    assert_eq!(upstream.count(), 80);
+}
+
+#[tokio::test]
+async fn a_gateway_of_a_drill_reads_settings_again_on_command_too() {
+    let upstream = Upstream::start(|exchange| exchange.answer_well("hi")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = |n: u32| {
+        let watch = "[server]\nwatch = false\n";
+        super::support::app::with_key(&format!(
+            "{watch}{}",
+            upstream.channel("a", &format!("weight = {n}\n"))
+        ))
+    };
+    let file = dir.path().join("penstock.toml");
+    std::fs::write(&file, settings(1)).unwrap();
+    let address = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap()
+    };
+    let line = format!(
+        "echo listens on http://{address}\nexec \"$0\" drill gateway --config penstock.toml --notes notes --listen {address}"
+    );
+    let process = Process::start_in(dir, &line, &[]);
+    let give_up = Instant::now() + super::support::SOON;
+    while TcpStream::connect(address).await.is_err() {
+        assert!(Instant::now() < give_up, "{}", process.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::fs::write(&file, settings(7)).unwrap();
+    let answer = process.client().post("/api/reload", b"").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.json()["data"]["differences"][0], "channel \"a\": weight 1 -> 7");
 }

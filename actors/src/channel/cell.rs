@@ -6,12 +6,12 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam::{queue::SegQueue, utils::CachePadded};
 
 use super::{
@@ -21,10 +21,13 @@ use super::{
     learning::Learning,
     line::Lines,
     pace::{Pace, Served},
+    pacer::Learned,
+    rotation::{Chosen, Rotation},
 };
 use crate::{
-    domain::{ChannelName, ChannelSpec, Pacing, TransportKind},
-    router::{estimate::Outlook, room::NotifyBell, ticket::Ticket},
+    domain::{ChannelName, ChannelSpec, Credentials, Pacing, TransportKind},
+    limiter::{Amounts, Opens, OverLimit, WAITED_FOR},
+    router::{WaitingRoom, estimate::Outlook, room::NotifyBell, ticket::Ticket},
 };
 
 /// Live state of one channel. Written by its supervisor, but for the counters.
@@ -40,6 +43,9 @@ pub struct ChannelCell {
     pub connections: Arc<Connections>,
     /// What calls leave to learn from, and what was learned.
     pub learning: Learning,
+    /// Where it stands in its credentials, where it has several. For whom it is asked, [`Self::rotation`].
+    rotation: ArcSwapOption<Rotation>,
+    has_several: AtomicBool,
     /// What is known of its models, its credential and its retries.
     pub lines: Lines,
     /// Calls that the router offers; as many as wait at most. The supervisor takes them.
@@ -56,6 +62,26 @@ pub struct ChannelCell {
     scatter: AtomicU32,
     restarts: AtomicU64,
     complained_secs: AtomicU64,
+}
+
+fn has_several(spec: &ChannelSpec) -> bool {
+    spec.credentials.all().len() > 1
+}
+
+/// Why a request gets no permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoEntry {
+    /// There is no room now, or others wait, or the channel takes no more for a while.
+    Now,
+    /// It is more than the channel's limit itself.
+    Never(Box<OverLimit>),
+}
+
+/// When a request could go.
+#[derive(Debug)]
+pub(super) enum Later {
+    In(Duration),
+    Never(Box<OverLimit>),
 }
 
 /// What the call path counts; totals since the channel was first seen.
@@ -78,6 +104,8 @@ impl ChannelCell {
             name: spec.name.clone(),
             gate: Gate::with_bell(spec.concurrency.unwrap_or(UNLIMITED), Arc::clone(&bell) as Arc<dyn Bell>),
             learning: Learning::default(),
+            has_several: AtomicBool::new(has_several(&spec)),
+            rotation: has_several(&spec).then(|| Rotation::new(spec.credentials.clone())).into(),
             offers: SegQueue::new(),
             serving: AtomicU64::new(0),
             bell,
@@ -95,63 +123,118 @@ impl ChannelCell {
         })
     }
 
-    /// Takes a permit for a request if there is room now, nobody waits, and the provider lets it through. How many
-    /// tokens it takes and what time it is, is asked only where something was learned of the provider.
-    pub fn try_enter(&self, tokens_and_now: impl FnOnce() -> (u64, Duration)) -> Option<Permit> {
-        let permit = self.gate.try_enter()?;
-        if !self.learning.pacer.is_on() {
-            return Some(permit);
-        }
-        let (tokens, now) = tokens_and_now();
-        self.paced(permit, tokens, now).ok()
+    /// Takes a permit for a request of so many tokens if there is room now, nobody waits, and both the provider and
+    /// the operator's limits let it through.
+    ///
+    /// # Errors
+    /// Whether it is worth waiting for.
+    pub fn try_enter(&self, tokens: u64, room: &WaitingRoom) -> Result<Permit, NoEntry> {
+        let permit = self.gate.try_enter().ok_or(NoEntry::Now)?;
+        self.admitted(permit, tokens, room).map_err(|(_, why)| match why {
+            Later::In(_) => NoEntry::Now,
+            Later::Never(over) => NoEntry::Never(over),
+        })
     }
 
-    /// Paces a request of so many tokens, that waited; gives the permit back, and after how long it could go,
-    /// where it cannot now.
-    pub(super) fn paced(
+    /// Has a request of so many tokens take what it needs beside its slot; gives the permit back where that is not
+    /// there now.
+    pub(super) fn admitted(
         &self,
         permit: Permit,
         tokens: u64,
-        now: Duration,
-    ) -> Result<Permit, (Permit, Duration)> {
-        if !self.learning.pacer.is_on() {
-            return Ok(permit);
-        }
-        match self.learning.pacer.take(tokens, now) {
-            Ok(paced) => Ok(permit.paced(Some(paced))),
-            Err(wait) => Err((permit, wait)),
+        room: &WaitingRoom,
+    ) -> Result<Permit, (Permit, Later)> {
+        let paced = match self.learning.pacer.is_on() {
+            true => match self.learning.pacer.take(tokens, room.now()) {
+                Ok(paced) => Some(paced),
+                Err(wait) => return Err((permit, Later::In(wait))),
+            },
+            false => None,
+        };
+        let shown = match self.several() {
+            Some(rotation) => match rotation.choose(&[], tokens, room.now()) {
+                Chosen::Shown(showing) => Some(Box::new(showing)),
+                Chosen::Later(wait) => return Err((permit, Later::In(wait))),
+                Chosen::Nothing => None,
+            },
+            None => None,
+        };
+        let amounts = Amounts { requests: 1, tokens, spend: 0 };
+        let limits = room.limits().map(|l| l.hold_channel(self.name.as_str(), amounts, WAITED_FOR));
+        match limits.transpose() {
+            Ok(limits) => Ok(permit.paced(paced).showing(shown).limited(limits.flatten())),
+            Err(over) => match over.retry_after {
+                Some(wait) => Err((permit, Later::In(wait))),
+                None => Err((permit, Later::Never(over))),
+            },
         }
     }
 
-    /// How calls of so many tokens are paced here.
-    pub fn outlook(&self, tokens: u64, now: Duration) -> Outlook {
+    /// After how long a request of so many tokens could go, but for a slot; zero where it could now.
+    pub fn opens_in(&self, tokens: u64, room: &WaitingRoom) -> Duration {
         let pacer = &self.learning.pacer;
-        if !pacer.is_on() {
-            return Outlook::default();
-        }
-        let learned = pacer.learned(now);
-        let rate = |per_minute: u64, each: u64| per_minute as f64 / each.max(1) as f64 / 60.0;
-        let requests = learned.requests_per_minute.map(|per_minute| rate(per_minute, 1));
-        let of_tokens = learned.tokens_per_minute.map(|per_minute| rate(per_minute, tokens));
-        let per_second = [requests, of_tokens].into_iter().flatten().reduce(f64::min);
-        let credit = pacer.credit(tokens, now).unwrap_or_default();
-        Outlook { per_second, credit, wait: pacer.wait(tokens, now) }
+        let paced = if pacer.is_on() { pacer.wait(tokens, room.now()) } else { Duration::ZERO };
+        let paced = self.several().map_or(paced, |rotation| rotation.wait(tokens, room.now()).max(paced));
+        let limits = room.limits().and_then(|l| l.opens(self.name.as_str(), tokens, 1));
+        limits.map_or(paced, |opens| opens.first.max(paced))
+    }
+
+    /// How calls of so many tokens are paced here, for one that so many others go before.
+    pub fn outlook(&self, tokens: u64, ahead: u64, room: &WaitingRoom) -> Outlook {
+        let own = self.learning.pacer.outlook(tokens, room.now());
+        let learned = match self.several().map(|rotation| rotation.outlook(tokens, room.now())) {
+            Some(each) => own.and(each),
+            None => own,
+        };
+        let limits = room.limits().and_then(|l| l.opens(self.name.as_str(), tokens, ahead + 1));
+        let Some(Opens { first, nth, per_second }) = limits else { return learned };
+        // What the windows let through at once, they tell of to the moment.
+        let credit = (ahead + 1) as f64;
+        learned.and(Outlook { per_second: Some(per_second), credit, wait: first, stands: nth })
     }
 
     /// A place among those who wait; `None` where there is room by now. Whoever takes it has the gate looked at
     /// afterwards.
-    pub fn enter_or_wait(&self, tokens: u64, now: Duration) -> Option<Place> {
+    pub fn enter_or_wait(&self, tokens: u64, room: &WaitingRoom) -> Option<Place> {
         let permit = match self.gate.enter_or_wait() {
             Entered::Place(place) => return Some(place),
             Entered::Permit(permit) => permit,
         };
-        let pacer = &self.learning.pacer;
-        if !pacer.is_on() || pacer.wait(tokens, now).is_zero() {
+        if self.opens_in(tokens, room).is_zero() {
             return None;
         }
         let place = self.gate.wait();
         drop(permit);
         Some(place)
+    }
+
+    fn several(&self) -> Option<Arc<Rotation>> {
+        if !self.has_several.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.rotation.load_full()
+    }
+
+    /// Where the channel stands in these credentials, of which there are several, the same for every worker.
+    pub fn rotation(&self, credentials: &Credentials) -> Arc<Rotation> {
+        match self.rotation.load_full() {
+            Some(rotation) if rotation.is_of(credentials) => rotation,
+            // Of settings that come or go just now.
+            Some(other) => other.with(credentials),
+            None => Rotation::new(credentials.clone()),
+        }
+    }
+
+    /// What was learned of what the provider lets through.
+    pub fn learned(&self, now: Duration) -> Learned {
+        let own = self.learning.pacer.learned(now);
+        let Some(each) = self.several().map(|rotation| rotation.learned(now)) else { return own };
+        let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        Learned {
+            requests_per_minute: least(own.requests_per_minute, each.requests_per_minute),
+            tokens_per_minute: least(own.tokens_per_minute, each.tokens_per_minute),
+            paused: own.paused.max(each.paused),
+        }
     }
 
     /// The settings in force.
@@ -253,6 +336,7 @@ impl ChannelCell {
         if is_another_account || spec.learning.pacing == Pacing::Off {
             self.learning.pacer.forget();
         }
+        self.rotate(&old, &spec);
         let served: HashSet<_> = spec.models.iter().map(|served| &served.upstream).collect();
         self.lines.keep(|model| served.contains(model));
         self.connections.set_cap(spec.pool.max_connections);
@@ -260,6 +344,24 @@ impl ChannelCell {
         if leads_elsewhere || old.pool != spec.pool || old.transport != spec.transport {
             self.generation.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Brings the rotation to new settings.
+    fn rotate(&self, old: &ChannelSpec, spec: &ChannelSpec) {
+        let known = self.rotation.load_full().filter(|_| {
+            // The same secret at another place is another account.
+            old.base_url == spec.base_url && old.headers == spec.headers && old.provider == spec.provider
+        });
+        let rotation = has_several(spec).then(|| match known {
+            Some(rotation) if rotation.is_of(&spec.credentials) => rotation,
+            Some(rotation) => rotation.with(&spec.credentials),
+            None => Rotation::new(spec.credentials.clone()),
+        });
+        if let (Some(rotation), Pacing::Off) = (&rotation, spec.learning.pacing) {
+            rotation.forget();
+        }
+        self.rotation.store(rotation);
+        self.has_several.store(has_several(spec), Ordering::Relaxed);
     }
 
     /// Has kept connections closed: the channel is no longer wanted. For the roster alone.

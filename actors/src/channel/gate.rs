@@ -7,7 +7,8 @@ use std::{fmt, sync::Arc};
 
 use crossbeam::utils::CachePadded;
 
-use super::pacer::Paced;
+use super::{pacer::Paced, rotation::Showing};
+use crate::limiter::Held;
 
 #[cfg(not(feature = "loom"))]
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -129,7 +130,13 @@ impl Gate {
                 Ok(_) => {
                     // Lowered meanwhile: what was taken under the old limit must not count under the new.
                     let now = self.limit.load(Ordering::Relaxed);
-                    let permit = Permit { gate: Arc::clone(self), returns: Returns::Heard, paced: None };
+                    let permit = Permit {
+                        gate: Arc::clone(self),
+                        returns: Returns::Heard,
+                        paced: None,
+                        limits: None,
+                        showing: None,
+                    };
                     if now >= limit || Word(seen).in_flight() < now {
                         return Some(permit);
                     }
@@ -185,6 +192,9 @@ pub struct Permit {
     gate: Arc<Gate>,
     returns: Returns,
     paced: Option<Paced>,
+    limits: Option<Held>,
+    /// Which credential is shown, where the channel has several.
+    showing: Option<Box<Showing>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +212,36 @@ impl Permit {
         self
     }
 
+    /// The same, with what the request takes of the limits that its operator set.
+    #[must_use]
+    pub(super) fn limited(mut self, limits: Option<Held>) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The same, with the credential that the request shows.
+    #[must_use]
+    pub(super) fn showing(mut self, showing: Option<Box<Showing>>) -> Self {
+        self.showing = showing;
+        self
+    }
+
+    /// Takes out which credential the request shows.
+    pub fn take_showing(&mut self) -> Option<Box<Showing>> {
+        self.showing.take()
+    }
+
+    /// The same, with nothing but the slot.
+    #[must_use]
+    pub(super) fn bare(self) -> Self {
+        self.paced(None).showing(None).limited(None)
+    }
+
+    /// Takes out what the request took of the channel's limits, where it has any: from now on it is the caller's.
+    pub fn take_limits(&mut self) -> Option<Held> {
+        self.limits.take()
+    }
+
     /// Takes out what the request took: from now on it is the caller's.
     pub fn take_paced(&mut self) -> Option<Paced> {
         self.paced.take()
@@ -217,6 +257,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         // Before anyone hears of it.
         self.paced = None;
+        self.limits = None;
+        self.showing = None;
         let before = Word(self.gate.word.fetch_sub(1, Ordering::AcqRel));
         if before.waiting() > 0 && self.returns == Returns::Heard {
             self.gate.bell.ring();

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use crate::domain::{Hint, Told};
+use crate::{
+    domain::{Hint, Told},
+    router::estimate::Outlook,
+};
 
 /// The time for which providers state their limits, in nanoseconds.
 const MINUTE_NS: u64 = 60_000_000_000;
@@ -245,6 +248,20 @@ impl Pacer {
         let of = |bucket: &Bucket, each: u64| Some(bucket.left(now_us)? / each.max(1) as f64);
         let both = [of(&self.requests, 1), of(&self.tokens, tokens)];
         both.into_iter().flatten().reduce(f64::min)
+    }
+
+    /// How calls of so many tokens are paced.
+    pub fn outlook(&self, tokens: u64, now: Duration) -> Outlook {
+        if !self.is_on() {
+            return Outlook::default();
+        }
+        let learned = self.learned(now);
+        let rate = |per_minute: u64, each: u64| per_minute as f64 / each.max(1) as f64 / 60.0;
+        let requests = learned.requests_per_minute.map(|per_minute| rate(per_minute, 1));
+        let of_tokens = learned.tokens_per_minute.map(|per_minute| rate(per_minute, tokens));
+        let per_second = [requests, of_tokens].into_iter().flatten().reduce(f64::min);
+        let credit = self.credit(tokens, now).unwrap_or_default();
+        Outlook { per_second, credit, wait: self.wait(tokens, now), stands: Duration::ZERO }
     }
 
     /// Takes the provider's word on its limits, that came with the answer to a call: one that was paced, or one

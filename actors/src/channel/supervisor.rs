@@ -12,7 +12,7 @@ use actix::{
 
 use super::{
     caretaker::{Caretaker, Moved},
-    cell::ChannelCell,
+    cell::{ChannelCell, Later},
     gate::UNLIMITED,
     health::{Health, Sample},
     learner::{Learner, Occasion},
@@ -100,15 +100,18 @@ impl ChannelSupervisor {
             let (mut slot, mut waited) = (Some(permit), Duration::ZERO);
             let is_served = core.queue.serve(&mut fairness, now, |ask, ticket| {
                 let Some(permit) = slot.take() else { return Offered::Held };
-                let permit = match cell.paced(permit, ask.cost, now) {
+                let permit = match cell.admitted(permit, ask.cost, room) {
                     Ok(permit) => permit,
                     Err((permit, later)) => {
                         slot = Some(permit);
-                        if !ticket.is_offered(cell.slot) {
-                            return Offered::Gone;
-                        }
-                        wait = Some(later);
-                        return Offered::Later;
+                        return match later {
+                            Later::In(later) if ticket.is_offered(cell.slot) => {
+                                wait = Some(later);
+                                Offered::Later
+                            }
+                            // Its limit was lowered since the call came: another channel serves it, or none does.
+                            Later::In(_) | Later::Never(_) => Offered::Gone,
+                        };
                     }
                 };
                 match ticket.grant(cell.slot, permit, now) {
@@ -117,7 +120,7 @@ impl ChannelSupervisor {
                         Offered::Taken
                     }
                     Err((permit, why)) => {
-                        slot = Some(permit.paced(None));
+                        slot = Some(permit.bare());
                         match why {
                             NotGranted::Gone => Offered::Gone,
                             NotGranted::Held => Offered::Held,

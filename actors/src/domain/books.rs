@@ -117,6 +117,8 @@ pub struct AttemptFact {
     pub code: String,
     /// Whose doing a failure was.
     pub fault: Option<Fault>,
+    /// It failed after the provider may have worked on it, and may bill it.
+    pub may_be_billed: bool,
 }
 
 /// A call has ended. Written once for every admitted call, whatever way it went.

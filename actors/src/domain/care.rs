@@ -11,11 +11,28 @@ pub struct Care {
     pub switch: SwitchRule,
     /// Attempts that follow a failed one on another channel, in percent of the channel's others.
     pub retry_percent: u32,
+    /// What becomes of a call whose failed attempt the provider may have worked on.
+    pub uncertain: Uncertain,
+}
+
+/// What becomes of a call whose failed attempt the provider may have worked on, and may bill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Uncertain {
+    /// It is tried elsewhere: rather paid twice than lost.
+    #[default]
+    FailsOver,
+    /// Its client is told: rather lost than paid twice.
+    IsTold,
 }
 
 impl Default for Care {
     fn default() -> Self {
-        Self { breaker: BreakerRules::default(), switch: SwitchRule::default(), retry_percent: 20 }
+        Self {
+            breaker: BreakerRules::default(),
+            switch: SwitchRule::default(),
+            retry_percent: 20,
+            uncertain: Uncertain::default(),
+        }
     }
 }
 

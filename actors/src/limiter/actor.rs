@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     cells::{Cells, Claim, Held, Now, OverLimit},
-    rules::{Amounts, CellId, Measure, Rules, Who},
+    rules::{Amounts, CellId, LimitSet, Measure, Owner, Rules, Who},
 };
 use crate::{
     ports::{JournalSource, OwnStreams},
@@ -76,13 +76,38 @@ impl LimitHandle {
         self.hold_claims(&rules, rules.of_call(who, amounts, measures))
     }
 
-    /// Takes what an attempt claims of its channel's limits.
+    /// Takes what an attempt claims of its channel's limits, of these measures; `None` where the channel has none.
     ///
     /// # Errors
     /// [`OverLimit`]; then nothing is taken.
-    pub fn hold_channel(&self, channel: &str, amounts: Amounts) -> Result<Held, Box<OverLimit>> {
+    pub fn hold_channel(
+        &self,
+        channel: &str,
+        amounts: Amounts,
+        measures: &[Measure],
+    ) -> Result<Option<Held>, Box<OverLimit>> {
         let rules = self.rules.load();
-        self.hold_claims(&rules, rules.of_channel(channel, amounts))
+        let claims = rules.of_channel(channel, amounts, measures);
+        claims.map(|claims| self.hold_claims(&rules, claims)).transpose()
+    }
+
+    /// When a channel's limits on requests and tokens let a call of so many tokens through; `None` where it has none.
+    /// Takes nothing.
+    pub fn opens(&self, channel: &str, tokens: u64, position: u64) -> Option<Opens> {
+        let rules = self.rules.load();
+        let amounts = Amounts { requests: 1, tokens, spend: 0 };
+        let claims = rules.of_channel(channel, amounts, WAITED_FOR)?;
+        let now = self.now(&rules);
+        let of = |claim: &Claim| Opens {
+            first: self.cells.fits_in(claim, 1, now),
+            nth: self.cells.fits_in(claim, position.max(1), now),
+            per_second: claim.limit as f64 / claim.amount.max(1) as f64 / claim.id.kind.span.seconds(),
+        };
+        claims.iter().map(of).reduce(|a, b| Opens {
+            first: a.first.max(b.first),
+            nth: a.nth.max(b.nth),
+            per_second: a.per_second.min(b.per_second),
+        })
     }
 
     /// Every limit that a call would be under: what it allows, and what is taken.
@@ -113,15 +138,32 @@ impl LimitHandle {
     pub fn add(&self, past: &Past) {
         let rules = self.rules.load();
         let now = self.now(&rules);
-        let who = Who { key: past.key, name: &past.name, group: &past.group, model: &past.model };
+        let Past { name, above, limits, group, model, .. } = past;
+        let who = Who { key: past.key, name, own: limits.as_deref(), above, group, model };
         let claims = rules.of_call(who, past.amounts, &Measure::ALL).into_iter();
-        for claim in claims.chain(rules.of_channel(&past.channel, past.amounts)) {
+        let of_channel = rules.of_channel(&past.channel, past.amounts, &Measure::ALL);
+        for claim in claims.chain(of_channel.into_iter().flatten()) {
             let span = claim.id.kind.span;
             if past.spans.contains(&span) {
                 self.cells.add(&claim.id, claim.amount, past.ago, now);
             }
         }
     }
+}
+
+/// What calls wait for at a channel whose limit is reached. Money is not among it: what a call will cost there is known
+/// once the channel is.
+pub const WAITED_FOR: &[Measure] = &[Measure::Requests, Measure::Tokens];
+
+/// When a channel's limits let calls through.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Opens {
+    /// After how long the next one can go; zero where it could now.
+    pub first: Duration,
+    /// After how long one can that so many others go before.
+    pub nth: Duration,
+    /// Calls a second in the long run.
+    pub per_second: f64,
 }
 
 /// What was consumed before this start, or elsewhere.
@@ -131,6 +173,10 @@ pub struct Past {
     pub key: crate::domain::KeyId,
     /// Its name.
     pub name: String,
+    /// Its own limits.
+    pub limits: Option<Box<LimitSet>>,
+    /// The keys above it.
+    pub above: Arc<[Owner]>,
     /// Its group.
     pub group: Arc<str>,
     /// Which model, aliases resolved.
@@ -209,13 +255,16 @@ impl Limiter {
 }
 
 impl Past {
-    /// A call that another stream settled just now. Its key's name and group are not in its record, so it
-    /// counts against the limits of model, channel and space, and of the key where that has the default ones.
+    /// A call that another stream settled just now. Its key's name and group, and the keys above it, are not in its
+    /// record, so it counts against the limits of model, channel and space, and of the key where that has the
+    /// default ones.
     fn of(settlement: &crate::domain::Settlement) -> Self {
         let usage = &settlement.usage;
         Self {
             key: settlement.key,
             name: String::new(),
+            limits: None,
+            above: Arc::default(),
             group: "".into(),
             model: settlement.model.clone(),
             channel: settlement.channel.clone(),

@@ -131,6 +131,9 @@ impl Cell {
     }
 }
 
+/// Longer than anybody waits.
+const NEVER: Duration = Duration::from_secs(366 * 86_400);
+
 /// A wish to take an amount of a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -267,6 +270,28 @@ impl Cells {
     /// What is taken of a cell now; nothing where there is none.
     pub fn used(&self, id: &CellId, now: Now<'_>) -> u64 {
         self.shard(id).load().get(id).map_or(0, |cell| cell.used(now))
+    }
+
+    /// After how long the last of so many such claims would fit, if nothing else is taken; a very long time where one
+    /// alone never will.
+    pub fn fits_in(&self, claim: &Claim, times: u64, now: Now<'_>) -> Duration {
+        let Claim { id, limit, amount } = claim;
+        if amount > limit {
+            return NEVER;
+        }
+        // As many as fit together go in each span.
+        let together = limit.checked_div(*amount).unwrap_or(u64::MAX);
+        let (spans, rest) = ((times - 1) / together, (times - 1) % together + 1);
+        let shard = self.shard(id).load();
+        let needed = amount.saturating_mul(rest);
+        let first = match shard.get(id) {
+            Some(cell) if cell.used(now).saturating_add(needed) > *limit => {
+                cell.fits_in(needed, *limit, now).unwrap_or(NEVER)
+            }
+            _ => Duration::ZERO,
+        };
+        let spans = Duration::try_from_secs_f64(spans as f64 * id.kind.span.seconds()).unwrap_or(NEVER);
+        first.saturating_add(spans).min(NEVER)
     }
 
     /// Ends the cells that hold nothing; gives how many.

@@ -35,6 +35,16 @@ pub enum Span {
 }
 
 impl Span {
+    /// Its usual length, in seconds.
+    pub fn seconds(self) -> f64 {
+        match self {
+            Self::Minute => 60.0,
+            Self::Hour => 3_600.0,
+            Self::Day => 86_400.0,
+            Self::Month => 30.0 * 86_400.0,
+        }
+    }
+
     /// The length of a sliding window; `None` for a calendar's period.
     pub fn length(self) -> Option<Duration> {
         match self {
@@ -127,6 +137,14 @@ impl Scope {
             Self::Key(_) => "key",
         }
     }
+
+    /// The word in codes that this key's client is told: another key's limit is that of one above it.
+    pub fn as_seen_by(&self, key: KeyId) -> &'static str {
+        match self {
+            Self::Key(other) if *other != key => "parent",
+            scope => scope.as_str(),
+        }
+    }
 }
 
 /// Which cell: cells are taken in this order.
@@ -183,6 +201,11 @@ impl LimitSet {
         self
     }
 
+    /// Lets nothing through.
+    pub fn nothing() -> Self {
+        Self([Some(0); 12])
+    }
+
     /// A kind's limit.
     pub fn of(&self, kind: Kind) -> Option<u64> {
         self.0[kind.index()]
@@ -218,6 +241,17 @@ pub struct Rules {
     pub zone: Zone,
 }
 
+/// A key that another one stands under: what that one's calls take, they take of this one's limits, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The key.
+    pub id: KeyId,
+    /// Its name.
+    pub name: String,
+    /// Its own limits, where it was given some when it was made.
+    pub limits: Option<Box<LimitSet>>,
+}
+
 /// Who calls what, as limits see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Who<'a> {
@@ -225,6 +259,10 @@ pub struct Who<'a> {
     pub key: KeyId,
     /// Its name.
     pub name: &'a str,
+    /// Its own limits, where it was given some when it was made. Those of the settings come first.
+    pub own: Option<&'a LimitSet>,
+    /// The keys above it.
+    pub above: &'a [Owner],
     /// Its group.
     pub group: &'a str,
     /// The model, aliases resolved.
@@ -246,15 +284,23 @@ impl Rules {
         if let Some(set) = self.models.get(who.model) {
             claim(set, &|| Scope::Model(who.model.into()));
         }
-        let own = self.keys.get(who.name).unwrap_or(&self.every_key);
-        claim(own, &|| Scope::Key(who.key));
+        for above in who.above {
+            claim(self.of_key(&above.name, above.limits.as_deref()), &|| Scope::Key(above.id));
+        }
+        claim(self.of_key(who.name, who.own), &|| Scope::Key(who.key));
         claims
     }
 
-    /// What an attempt claims of its channel's cells.
-    pub fn of_channel(&self, channel: &str, amounts: Amounts) -> Vec<Claim> {
-        let Some(set) = self.channels.get(channel) else { return Vec::new() };
-        set.limits().map(|limit| claim(limit, Scope::Channel(channel.into()), amounts)).collect()
+    /// The limits of one key: those of the settings, its own, or every key's.
+    fn of_key<'s>(&'s self, name: &str, own: Option<&'s LimitSet>) -> &'s LimitSet {
+        self.keys.get(name).or(own).unwrap_or(&self.every_key)
+    }
+
+    /// What an attempt claims of its channel's cells, of these measures; `None` where the channel has no limits.
+    pub fn of_channel(&self, channel: &str, amounts: Amounts, measures: &[Measure]) -> Option<Vec<Claim>> {
+        let set = self.channels.get(channel)?;
+        let limits = set.limits().filter(|(kind, _)| measures.contains(&kind.measure));
+        Some(limits.map(|limit| claim(limit, Scope::Channel(channel.into()), amounts)).collect())
     }
 
     /// Whether any limit on such a time is in force.
@@ -296,8 +342,8 @@ mod tests {
         };
         let amounts = Amounts { requests: 1, tokens: 10, spend: 20 };
         let of = |name| {
-            let claims =
-                rules.of_call(Who { key: KeyId(9), name, group: "g", model: "m" }, amounts, &Measure::ALL);
+            let who = Who { key: KeyId(9), name, own: None, above: &[], group: "g", model: "m" };
+            let claims = rules.of_call(who, amounts, &Measure::ALL);
             assert!(claims.is_sorted_by_key(|claim| claim.id.clone()));
             claims.iter().map(|c| (c.id.to_string(), c.limit, c.amount)).collect::<Vec<_>>()
         };
@@ -310,9 +356,28 @@ mod tests {
         let default =
             [("key_requests_per_minute".to_owned(), 2, 1), ("key_spend_per_month".to_owned(), 7, 20)];
         assert_eq!(of("other"), [&shared[..], &default].concat());
-        assert_eq!(rules.of_channel("c", amounts).len(), 1);
-        assert!(rules.of_channel("d", amounts).is_empty());
+        let of_channel = |channel, measures| rules.of_channel(channel, amounts, measures).map(|c| c.len());
+        assert_eq!(of_channel("c", &Measure::ALL), Some(1));
+        assert_eq!((of_channel("c", &[Measure::Spend]), of_channel("d", &Measure::ALL)), (Some(0), None));
         assert!(rules.limits_any(Span::Month) && !rules.limits_any(Span::Hour));
+    }
+
+    #[test]
+    fn a_child_takes_of_its_own_limits_and_of_those_of_every_key_above_it() {
+        let one = |n| LimitSet::default().with(Kind::ALL[0], Some(n));
+        let rules =
+            Rules { every_key: one(2), keys: [("eldest".to_owned(), one(3))].into(), ..Rules::default() };
+        let above = |id, name: &str, limits| Owner { id: KeyId(id), name: name.to_owned(), limits };
+        let above = [above(2, "team", Some(Box::new(one(5)))), above(1, "eldest", Some(Box::new(one(9))))];
+        let amounts = Amounts { requests: 1, ..Amounts::default() };
+        let own = one(7);
+        let who =
+            Who { key: KeyId(3), name: "child", own: Some(&own), above: &above, group: "g", model: "m" };
+        let claims = rules.of_call(who, amounts, &Measure::ALL);
+        let said: Vec<_> = claims.iter().map(|c| (c.id.scope.as_seen_by(KeyId(3)), c.limit)).collect();
+        assert_eq!(said, [("parent", 5), ("parent", 3), ("key", 7)]);
+        let plain = Who { own: None, above: &above[..0], ..who };
+        assert_eq!(rules.of_call(plain, amounts, &Measure::ALL)[0].limit, 2);
     }
 
     #[test]

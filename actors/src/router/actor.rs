@@ -99,16 +99,16 @@ impl Router {
 
     /// What the model says of a ticket's wait at these channels.
     fn expect(&self, ticket: &Ticket, cells: &[&Arc<ChannelCell>]) -> Option<Estimate> {
-        let (fairness, now) = (self.room.fairness(), self.room.now());
+        let fairness = self.room.fairness();
         let mut service = Service::default();
         let (mut ahead, mut weights) = (0.0, 0.0);
         for cell in cells {
             let (mean, scatter) = cell.pace();
-            let outlook = cell.outlook(ticket.ask.cost, now);
-            service.add_paced(cell.gate.limit(), cell.gate.in_flight(), mean, scatter, outlook);
             let weight = f64::from(cell.gate.limit().clamp(1, 1 << 20));
             let serving = cell.serving.load(Ordering::Relaxed);
             let before = self.core.registry.ahead(&ticket.ask, cell.slot, serving, &fairness);
+            let outlook = cell.outlook(ticket.ask.cost, before, &self.room);
+            service.add_paced(cell.gate.limit(), cell.gate.in_flight(), mean, scatter, outlook);
             ahead += before as f64 * weight;
             weights += weight;
         }

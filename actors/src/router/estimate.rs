@@ -45,6 +45,26 @@ pub struct Outlook {
     pub credit: f64,
     /// After how long the next one can go.
     pub wait: Duration,
+    /// How long this one stands in any case, by limits that are known to the moment.
+    pub stands: Duration,
+}
+
+impl Outlook {
+    /// The same where calls are paced in another way, too.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let least = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::min);
+        Self {
+            per_second: least(self.per_second, other.per_second),
+            credit: match (self.per_second, other.per_second) {
+                (Some(_), Some(_)) => self.credit.min(other.credit),
+                (Some(_), None) => self.credit,
+                (None, _) => other.credit,
+            },
+            wait: self.wait.max(other.wait),
+            stands: self.stands.max(other.stands),
+        }
+    }
 }
 
 impl Service {
@@ -63,7 +83,7 @@ impl Service {
         outlook: Outlook,
     ) {
         let slots = f64::from(limit.min(1 << 24));
-        if outlook.wait.is_zero() {
+        if outlook.wait.max(outlook.stands).is_zero() {
             self.free += f64::from(limit.saturating_sub(in_flight).min(1 << 24));
         }
         let of_slots = mean.filter(|m| !m.is_zero()).map(|mean| slots / mean.as_secs_f64());
@@ -77,7 +97,7 @@ impl Service {
         }
         // What a rate explains of the wait is no pause.
         let turn = outlook.per_second.filter(|rate| *rate > 0.0).map_or(0.0, f64::recip);
-        let pause = outlook.wait.saturating_sub(seconds(turn));
+        let pause = outlook.wait.saturating_sub(seconds(turn)).max(outlook.stands);
         self.pause = Some(self.pause.map_or(pause, |known| known.min(pause)));
         if let Some(rate) = rate {
             let all = self.rate + rate;
@@ -218,14 +238,18 @@ mod tests {
             expect(ahead, &service).expect("known").p50.as_secs_f64()
         };
         let wait = Duration::from_millis(100);
-        let of_ten = told(99, Outlook { per_second: Some(10.0), credit: 0.0, wait });
+        let paced = |credit| Outlook { per_second: Some(10.0), credit, wait, ..Outlook::default() };
+        let of_ten = told(99, paced(0.0));
         assert!((9.5..10.5).contains(&of_ten), "{of_ten}");
-        let with_credit = told(99, Outlook { per_second: Some(10.0), credit: 80.0, wait });
+        let with_credit = told(99, paced(80.0));
         assert!((1.8..2.2).contains(&with_credit), "{with_credit}");
-        let as_the_slots = told(99, Outlook { per_second: Some(10.0), credit: 500.0, wait });
+        let as_the_slots = told(99, paced(500.0));
         assert!((1.1..1.4).contains(&as_the_slots), "{as_the_slots}");
-        let paused = told(0, Outlook { credit: 0.0, per_second: None, wait: Duration::from_secs(20) });
+        let paused = told(0, Outlook { wait: Duration::from_secs(20), ..Outlook::default() });
         assert!((20.0..20.1).contains(&paused), "{paused}");
+        let stands = Duration::from_secs(60);
+        let limited = told(0, Outlook { per_second: Some(0.03), credit: 1.0, wait: stands, stands });
+        assert!((60.0..60.1).contains(&limited), "{limited}: known to the moment");
         assert!(told(0, Outlook::default()) < 1e-9, "there is room");
     }
 

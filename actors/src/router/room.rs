@@ -27,6 +27,7 @@ use crate::{
         gate::{Bell, Place},
     },
     domain::KeyId,
+    limiter::LimitHandle,
 };
 
 /// How many may wait, and for how long before the lowest band gives way.
@@ -81,6 +82,8 @@ pub struct WaitingRoom {
     calibration: ArcSwap<Calibration>,
     /// Rings when a permit of a caller's own gate returns.
     of_callers: Arc<NotifyBell>,
+    /// The limits of channels, for which calls wait, too.
+    limits: OnceLock<Arc<LimitHandle>>,
 }
 
 /// A wait that ended.
@@ -126,12 +129,23 @@ impl WaitingRoom {
             has_moved: AtomicBool::new(false),
             calibration: ArcSwap::default(),
             of_callers: Arc::default(),
+            limits: OnceLock::new(),
         })
     }
 
     /// Says who takes tickets. Once, when the router was started.
     pub fn open(&self, router: Addr<Router>) {
         let _ = self.router.set(router);
+    }
+
+    /// Says what the limits of channels are. Once, before anybody waits.
+    pub fn set_limits(&self, limits: Arc<LimitHandle>) {
+        let _ = self.limits.set(limits);
+    }
+
+    /// The limits of channels.
+    pub(crate) fn limits(&self) -> Option<&LimitHandle> {
+        self.limits.get().map(|limits| &**limits)
     }
 
     /// The room's clock.

@@ -2,10 +2,14 @@
 
 use std::collections::HashMap;
 
-use penstock_actors::domain::{AccountChain, AccountId};
+use penstock_actors::{
+    domain::{AccountChain, AccountId},
+    limiter::{LimitSet, Owner},
+};
 
 use crate::{
     api_key::{Caller, KeyDigest},
+    config,
     store::{DEEPEST, KeyRow, KeyStatus, Published},
 };
 
@@ -28,7 +32,7 @@ pub(super) fn callers(published: &Published) -> Vec<(KeyDigest, Caller)> {
 }
 
 fn caller(key: &KeyRow, by_id: &HashMap<i64, &KeyRow>) -> Option<Caller> {
-    let (mut accounts, mut expires_ms) = (Vec::with_capacity(2), None);
+    let (mut accounts, mut above_it, mut expires_ms) = (Vec::with_capacity(2), Vec::new(), None);
     let mut next = Some(key.id);
     while let Some(id) = next {
         let above = by_id.get(&id).filter(|k| k.status == KeyStatus::Live)?;
@@ -36,6 +40,9 @@ fn caller(key: &KeyRow, by_id: &HashMap<i64, &KeyRow>) -> Option<Caller> {
             return None;
         }
         accounts.push(above.account_id());
+        if id != key.id {
+            above_it.push(Owner { id: above.key_id(), name: above.name.clone(), limits: limits(above) });
+        }
         expires_ms = match (expires_ms, above.expires_ms) {
             (Some(a), Some(b)) => Some(i64::min(a, b)),
             (a, b) => a.or(b),
@@ -52,7 +59,20 @@ fn caller(key: &KeyRow, by_id: &HashMap<i64, &KeyRow>) -> Option<Caller> {
         may_pin: key.may_pin,
         may_see_routing: key.may_see_routing,
         expires_ms,
+        limits: limits(key),
+        above: above_it.into(),
     })
+}
+
+/// What a key was given to take in a time. What cannot be read, a later program's words for example, lets nothing
+/// through rather than everything.
+fn limits(key: &KeyRow) -> Option<Box<LimitSet>> {
+    let written = key.limits.as_ref()?;
+    let read = config::limit_set(written).unwrap_or_else(|problem| {
+        tracing::error!(key = key.name, problem, "the limits of a key cannot be read; it may take nothing");
+        LimitSet::nothing()
+    });
+    Some(Box::new(read))
 }
 
 #[cfg(test)]
@@ -77,6 +97,7 @@ mod tests {
             may_pin: false,
             may_see_routing: false,
             created_ms: 0,
+            limits: None,
         }
     }
 
@@ -92,6 +113,18 @@ mod tests {
         let parent = KeyRow { expires_ms: Some(5), ..key(1, None) };
         let child = KeyRow { expires_ms: Some(9), ..key(2, Some(1)) };
         assert_eq!(opened(vec![parent, child]), [(1, vec![10, 1], Some(5)), (2, vec![20, 10, 1], Some(5))]);
+    }
+
+    #[test]
+    fn a_child_knows_the_keys_above_it_and_what_they_may_take_and_unreadable_limits_let_nothing_through() {
+        let limited = |limit: &str, key| KeyRow { limits: Some(vec![limit.to_owned()]), ..key };
+        let keys = vec![limited("5 requests per day", key(1, None)), key(2, Some(1)), key(3, Some(2))];
+        let callers = callers(&Published { keys, ..Published::default() });
+        let youngest = &callers[2].1;
+        let above: Vec<_> = youngest.above.iter().map(|above| (above.id.0, above.limits.is_some())).collect();
+        assert_eq!((above, youngest.limits.is_none()), (vec![(2, false), (1, true)], true));
+        assert_eq!(limits(&limited("5 sheep per day", key(1, None))), Some(Box::new(LimitSet::nothing())));
+        assert_eq!(limits(&key(1, None)), None);
     }
 
     #[test]

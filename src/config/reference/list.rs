@@ -193,6 +193,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         ],
     },
     queue::ALL,
+    queue::OF_SPACE,
     queue::OF_MODEL,
     queue::OF_GROUP,
     queue::OF_KEY,
@@ -255,7 +256,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 List,
                 Comment("[\"env:KEY_1\", \"file:more-keys\"]"),
                 "Several in the place of one; a variable or file may hold one a line. Each request shows one, in turn or\n\
-                 drawn at random (\"random\"); one that the provider refuses or throttles is set aside for a while, and the next is shown.",
+                 drawn at random (\"random\"); one that the provider refuses is set aside for a while, and the next is shown. What\n\
+                 its account lets through in a time is learned of each; calls wait where none has anything left.",
             ),
             set("credential_turn", Text, Default("\"round-robin\""), ""),
             set(
@@ -348,7 +350,14 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
                 "limits",
                 List,
                 Default("[]"),
-                "What it may take in a time, in the words of [limits]; over it, the next channel is tried.",
+                "What it may take in a time, in the words of [limits]. Over it, the next channel is tried; calls that find no\n\
+                 other wait for requests and tokens as for a slot, and are refused where that takes too long.",
+            ),
+            set(
+                "failover_uncertain",
+                Switch,
+                Example("false"),
+                "As failover.uncertain, for this channel; [failover_uncertain] says it of a model.",
             ),
         ],
     },
@@ -389,6 +398,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
     },
     calls::BACKUP_MODELS,
     calls::FAILOVER,
+    calls::FAILOVER_UNCERTAIN,
     calls::LIMITS,
     calls::GROUP_LIMITS,
     calls::MODEL_LIMITS,

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use penstock_actors::domain::{BreakerRules, Care, SwitchRule};
+use penstock_actors::domain::{BreakerRules, Care, SwitchRule, Uncertain};
 
 use super::{Resolver, is_model, server::LONGEST_DURATION};
 use crate::config::{Backups, problem::At, raw, units::Span};
 
 /// More models than these in one request are a mistake.
 const MOST_MODELS: usize = 16;
+
+/// What `failover.uncertain` means, wherever it is written.
+pub(super) fn uncertain(fails_over: bool) -> Uncertain {
+    if fails_over { Uncertain::FailsOver } else { Uncertain::IsTold }
+}
 
 impl Resolver<'_> {
     /// The models that stand in for others.
@@ -18,6 +23,13 @@ impl Resolver<'_> {
         if !(1..=MOST_MODELS).contains(&backups.most_listed) {
             let problem = format!("must be 1 to {MOST_MODELS}");
             self.refuse(&At::Setting("failover.max_models".to_owned()), problem);
+        }
+        for (model, fails_over) in &file.failover_uncertain {
+            let at = At::Setting(format!("failover_uncertain.\"{model}\""));
+            if let Some(target) = file.aliases.get(model) {
+                self.refuse(&at, format!("is an alias; name the model, \"{target}\""));
+            }
+            backups.uncertain.insert(model.clone(), uncertain(*fails_over));
         }
         let mut check = |at: At, names: &[String], of: &str| {
             if let Some(odd) = names.iter().find(|name| !is_model(name) || *name == of) {
@@ -70,6 +82,7 @@ impl Resolver<'_> {
                 Some(false) => SwitchRule::Never,
                 Some(true) | None => SwitchRule::ByEvidence,
             },
+            uncertain: raw.uncertain.map_or(default.uncertain, uncertain),
             retry_percent: percent(self, "retry_percent", raw.retry_percent, default.retry_percent),
         }
     }

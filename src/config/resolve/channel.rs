@@ -3,12 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use penstock_actors::domain::{
-    Adaptive, ChannelName, ChannelSpec, Credential, Credentials, LearningRules, Pacing, PoolSettings, Ratio,
-    Served, Timeouts, TransportKind, Turn,
+    Adaptive, Care, ChannelName, ChannelSpec, Credential, Credentials, LearningRules, Pacing, PoolSettings,
+    Ratio, Served, Timeouts, TransportKind, Turn,
 };
 
 use super::{
-    DEFAULT_GROUP, Defaults, RESERVED, Resolver, header::header_allowed, is_model, is_name,
+    DEFAULT_GROUP, Defaults, RESERVED, Resolver, care, header::header_allowed, is_model, is_name,
     server::LONGEST_DURATION,
 };
 use crate::config::{
@@ -112,7 +112,10 @@ impl Resolver<'_> {
             },
             proxy,
             cost_ratio,
-            care: defaults.care,
+            care: Care {
+                uncertain: raw.failover_uncertain.map_or(defaults.care.uncertain, care::uncertain),
+                ..defaults.care
+            },
         })
     }
 

@@ -79,6 +79,20 @@ impl Resolver<'_> {
     }
 }
 
+/// Reads limits that stand outside the settings: a key's in the store.
+///
+/// # Errors
+/// A sentence that quotes the first that is none.
+pub fn limit_set(written: &[String]) -> Result<LimitSet, String> {
+    written.iter().try_fold(LimitSet::default(), |set, text| match limit(text) {
+        Ok((kind, _)) if set.of(kind).is_some() => {
+            Err(format!("\"{text}\": there is a limit of this kind already"))
+        }
+        Ok((kind, limit)) => Ok(set.with(kind, Some(limit))),
+        Err(problem) => Err(format!("\"{text}\": {problem}")),
+    })
+}
+
 /// Reads one limit.
 fn limit(text: &str) -> Result<(Kind, u64), String> {
     let (amount, span) = text.split_once(" per ").or_else(|| text.split_once('/')).ok_or(FORM)?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use penstock_actors::router::fairness::Band;
 
 use super::{Resolver, server::LONGEST_DURATION};
-use crate::config::{Queue, QueueOfCaller, QueueOfModel, problem::At, raw, units::Span};
+use crate::config::{Ceiling, Queue, QueueOfCaller, QueueOfModel, problem::At, raw, units::Span};
 
 const MAX_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
@@ -30,6 +30,9 @@ impl Resolver<'_> {
             max_calls_of_key: raw.max_calls_of_key.unwrap_or(max_calls / 4 * 3 + max_calls % 4),
             max_bytes: raw.max_bytes.map_or(MAX_BYTES, |size| size.0),
             shed_above: or(raw.shed_above, SHED_ABOVE),
+            space: raw.space.map_or_else(Ceiling::default, |raw::QueueOfSpace { concurrency, on_limit }| {
+                Ceiling { concurrency, on_limit }
+            }),
             models: self.of_models(raw.model),
             groups: self.of_callers("group", raw.group),
             keys: self.of_callers("key", raw.key),
@@ -59,6 +62,7 @@ impl Resolver<'_> {
             let of = QueueOfModel {
                 max_wait: self.wait_of(&format!("model.{model}"), raw.max_wait),
                 overflow_after: raw.overflow_after.map(|span| span.0),
+                ceiling: Ceiling { concurrency: raw.concurrency, on_limit: raw.on_limit },
             };
             (model, of)
         });
@@ -83,8 +87,7 @@ impl Resolver<'_> {
                     raw::Band::Low => Band::Low,
                 }),
                 weight: raw.weight,
-                concurrency: raw.concurrency,
-                on_limit: raw.on_limit,
+                ceiling: Ceiling { concurrency: raw.concurrency, on_limit: raw.on_limit },
             };
             (name, of)
         });

@@ -147,7 +147,7 @@ const MISTAKES: &[Mistake] = &[
             "penstock.toml:4: channel \"a\": api_key: there is no such setting; known here are name, id, provider, \
              base_url, params, credential, credentials, credential_turn, organisation, project, models, mapping, headers, quirks, groups, priority, weight, concurrency, \
              adaptive, pacing, longest_pause, enabled, \
-             transport, proxy, cost_ratio, limits, timeouts, pool",
+             transport, proxy, cost_ratio, limits, failover_uncertain, timeouts, pool",
         ],
     ),
     file(

@@ -132,6 +132,9 @@ fn read_accounts(from: &mut In<'_>) -> Result<AccountChain, Malformed> {
     (0..count).map(|_| from.signed().map(AccountId)).collect::<Result<_, _>>().map(AccountChain)
 }
 
+/// Beside an attempt's fault: its provider may bill it.
+const MAY_BE_BILLED: u8 = 0x80;
+
 fn write_attempts(attempts: &[AttemptFact], out: &mut Out<'_>) {
     let half = MAX_ATTEMPTS / 2;
     let (first, last) = match attempts.len() {
@@ -145,7 +148,8 @@ fn write_attempts(attempts: &[AttemptFact], out: &mut Out<'_>) {
         out.unsigned(attempt.took_ms.into());
         out.unsigned(attempt.status.into());
         out.text(&attempt.code);
-        out.byte(fault_number(attempt.fault));
+        let may_be_billed = if attempt.may_be_billed { MAY_BE_BILLED } else { 0 };
+        out.byte(fault_number(attempt.fault) | may_be_billed);
     }
 }
 
@@ -157,14 +161,11 @@ fn read_attempts(from: &mut In<'_>) -> Result<Vec<AttemptFact>, Malformed> {
     let faults = [None, Some(Fault::Client), Some(Fault::Upstream), Some(Fault::Gateway)];
     (0..count)
         .map(|_| {
-            Ok(AttemptFact {
-                channel: from.text()?,
-                after_ms: from.narrow()?,
-                took_ms: from.narrow()?,
-                status: from.narrow()?,
-                code: from.text()?,
-                fault: known(from.byte()?, faults, fault_number)?,
-            })
+            let (channel, after_ms, took_ms) = (from.text()?, from.narrow()?, from.narrow()?);
+            let (status, code, marks) = (from.narrow()?, from.text()?, from.byte()?);
+            let fault = known(marks & !MAY_BE_BILLED, faults, fault_number)?;
+            let may_be_billed = marks & MAY_BE_BILLED != 0;
+            Ok(AttemptFact { channel, after_ms, took_ms, status, code, fault, may_be_billed })
         })
         .collect()
 }

@@ -63,6 +63,7 @@ pub fn settlement(call: u128) -> Settlement {
             status: 200,
             code: String::new(),
             fault: None,
+            may_be_billed: false,
         }],
     }
 }
@@ -122,14 +123,15 @@ pub fn any_progress() -> impl Strategy<Value = Progress> {
 
 fn any_attempt() -> impl Strategy<Value = AttemptFact> {
     let fault = option::of(select(vec![Fault::Client, Fault::Upstream, Fault::Gateway]));
-    (text(), any::<(u32, u32, u16)>(), text(), fault).prop_map(
-        |(channel, (after_ms, took_ms, status), code, fault)| AttemptFact {
+    (text(), any::<(u32, u32, u16, bool)>(), text(), fault).prop_map(
+        |(channel, (after_ms, took_ms, status, may_be_billed), code, fault)| AttemptFact {
             channel,
             after_ms,
             took_ms,
             status,
             code,
             fault,
+            may_be_billed,
         },
     )
 }

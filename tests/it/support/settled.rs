@@ -28,6 +28,7 @@ pub fn logged(id: u128, ends_at: u64, accounts: &[i64], charge: i64) -> Logged {
         status: 503,
         code: "x".to_owned(),
         fault,
+        may_be_billed: false,
     };
     let settlement = Settlement {
         call: CallId(id),

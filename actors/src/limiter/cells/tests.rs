@@ -46,6 +46,19 @@ fn a_call_takes_of_every_cell_or_of_none() {
 }
 
 #[test]
+fn it_is_told_when_the_last_of_several_would_fit() {
+    let (cells, zone) = (Cells::default(), Zone::default());
+    let now = at(&zone, 1_000);
+    let wish = claim(1, Measure::Tokens, Span::Minute, 40, 100);
+    let fits = |times| cells.fits_in(&wish, times, now).as_secs();
+    assert_eq!((fits(1), fits(2)), (0, 0), "there is no cell yet");
+    cells.hold(vec![wish.clone()], now).expect("room").settle(Amounts { tokens: 40, ..Amounts::default() });
+    assert_eq!((fits(1), fits(2), fits(3), fits(4)), (0, 61, 60, 121));
+    let large = Claim { amount: 101, ..wish };
+    assert!(cells.fits_in(&large, 1, now) > Duration::from_secs(300 * 86_400), "never");
+}
+
+#[test]
 fn the_limit_that_is_nearest_to_refuse_is_shown() {
     let (cells, zone) = (Cells::default(), Zone::default());
     let now = at(&zone, 5_000);

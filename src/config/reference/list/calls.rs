@@ -49,6 +49,13 @@ pub(super) const FAILOVER: Section = Section {
             "Attempts that a channel takes over from failed ones, in percent of its others; three a second in any case.",
         ),
         set(
+            "uncertain",
+            Switch,
+            Default("true"),
+            "Whether a call is tried elsewhere that its provider may have worked on: it sent no answer in time, or cut the\n\
+             connection. Both may be billed then. With false, its client is told instead, and told not to try again.",
+        ),
+        set(
             "max_models",
             Number,
             Default("3"),
@@ -57,12 +64,20 @@ pub(super) const FAILOVER: Section = Section {
     ],
 };
 
+pub(super) const FAILOVER_UNCERTAIN: Section = Section {
+    name: "failover_uncertain",
+    form: Names,
+    about: "The same of a model, by the name that channels serve; it comes before what its channels say.",
+    settings: &[set("\"gpt-5.2\"", Switch, Example("true"), "")],
+};
+
 pub(super) const LIMITS: Section = Section {
     name: "limits",
     form: Table,
     about: "What may be taken in a time: requests, tokens (of prompt and answer) or USD, per minute, hour, day or month.\n\
             Minutes and hours slide; days and months are the calendar's. A call over a limit is refused with 429 and\n\
-            the time to come back. Calls count as they begin and are put right when they end.",
+            the time to come back, and whose limit it is. Calls count as they begin and are put right when they end, and those\n\
+            of a key that stands under another count with that one, too.",
     settings: &[
         set(
             "time_zone",

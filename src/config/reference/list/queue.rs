@@ -60,6 +60,17 @@ pub(super) const ALL: Section = Section {
     ],
 };
 
+/// What holds for all calls together.
+pub(super) const OF_SPACE: Section = Section {
+    name: "queue.space",
+    form: Table,
+    about: "All calls together.",
+    settings: &[
+        set("concurrency", Number, Example("512"), "Calls in flight at once, over all channels."),
+        set("on_limit", Text, Example("\"refuse\""), "More are refused; without this line they wait."),
+    ],
+};
+
 /// What holds for a model.
 pub(super) const OF_MODEL: Section = Section {
     name: "queue.model.\"gpt-5.2\"",
@@ -68,6 +79,8 @@ pub(super) const OF_MODEL: Section = Section {
     settings: &[
         set("max_wait", Text, Example("\"2m\""), ""),
         set("overflow_after", Text, Example("\"5s\""), ""),
+        set("concurrency", Number, Example("128"), "Its calls in flight at once, over all channels."),
+        set("on_limit", Text, Example("\"refuse\""), "More are refused; without this line they wait."),
     ],
 };
 
@@ -89,7 +102,7 @@ pub(super) const OF_GROUP: Section = Section {
             "concurrency",
             Number,
             Example("32"),
-            "Calls in flight at once: of the key, or of the whole group.",
+            "Calls in flight at once: of the key and of those that stand under it, or of the whole group.",
         ),
         set("on_limit", Text, Example("\"refuse\""), "More are refused; without this line they wait."),
     ],
