@@ -3,7 +3,6 @@
 mod whole;
 
 use bytes::{Bytes, BytesMut};
-use penstock_actors::domain::Usage;
 
 use crate::{
     conversation::Delta,
