@@ -18,6 +18,7 @@ pub mod hints;
 pub mod hunyuan;
 mod json_lines;
 mod leftover;
+pub mod media;
 pub mod ollama;
 pub mod openai;
 pub mod openai_chat;

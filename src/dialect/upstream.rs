@@ -19,7 +19,7 @@
 use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
-use super::{AnswerHead, Failure, Garbage, fields::ParamError};
+use super::{AnswerHead, Failure, Garbage, fields::ParamError, media::Kind};
 use crate::{
     conversation::{Conversation, Delta, Reply},
     wire::sse::SseFramer,
@@ -32,6 +32,12 @@ pub trait Upstream: Send + Sync {
     /// # Errors
     /// [`ParamError`] that names what this dialect cannot say.
     fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError>;
+
+    /// Whether the provider itself fetches such a medium at an address of http or https; otherwise it is sent the
+    /// bytes.
+    fn takes(&self, _kind: Kind, _url: &str) -> bool {
+        true
+    }
 
     /// The media type of a stream.
     fn stream_type(&self) -> &'static str {

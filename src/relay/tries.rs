@@ -103,6 +103,9 @@ impl Relay {
                 break;
             }
             let Some(link) = self.usable(call, route, journey) else { continue };
+            if let Err(failure) = self.gather(call, &link).await {
+                return Step::Failed(failure);
+            }
             let room = &self.shared.room;
             let Some(permit) = route.cell.try_enter(|| (tokens(record), room.now())) else {
                 full.get_or_insert(route);
@@ -147,6 +150,10 @@ impl Relay {
         permit: Permit,
     ) -> Option<Step> {
         let at = link.endpoint(call.endpoint, call.face)?;
+        // There is something left only where the table changed while the call waited.
+        if let Err(failure) = self.gather(call, link).await {
+            return Some(Step::Failed(failure));
+        }
         journey.excluded.push(route.cell.slot);
         if let Some(page) = record.page() {
             if let Err(failure) = page.admit_on(&route.spec.name) {

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::thoughts::Thoughts;
+use super::change::Changes;
 use crate::{
     conversation::Delta,
     dialect::{
@@ -157,7 +157,7 @@ pub(super) struct Whole {
     call_id: String,
     echo: Option<Vec<u8>>,
     cap: usize,
-    thoughts: Option<Thoughts>,
+    changes: Changes,
 }
 
 impl Whole {
@@ -167,10 +167,10 @@ impl Whole {
         upstream: &'static dyn Upstream,
         header: &AnswerHeader<'_>,
         cap: usize,
-        thoughts: Option<Thoughts>,
+        changes: Changes,
     ) -> Self {
         Self {
-            thoughts,
+            changes,
             face,
             upstream,
             body: BytesMut::new(),
@@ -198,9 +198,7 @@ impl AnswerReader for Whole {
                 if reply.id.is_empty() {
                     reply.id.clone_from(&self.call_id);
                 }
-                if let Some(thoughts) = self.thoughts {
-                    thoughts.change(&mut reply);
-                }
+                self.changes.make(&mut reply);
                 let header = AnswerHeader {
                     model: &self.model,
                     created: self.created,
