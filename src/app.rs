@@ -13,6 +13,7 @@ mod keys;
 mod limits;
 mod listener;
 mod log;
+mod media;
 mod prices;
 mod providers;
 mod publisher;

@@ -25,7 +25,7 @@ mod units;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -68,6 +68,8 @@ pub struct Settings {
     pub catalog: Catalog,
     /// How calls wait where every channel is full.
     pub queue: Queue,
+    /// What is fetched for clients.
+    pub media: Media,
     /// Which channels' models the provider is asked for.
     pub discover: Discover,
     /// Keys declared in the file and in the environment.
@@ -108,6 +110,25 @@ pub struct Discover {
     pub channels: BTreeSet<ChannelName>,
     /// How often.
     pub refresh: Duration,
+}
+
+/// What is fetched for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Whether anything is.
+    pub fetch: bool,
+    /// Longest medium.
+    pub max_bytes: u64,
+    /// Media of one request.
+    pub max_count: u32,
+    /// How long a request may wait for them.
+    pub timeout: Duration,
+    /// Redirects that are followed.
+    pub max_redirects: u32,
+    /// Names that may be asked, wherever they lead.
+    pub allow_names: Vec<String>,
+    /// Ranges of addresses that may be asked: the first, and how many of its bits count.
+    pub allow_ranges: Vec<(IpAddr, u8)>,
 }
 
 /// How calls wait where every channel is full.

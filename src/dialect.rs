@@ -25,6 +25,7 @@ pub mod hunyuan;
 mod json_lines;
 mod leftover;
 pub mod library;
+pub mod media;
 pub mod ollama;
 pub mod openai;
 pub mod openai_chat;

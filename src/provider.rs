@@ -18,7 +18,7 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    dialect::{Dialect, StreamForm},
+    dialect::{Dialect, StreamForm, media::Fetched},
     wire::json::TopLevel,
 };
 
@@ -56,6 +56,10 @@ pub struct Ask<'a> {
     pub form: StreamForm,
     /// What the client's dialect repeats of the request in its answers; known once the request is written.
     pub echo: Option<&'a [u8]>,
+    /// The tools that were told in text and may be called in it; known once the request is written.
+    pub tools: &'a [String],
+    /// Media that the request names by address and the provider wants as bytes.
+    pub media: &'a Fetched,
 }
 
 /// What goes to the provider, before the row's path and the credential are added.
@@ -67,6 +71,8 @@ pub struct UpstreamRequest {
     pub body: UpstreamBody,
     /// What comes back in [`Ask::echo`] when the answer is read.
     pub echo: Option<Bytes>,
+    /// What comes back in [`Ask::tools`] then.
+    pub tools: Vec<String>,
 }
 
 /// A request body for a provider.

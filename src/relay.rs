@@ -15,6 +15,7 @@ pub mod forward;
 mod held;
 mod limits;
 mod link;
+pub mod media;
 pub mod models;
 mod page;
 pub mod policy;
@@ -56,6 +57,7 @@ use crate::{
         budget::ByteBudget,
         forward::AnswerBody,
         link::Link,
+        media::{Gathered, MediaPolicy},
         models::{Backups, Models},
         page::{Opening, Page},
         policy::WaitPolicy,
@@ -66,7 +68,7 @@ use crate::{
         wait::{Blocked, Journey, Step},
     },
     telemetry::Metrics,
-    transport::Transport,
+    transport::{MediaFetcher, Transport},
     wire::json::TopLevel,
 };
 
@@ -96,6 +98,10 @@ pub struct RelayShared {
     pub room: Arc<WaitingRoom>,
     /// How they may.
     pub policy: ArcSwap<WaitPolicy>,
+    /// What is fetched for them.
+    pub media: ArcSwap<MediaPolicy>,
+    /// Who fetches it.
+    pub fetcher: MediaFetcher,
     /// What the books are kept with.
     pub books: Arc<books::BooksShared>,
     /// Models that stand in for others.
@@ -153,6 +159,8 @@ pub struct Call {
     pub created: u64,
     /// Whose matter another attempt is.
     pub retries: Retries,
+    /// What it names by address, as far as it was fetched.
+    pub media: Gathered,
 }
 
 impl Call {

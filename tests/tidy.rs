@@ -75,7 +75,7 @@ const MAY_NAME_OF_ACTORS: &[(&str, &[&str])] = &[("journal", &["domain", "ports"
 /// Bytes in, values out: no I/O, no clock, no environment.
 const PURE: &[&str] = &["conversation", "dialect", "provider", "wire"];
 /// Decisions inside modules that are not pure.
-const PURE_FILES: &[&str] = &["transport/http1/head.rs", "transport/http1/chunked.rs"];
+const PURE_FILES: &[&str] = &["transport/guard.rs", "transport/http1/head.rs", "transport/http1/chunked.rs"];
 const IMPURE_NAMES: &[&str] = &[
     "actix",
     "awc::",

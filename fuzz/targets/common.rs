@@ -1,7 +1,7 @@
 //! What targets share: a pair of dialects and cuts, taken from the first bytes of the input.
 
 use penstock::{
-    dialect::{Dialect, StreamForm},
+    dialect::{Dialect, StreamForm, media::Fetched},
     provider::{Ask, Endpoint},
 };
 use penstock_actors::domain::Delivery;
@@ -52,6 +52,8 @@ impl Pair {
             call_id: "call",
             form: self.form,
             echo: None,
+            tools: &[],
+            media: Fetched::NONE,
         }
     }
 }

@@ -24,6 +24,7 @@ use super::{
     keys::KeyFeed,
     limits,
     listener::{Listener, listen, serve},
+    media,
     prices::PriceKeeper,
     publisher::Publisher,
     queue,
@@ -39,7 +40,7 @@ use crate::{
     relay::{RelayShared, budget::ByteBudget, models::Backups, policy::WaitPolicy},
     store::LateStore,
     telemetry::Metrics,
-    transport::{SharedTransport, TlsRoots},
+    transport::{MediaFetcher, SharedTransport, TlsRoots},
 };
 
 /// What a start can be given beside the settings.
@@ -134,6 +135,8 @@ impl Gateway {
                     &WaitPolicy::default(),
                     &actors.room,
                 )),
+                media: ArcSwap::from_pointee(media::policy(&settings.media)),
+                fetcher: MediaFetcher::new(Arc::clone(&transport)),
                 room: Arc::clone(&actors.room),
                 books: Arc::clone(books.shared()),
                 backups: ArcSwap::from_pointee(backups(&settings.backups)),
@@ -247,12 +250,13 @@ impl Gateway {
             self.publisher.with_settings(|old| config::differences(old, &settings, (server, log, store)));
         let models = KnownModels::with(settings.models.clone());
         let (prices, limits) = (Arc::clone(&settings.prices), settings.limits.clone());
-        let waits = settings.queue.clone();
+        let (waits, fetched) = (settings.queue.clone(), media::policy(&settings.media));
         let backups = backups(&settings.backups);
         self.publisher.apply(settings).await?;
         let (room, policy) = (&self.actors.room, &self.shared.relay.policy);
         room.set_bounds(queue::bounds(&waits));
         policy.store(Arc::new(queue::policy(&waits, &policy.load(), room)));
+        self.shared.relay.media.store(Arc::new(fetched));
         self.shared.models.store(Arc::new(models));
         self.prices.keep(&prices);
         self.books.shared().prices.store(prices);

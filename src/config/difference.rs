@@ -17,6 +17,9 @@ pub fn differences(old: &Settings, new: &Settings, in_force: (&Server, &Log, &St
         lines.push("models: changed".to_owned());
     }
     lines.extend(queue(&old.queue, &new.queue));
+    if old.media != new.media {
+        lines.push("media: changed".to_owned());
+    }
     if old.backups != new.backups {
         lines.push("backup models: changed".to_owned());
     }

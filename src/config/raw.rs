@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) defaults: Defaults,
     pub(super) discover: Discover,
     pub(super) queue: Queue,
+    pub(super) media: Media,
     /// Read by whoever knows the providers.
     #[serde(rename = "provider")]
     pub(super) providers: Vec<IgnoredAny>,
@@ -175,6 +176,17 @@ pub(super) struct Queue {
     pub(super) model: BTreeMap<String, QueueOfModel>,
     pub(super) group: BTreeMap<String, QueueOfCaller>,
     pub(super) key: BTreeMap<String, QueueOfCaller>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Media {
+    pub(super) fetch: Option<bool>,
+    pub(super) max_bytes: Option<Size>,
+    pub(super) max_count: Option<u32>,
+    pub(super) timeout: Option<Span>,
+    pub(super) max_redirects: Option<u32>,
+    pub(super) allow_hosts: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

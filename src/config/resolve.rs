@@ -6,6 +6,7 @@ mod channel;
 mod header;
 mod key;
 mod limits;
+mod media;
 mod queue;
 mod server;
 
@@ -103,6 +104,7 @@ pub(super) fn resolve(
     let (catalog, discovered) = resolver.catalog(channels, &file.defaults, &file.failover, file.aliases);
     let refresh = resolver.refresh(file.discover.refresh);
     let queue = resolver.queue(file.queue);
+    let media = resolver.media(file.media);
     let keys = resolver.keys(file.keys, compatible.root_token);
     let prices = prices::list(text);
     if let Err(error) = &prices {
@@ -122,6 +124,7 @@ pub(super) fn resolve(
         mock: file.mock.enabled.unwrap_or(catalog.channels.is_empty()),
         catalog,
         queue,
+        media,
         discover: Discover { channels: discovered, refresh },
         keys,
         backups,

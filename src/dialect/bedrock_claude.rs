@@ -11,6 +11,7 @@ use super::{
     anthropic_messages::{AnthropicMessages, EventReader, Host, write_request},
     bedrock_converse::{EVENT_STREAM, failure_of_answer, of_exception},
     fields::ParamError,
+    media::Kind,
     upstream::{DeltaReader, FrameReader, ReadError, Upstream, Wanted, Written},
 };
 use crate::{
@@ -26,6 +27,11 @@ impl Upstream for BedrockClaude {
     fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError> {
         let body = write_request(conversation, wanted.model, wanted.delivery, Host::Bedrock)?;
         Ok(Written { headers: Vec::new(), body })
+    }
+
+    /// The API fetches nothing.
+    fn takes(&self, _kind: Kind, _url: &str) -> bool {
+        false
     }
 
     fn stream_type(&self) -> &'static str {

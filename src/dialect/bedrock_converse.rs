@@ -21,6 +21,7 @@ mod stream;
 use super::{
     AnswerHead, Failure,
     fields::ParamError,
+    media::Kind,
     upstream::{DeltaReader, ReadError, Upstream, Wanted, Written},
 };
 use crate::conversation::{Conversation, Reply, StopReason};
@@ -32,6 +33,11 @@ pub struct BedrockConverse;
 impl Upstream for BedrockConverse {
     fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError> {
         Ok(Written { headers: Vec::new(), body: request::write(conversation, wanted.model)? })
+    }
+
+    /// The API fetches nothing.
+    fn takes(&self, _kind: Kind, _url: &str) -> bool {
+        false
     }
 
     fn stream_type(&self) -> &'static str {

@@ -23,6 +23,7 @@ pub use passing::{Chunks, REQUEST, WHOLE, facts, foreseen};
 use super::{
     AnswerHead, AnswerHeader, DeltaWriter, Face, Failure,
     fields::ParamError,
+    media::Kind,
     upstream::{DeltaReader, ReadError, SseReader, Upstream, Wanted, Written},
 };
 use crate::conversation::{Conversation, Reply, StopReason};
@@ -60,6 +61,22 @@ impl Face for Gemini {
 impl Upstream for Gemini {
     fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError> {
         Ok(Written { headers: Vec::new(), body: asking::write_request(conversation, wanted)? })
+    }
+
+    /// Videos of YouTube, and files that were uploaded to the API, are named by address (ai.google.dev, "File input
+    /// methods"); what else lies at one is sent.
+    fn takes(&self, _kind: Kind, url: &str) -> bool {
+        let host = url
+            .split_once("://")
+            .map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
+        matches!(
+            host.to_ascii_lowercase().as_str(),
+            "youtube.com"
+                | "www.youtube.com"
+                | "m.youtube.com"
+                | "youtu.be"
+                | "generativelanguage.googleapis.com"
+        )
     }
 
     fn reader(&self, longest: usize) -> Box<dyn DeltaReader> {

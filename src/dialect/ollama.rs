@@ -19,6 +19,7 @@ use super::{
     AnswerHead, Failure,
     fields::ParamError,
     json_lines::LineReader,
+    media::Kind,
     trouble::{Trouble, unexplained},
     upstream::{DeltaReader, ReadError, Upstream, Wanted, Written},
 };
@@ -31,6 +32,11 @@ pub struct Ollama;
 impl Upstream for Ollama {
     fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError> {
         Ok(Written { headers: Vec::new(), body: request::write(conversation, wanted)? })
+    }
+
+    /// The API fetches nothing.
+    fn takes(&self, _kind: Kind, _url: &str) -> bool {
+        false
     }
 
     fn stream_type(&self) -> &'static str {

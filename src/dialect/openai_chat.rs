@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use chunks::ChunkWriter;
 pub use completion::write_completion;
-pub(in crate::dialect) use messages::source;
+pub(in crate::dialect) use messages::{picture, recording, source};
 pub use request::parse_request;
 
 use bytes::Bytes;
@@ -29,6 +29,7 @@ use super::{
     AnswerHead, Failure,
     face::{AnswerHeader, DeltaWriter, Face},
     fields::ParamError,
+    media::Kind,
     openai,
     upstream::{DeltaReader, ReadError, SseReader, Upstream, Wanted, Written},
 };
@@ -56,6 +57,11 @@ impl Upstream for OpenAiChat {
     fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError> {
         // Usage in streams is asked for by a quirk of the row.
         Ok(Written { headers: Vec::new(), body: asking::write_request(conversation, wanted)? })
+    }
+
+    /// A file has no place for an address.
+    fn takes(&self, kind: Kind, _url: &str) -> bool {
+        kind == Kind::Image
     }
 
     fn reader(&self, longest: usize) -> Box<dyn DeltaReader> {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
-use super::{AnswerHead, Failure, Garbage, fields::ParamError};
+use super::{AnswerHead, Failure, Garbage, fields::ParamError, media::Kind};
 use crate::{
     conversation::{Conversation, Delta, Reply},
     wire::sse::SseFramer,
@@ -38,6 +38,12 @@ pub trait Upstream: Send + Sync {
     /// How the provider answers where an answer is wanted so: some always stream, or never.
     fn delivers(&self, wanted: Delivery) -> Delivery {
         wanted
+    }
+
+    /// Whether the provider itself fetches such a medium at an address of http or https; otherwise it is sent the
+    /// bytes.
+    fn takes(&self, _kind: Kind, _url: &str) -> bool {
+        true
     }
 
     /// The media type of a stream.

@@ -8,6 +8,7 @@ use super::{
     AnswerHead, Failure,
     anthropic_messages::{AnthropicMessages, Host, write_request},
     fields::ParamError,
+    media::Kind,
     trouble::Trouble,
     upstream::{DeltaReader, ReadError, Upstream, Wanted, Written},
 };
@@ -24,6 +25,11 @@ impl Upstream for VertexClaude {
     fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError> {
         let body = write_request(conversation, wanted.model, wanted.delivery, Host::Vertex)?;
         Ok(Written { headers: Vec::new(), body })
+    }
+
+    /// The API fetches nothing.
+    fn takes(&self, _kind: Kind, _url: &str) -> bool {
+        false
     }
 
     fn reader(&self, longest: usize) -> Box<dyn DeltaReader> {

@@ -5,8 +5,11 @@ use std::fmt::Write as _;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    dialect::{Dialect, StreamForm},
-    provider::{Ask, AskBody, BodyNeed, Endpoint, UpstreamBody, row},
+    dialect::{
+        Dialect, StreamForm,
+        media::{Fetched, Kind, Medium},
+    },
+    provider::{Ask, AskBody, BodyNeed, Endpoint, UpstreamBody, convert, row},
 };
 
 const HEAD: &str = "\
@@ -19,6 +22,7 @@ unchanged but for the model's name. Otherwise a request is read into one model o
 the provider's dialect, and its answer comes back the same way, event by event.
 
 - **yes**: the provider is told.
+- **as bytes**: the provider fetches nothing itself, so Penstock does and sends it the bytes (see [Media](media.md)).
 - **left out**: the provider's dialect has no place for it; it is a hint, and the answer means the same without.
 - **refused**: without it the answer would mean something else, so the call goes to another channel, or the client
   is told which parameter it was.
@@ -340,12 +344,28 @@ fn carried(face: Dialect, endpoint: Endpoint, upstream: Dialect, said: &str, mar
         call_id: "",
         form: StreamForm::Events,
         echo: None,
+        tools: &[],
+        media: Fetched::NONE,
     };
+    let said_body = body(face, said);
+    if row::may_want_bytes(upstream, face, &[])
+        && let Ok(found) = convert::addresses(upstream, face, &[], said_body.as_bytes())
+        && !found.is_empty()
+    {
+        let mut media = Fetched::default();
+        for address in found {
+            let media_type = if address.kind == Kind::Image { "image/png" } else { "application/pdf" };
+            media.insert(address.url, Medium { media_type: media_type.to_owned(), data: "QQ==".to_owned() });
+        }
+        let ask = Ask { media: &media, ..ask };
+        let written = row::converter(upstream).request(&ask, AskBody::Whole(said_body.as_bytes()));
+        return if written.is_ok() { "as bytes" } else { "refused" };
+    }
     let adapter = row::adapter(upstream, face);
     if adapter.body_need(&ask) == BodyNeed::Scan {
         return "yes";
     }
-    match adapter.request(&ask, AskBody::Whole(body(face, said).as_bytes())) {
+    match adapter.request(&ask, AskBody::Whole(said_body.as_bytes())) {
         Err(_) => "refused",
         Ok(request) => {
             let UpstreamBody::Whole(written) = request.body else { return "yes" };

@@ -33,6 +33,7 @@ use crate::{
     relay::{
         ATTEMPT, Call, Refused, Retries,
         admit::{self, Admitted},
+        media::Gathered,
         models::Models,
         settle::CallRecord,
     },
@@ -281,6 +282,7 @@ async fn admitted(
         mock_headers,
         created: arrival.at.wall_seconds(),
         retries,
+        media: Gathered::default(),
     })
 }
 

@@ -4,21 +4,27 @@
 //! have, how deltas become bytes, when an answer is complete. Formats are the dialects'; the credential is
 //! added by whoever sends.
 
+mod calls;
+mod change;
+mod emulation;
 mod reader;
+mod tags;
 mod thoughts;
 
 use bytes::Bytes;
+use change::Changes;
 use penstock_actors::domain::{Delivery, Endpoint, Fault};
 use thoughts::Thoughts;
 
 use super::{
-    Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Failure, Next, UpstreamBody, UpstreamRequest,
-    quirk,
+    Adapter, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Failure, Next, Quirk, UpstreamBody,
+    UpstreamRequest, quirk,
 };
 use crate::dialect::{
-    AnswerHeader, DeltaReader, Dialect, Face, Upstream, Wanted, Written,
+    AnswerHeader, Dialect, Face, Upstream, Wanted, Written,
     fields::ParamError,
     gemini::embed::{self, Texts},
+    media::{self, Address, Taker, Taking},
     wenxin::embed::{self as wenxin, Encoding},
 };
 
@@ -75,7 +81,7 @@ fn embeddings(ask: &Ask<'_>, embeds: Embeds, body: &[u8]) -> Result<UpstreamRequ
         }
     };
     let echo = echo.map(Bytes::from_static);
-    Ok(UpstreamRequest { headers: Vec::new(), body: UpstreamBody::Whole(written), echo })
+    Ok(UpstreamRequest { headers: Vec::new(), body: UpstreamBody::Whole(written), echo, tools: Vec::new() })
 }
 
 /// How the client of a call is spoken to.
@@ -95,13 +101,18 @@ impl Adapter for Converting {
         }
         let (face, upstream) = (face(ask)?, self.upstream(ask)?);
         let wanted = Wanted { model: ask.upstream_model, delivery: ask.delivery, params: ask.params };
-        let write = || upstream.write(&face.parse(body)?, &wanted);
-        let Written { headers, body: written } = write().map_err(of_param)?;
+        let mut conversation = face.parse(body).map_err(of_param)?;
+        media::put_in(&mut conversation, ask.media, taker(upstream, ask.quirks));
+        let tools = match emulates_tools(ask.quirks) {
+            true => emulation::into_text(&mut conversation).map_err(of_param)?,
+            false => Vec::new(),
+        };
+        let Written { headers, body: written } = upstream.write(&conversation, &wanted).map_err(of_param)?;
         let written = match self.dialect {
             Dialect::OpenAi => quirk::apply(ask, written),
             _ => written,
         };
-        Ok(UpstreamRequest { headers, body: UpstreamBody::Whole(written), echo: face.echo(body) })
+        Ok(UpstreamRequest { headers, body: UpstreamBody::Whole(written), echo: face.echo(body), tools })
     }
 
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
@@ -127,7 +138,7 @@ impl Adapter for Converting {
         let is_stream = media.eq_ignore_ascii_case(upstream.stream_type());
         match ask.delivery {
             Delivery::Whole if is_stream && upstream.delivers(ask.delivery) == Delivery::Stream => {
-                let reader = changed(ask, upstream.reader(ask.max_event));
+                let reader = Changes::of(ask).reader(upstream.reader(ask.max_event));
                 Ok(Box::new(reader::Gathered::new(
                     reader,
                     reader::Heading::new(face, &header),
@@ -136,18 +147,17 @@ impl Adapter for Converting {
             }
             Delivery::Stream if is_stream => {
                 let (reader, writer) = (upstream.reader(ask.max_event), face.writer(&header));
-                let reader = changed(ask, reader);
+                let reader = Changes::of(ask).reader(reader);
                 Ok(Box::new(reader::Streamed::new(reader, writer, ask.call_id)))
             }
             // A missing type is forgiven: the body must be JSON anyway.
             Delivery::Whole if media.is_empty() || media.to_ascii_lowercase().ends_with("json") => {
-                let thoughts = Thoughts::of(ask.quirks);
                 let heading = reader::Heading::new(face, &header);
-                Ok(Box::new(reader::Whole::new(upstream, heading, ask.max_event, thoughts)))
+                Ok(Box::new(reader::Whole::new(upstream, heading, ask.max_event, Changes::of(ask))))
             }
             // An error with a good status, or a provider that does not stream.
             Delivery::Stream if media.to_ascii_lowercase().ends_with("json") => {
-                let held = changed(ask, reader::held(upstream, ask.max_event));
+                let held = Changes::of(ask).reader(reader::held(upstream, ask.max_event));
                 Ok(Box::new(reader::Streamed::new(held, face.writer(&header), ask.call_id)))
             }
             Delivery::Stream => Err(wrong_type(head, "a stream of events")),
@@ -160,17 +170,36 @@ impl Adapter for Converting {
     }
 }
 
-/// The reader, with reasoning changed where the channel wants that.
-fn changed(ask: &Ask<'_>, reader: Box<dyn DeltaReader>) -> Box<dyn DeltaReader> {
-    match Thoughts::of(ask.quirks) {
-        Some(thoughts) => Box::new(thoughts::Changed::new(reader, thoughts)),
-        None => reader,
-    }
-}
-
 /// Whether an answer must be read as a conversation, for reasoning in it is to be changed.
 pub(super) fn changes_answers(ask: &Ask<'_>) -> bool {
     ask.endpoint == Endpoint::ChatCompletions && Thoughts::of(ask.quirks).is_some()
+}
+
+/// Whether a channel's tools are told in text, so that its requests must be written anew.
+pub(super) fn emulates_tools(quirks: &[Quirk]) -> bool {
+    quirks.contains(&Quirk::EmulateTools)
+}
+
+/// Which media a channel's provider wants as bytes.
+fn taker<'a>(upstream: &'a dyn Upstream, quirks: &[Quirk]) -> Taker<'a> {
+    let taking = if quirks.contains(&Quirk::FetchMedia) { Taking::Bytes } else { Taking::AsTheDialect };
+    Taker { upstream, taking }
+}
+
+/// The media that a request names by addresses which a provider of this dialect is not given; they must be
+/// fetched, and stand in [`Ask::media`], when the request is written.
+///
+/// # Errors
+/// A [`Failure`] that names what is wrong with the request.
+pub fn addresses(
+    dialect: Dialect,
+    face: Dialect,
+    quirks: &[Quirk],
+    body: &[u8],
+) -> Result<Vec<Address>, Failure> {
+    let Some(face) = face.face() else { return Ok(Vec::new()) };
+    let conversation = face.parse(body).map_err(of_param)?;
+    Ok(media::addresses(&conversation, taker(dialect.upstream(), quirks)))
 }
 
 /// A good status whose content type is not what was asked for.

@@ -36,7 +36,12 @@ impl Adapter for OpenAi {
         edits.extend(model_edit(ask, top));
         // What is inserted where something else is dropped comes first.
         edits.sort_by_key(|e| (e.start, e.end));
-        Ok(UpstreamRequest { headers: Vec::new(), body: UpstreamBody::Edited(edits), echo: None })
+        Ok(UpstreamRequest {
+            headers: Vec::new(),
+            body: UpstreamBody::Edited(edits),
+            echo: None,
+            tools: Vec::new(),
+        })
     }
 
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
@@ -79,7 +84,7 @@ fn unexpected(what: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use crate::dialect::StreamForm;
+    use crate::dialect::{StreamForm, media::Fetched};
     use penstock_actors::domain::Endpoint;
 
     use super::*;
@@ -105,6 +110,8 @@ mod tests {
             call_id: "c",
             form: StreamForm::Events,
             echo: None,
+            tools: &[],
+            media: Fetched::NONE,
         };
         let request = OpenAi.request(&ask, AskBody::Scan(&top)).expect("a request");
         let UpstreamBody::Edited(edits) = request.body else { panic!("edits") };

@@ -62,7 +62,7 @@ impl Adapter for Passing {
             Dialect::VertexClaude => vertex_edits(ask, top),
             _ => model_edit(ask, top).into_iter().collect(),
         };
-        Ok(UpstreamRequest { headers, body: UpstreamBody::Edited(edits), echo: None })
+        Ok(UpstreamRequest { headers, body: UpstreamBody::Edited(edits), echo: None, tools: Vec::new() })
     }
 
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {

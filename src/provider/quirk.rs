@@ -1,6 +1,7 @@
 //! Quirks: small named rewrites that a provider's row, or an operator, switches on.
 //!
-//! They apply where the provider speaks OpenAI's dialect, and touch only what they name.
+//! Most apply where the provider speaks OpenAI's dialect, the last few in every dialect; they touch only what they
+//! name.
 
 mod rewrite;
 
@@ -31,14 +32,20 @@ pub enum Quirk {
     DropCacheHints,
     /// Takes `<think>` tags at the start of an answer's text for reasoning.
     SplitThinkTags,
+    /// Takes an answer's text up to `</think>` for reasoning, too where no tag opens it.
+    ThinkTagOpened,
     /// Writes reasoning into the text, between `<think>` tags.
     MergeReasoning,
+    /// Tells tools in text, and reads calls from text.
+    EmulateTools,
+    /// Sends media as bytes that the request names by address.
+    FetchMedia,
 }
 
 /// A quirk, its name in settings, and what a reader is told of it.
 type Entry = (Quirk, &'static str, &'static str);
 
-const ENTRIES: [Entry; 12] = [
+const ENTRIES: [Entry; 15] = [
     (
         Quirk::RequestStreamUsage,
         "request-stream-usage",
@@ -67,9 +74,27 @@ const ENTRIES: [Entry; 12] = [
         "takes `<think>...</think>` at the start of an answer's text for reasoning; answers are converted then",
     ),
     (
+        Quirk::ThinkTagOpened,
+        "think-tag-opened",
+        "as split-think-tags, for a model whose template opens the tag in the prompt: an answer's text up to \
+         `</think>` is reasoning, in a stream all of it where that never comes",
+    ),
+    (
         Quirk::MergeReasoning,
         "merge-reasoning",
         "writes reasoning into the answer's text, between `<think>` tags; answers are converted then",
+    ),
+    (
+        Quirk::EmulateTools,
+        "emulate-tools",
+        "for models without tools, in any dialect: tools are told in the instructions, and blocks in the answer's \
+         text become tool calls; requests and answers are converted then",
+    ),
+    (
+        Quirk::FetchMedia,
+        "fetch-media",
+        "for providers that fetch nothing, in any dialect: images and files that a request names by address are \
+         fetched (see `[media]`) and sent as bytes; such requests are converted then",
     ),
 ];
 
@@ -118,11 +143,18 @@ impl Quirk {
         if [Self::RequestStreamUsage, Self::DropStreamOptions].iter().all(|q| quirks.contains(q)) {
             return Err("request-stream-usage and drop-stream-options contradict each other".to_owned());
         }
-        if [Self::SplitThinkTags, Self::MergeReasoning].iter().all(|q| quirks.contains(q)) {
-            return Err("split-think-tags and merge-reasoning contradict each other".to_owned());
+        for splits in [Self::SplitThinkTags, Self::ThinkTagOpened] {
+            if [splits, Self::MergeReasoning].iter().all(|q| quirks.contains(q)) {
+                return Err(format!("{} and merge-reasoning contradict each other", splits.name()));
+            }
         }
         Ok(quirks)
     }
+}
+
+/// Whether a channel's requests are written anew, even for a provider that speaks the client's dialect.
+pub fn writes_anew(quirks: &[Quirk]) -> bool {
+    super::convert::emulates_tools(quirks)
 }
 
 #[cfg(test)]
@@ -142,6 +174,7 @@ mod tests {
         for (names, words) in [
             (&["sing"][..], "there is no quirk \"sing\"; known are request-stream-usage, "),
             (&["drop-stream-options", "request-stream-usage"], "contradict each other"),
+            (&["merge-reasoning", "think-tag-opened"], "think-tag-opened and merge-reasoning contradict"),
         ] {
             let said = Quirk::by_names(names.iter().copied()).expect_err("refused");
             assert!(said.contains(words), "{said}");

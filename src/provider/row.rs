@@ -12,7 +12,7 @@ pub(super) use written::read;
 pub use written::{PARAM_VALUE, RowError, Written, is_param_value};
 
 use super::{Adapter, Endpoint, Quirk, convert::Converting, openai::OpenAi, passing::Passing};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, media::Kind};
 
 /// The row of our own mock: it is told the call's id and the client's `x-penstock-mock-*` headers.
 pub const MOCK: &str = "mock";
@@ -112,20 +112,27 @@ impl Row {
 pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
     match dialect {
         Dialect::OpenAi if face == dialect => &OpenAi,
-        Dialect::OpenAi => const { &Converting::new(Dialect::OpenAi) },
         Dialect::AnthropicMessages if face == dialect => const { &Passing::new(Dialect::AnthropicMessages) },
-        Dialect::AnthropicMessages => const { &Converting::new(Dialect::AnthropicMessages) },
         Dialect::Gemini if face == dialect => const { &Passing::new(Dialect::Gemini) },
-        Dialect::Gemini => const { &Converting::new(Dialect::Gemini) },
         Dialect::OpenAiResponses if face == dialect => const { &Passing::new(Dialect::OpenAiResponses) },
+        Dialect::VertexClaude if face == Dialect::AnthropicMessages => {
+            const { &Passing::new(Dialect::VertexClaude) }
+        }
+        _ => converter(dialect),
+    }
+}
+
+/// The adapter of a provider's dialect that writes every request anew, whatever the client's dialect is.
+pub fn converter(dialect: Dialect) -> &'static dyn Adapter {
+    match dialect {
+        Dialect::OpenAi => const { &Converting::new(Dialect::OpenAi) },
+        Dialect::AnthropicMessages => const { &Converting::new(Dialect::AnthropicMessages) },
+        Dialect::Gemini => const { &Converting::new(Dialect::Gemini) },
         Dialect::OpenAiResponses => const { &Converting::new(Dialect::OpenAiResponses) },
         Dialect::BedrockClaude => const { &Converting::new(Dialect::BedrockClaude) },
         Dialect::BedrockConverse => const { &Converting::new(Dialect::BedrockConverse) },
         Dialect::Cohere => const { &Converting::new(Dialect::Cohere) },
         Dialect::Ollama => const { &Converting::new(Dialect::Ollama) },
-        Dialect::VertexClaude if face == Dialect::AnthropicMessages => {
-            const { &Passing::new(Dialect::VertexClaude) }
-        }
         Dialect::VertexClaude => const { &Converting::new(Dialect::VertexClaude) },
         Dialect::Hunyuan => const { &Converting::new(Dialect::Hunyuan) },
         Dialect::DashScope => const { &Converting::new(Dialect::DashScope) },
@@ -140,6 +147,14 @@ pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
         Dialect::Cloudflare => const { &Converting::new(Dialect::Cloudflare) },
         Dialect::Library => const { &Converting::new(Dialect::Library) },
     }
+}
+
+/// Whether requests of clients of a dialect may name media that a provider wants as bytes. Where bytes pass
+/// unchanged, addresses do too, unless the channel says otherwise.
+pub fn may_want_bytes(dialect: Dialect, face: Dialect, quirks: &[Quirk]) -> bool {
+    let upstream = dialect.upstream();
+    let leaves_some = || [Kind::Image, Kind::File].iter().any(|kind| !upstream.takes(*kind, "https://host/"));
+    quirks.contains(&Quirk::FetchMedia) || (dialect != face && leaves_some())
 }
 
 /// An endpoint and its usual paths: for whole answers, and for streams where that is another.

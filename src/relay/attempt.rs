@@ -127,6 +127,7 @@ impl Relay {
         permit: &mut HeldPermit,
     ) -> Result<(Flow, HeaderValue), Failure> {
         let &Way { route, link, at, .. } = way;
+        let media = call.media.fetched();
         let ask = Ask {
             endpoint: call.endpoint,
             face: call.face,
@@ -141,14 +142,16 @@ impl Relay {
             call_id: &call.id,
             form: call.facts.form,
             echo: None,
+            tools: &[],
+            media: &media,
         };
-        let adapter = at.adapter(call.face);
+        let adapter = at.adapter(call.face, &link.quirks, &media);
         let request = self.request(call, &ask, adapter).await?;
         let target = link.target(at, &route.upstream_model, ask.delivery).map_err(|problem| {
             tracing::error!(channel = %route.spec.name, problem, "no address for a model");
             misconfigured()
         })?;
-        let ask = Ask { echo: request.echo.as_deref(), ..ask };
+        let ask = Ask { echo: request.echo.as_deref(), tools: &request.tools, ..ask };
         let mut tried = Tried::default();
         let (incoming, content_type, retry_after) = loop {
             let which = link.showing.choose(permit, self.shared.room.now());

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     credential::Vault,
-    dialect::Dialect,
+    dialect::{Dialect, media::Fetched},
     provider::{
-        Adapter, Endpoint, Failure, Next, Quirk,
+        Adapter, Endpoint, Failure, Next, Quirk, quirk,
         row::{self, Row, Template},
     },
     transport::Target,
@@ -33,6 +33,8 @@ pub(super) struct Link {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// What the provider can be asked.
     endpoints: Vec<EndpointLink>,
+    /// Dialects of clients whose requests may name media that the provider wants as bytes.
+    fetches_for: Vec<Dialect>,
 }
 
 /// How and where one endpoint of a channel is called.
@@ -50,8 +52,23 @@ impl EndpointLink {
     }
 
     /// What must be said of the provider, for a client of this dialect.
-    pub(super) fn adapter(&self, face: Dialect) -> &'static dyn Adapter {
-        row::adapter(self.dialect, face)
+    pub(super) fn adapter(&self, face: Dialect, quirks: &[Quirk], media: &Fetched) -> &'static dyn Adapter {
+        let writes_anew =
+            quirk::writes_anew(quirks) || (!media.is_empty() && self.may_want_bytes(face, quirks));
+        match writes_anew && self.endpoint.is_chat() {
+            true => row::converter(self.dialect),
+            false => row::adapter(self.dialect, face),
+        }
+    }
+
+    /// Whether requests of clients of this dialect may name media that the provider wants as bytes.
+    pub(super) fn may_want_bytes(&self, face: Dialect, quirks: &[Quirk]) -> bool {
+        self.endpoint.is_chat() && row::may_want_bytes(self.dialect, face, quirks)
+    }
+
+    /// The dialect it is called in.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 }
 
@@ -77,7 +94,8 @@ impl Link {
             headers.push((name, value));
         }
         let quirks = spec.quirks.iter().filter_map(|name| Quirk::by_name(name)).collect();
-        let mut link = Self { spec: Arc::clone(spec), row, quirks, showing, headers, endpoints: Vec::new() };
+        let (spec, endpoints, fetches_for) = (Arc::clone(spec), Vec::new(), Vec::new());
+        let mut link = Self { spec, row, quirks, showing, headers, endpoints, fetches_for };
         let row = Arc::clone(&link.row);
         for speech in &row.speaks {
             let address = |path: &Template| {
@@ -91,7 +109,15 @@ impl Link {
             let (endpoint, dialect) = (speech.endpoint, speech.dialect);
             link.endpoints.push(EndpointLink { endpoint, dialect, address, stream_address });
         }
+        let faces = Dialect::ALL.into_iter().filter(|dialect| dialect.face().is_some());
+        let fetches = |face: &Dialect| link.endpoints.iter().any(|at| at.may_want_bytes(*face, &link.quirks));
+        link.fetches_for = faces.filter(fetches).collect();
         Ok(link)
+    }
+
+    /// Whether requests of clients of this dialect may name media that the provider wants as bytes.
+    pub(super) fn fetches_for(&self, face: Dialect) -> bool {
+        self.fetches_for.contains(&face)
     }
 
     /// How an endpoint is called for clients of a dialect; `None` where the provider has it not.

@@ -106,6 +106,9 @@ impl Relay {
                 break;
             }
             let Some(link) = self.usable(call, route, journey) else { continue };
+            if let Err(failure) = self.gather(call, &link).await {
+                return Step::Failed(failure);
+            }
             let permit = match route.cell.try_enter(tokens(record), &self.shared.room) {
                 Ok(permit) => permit,
                 Err(NoEntry::Now) => {
@@ -157,6 +160,10 @@ impl Relay {
         mut permit: Permit,
     ) -> Option<Step> {
         let at = link.endpoint(call.endpoint, call.face)?;
+        // There is something left only where the table changed while the call waited.
+        if let Err(failure) = self.gather(call, link).await {
+            return Some(Step::Failed(failure));
+        }
         journey.excluded.push(route.cell.slot);
         if let Some(page) = record.page() {
             if let Some(held) = permit.take_limits()

@@ -100,6 +100,7 @@ impl ControlClient {
             connections: Arc::clone(&self.connections),
             shared: Arc::clone(&self.shared),
             proxy: self.proxy.clone(),
+            pinned: None,
         };
         let lead = Lead::new(dialer, PoolSettings::default());
         let target = Rc::new(Target::new(uri.clone(), headers.to_vec()));

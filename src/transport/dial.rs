@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -50,6 +51,8 @@ pub(super) struct Dialer {
     pub(super) connections: Arc<Connections>,
     pub(super) shared: Arc<SharedTransport>,
     pub(super) proxy: Option<Arc<Proxy>>,
+    /// The peer's addresses, where they were found out and checked before.
+    pub(super) pinned: Option<Arc<[SocketAddr]>>,
 }
 
 impl Dialer {
@@ -93,12 +96,13 @@ impl Dialer {
     }
 
     async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, TransportError> {
-        let addresses = self
-            .shared
-            .resolver
-            .resolve(host, port)
-            .await
-            .map_err(|e| TransportError::Resolve(e.to_string()))?;
+        let addresses = match &self.pinned {
+            Some(pinned) => Arc::clone(pinned),
+            None => {
+                let resolved = self.shared.resolver.resolve(host, port).await;
+                resolved.map_err(|e| TransportError::Resolve(e.to_string()))?
+            }
+        };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         let deadline = Instant::now() + self.connect_timeout;
         for (tried, address) in addresses.iter().enumerate() {

@@ -65,6 +65,7 @@ impl Tag {
             connections: Arc::clone(&cell.connections),
             shared: Arc::clone(shared),
             proxy: spec.proxy.clone(),
+            pinned: None,
         };
         let origin = (uri.scheme().cloned(), uri.authority().cloned());
         Ok((Self { origin, generation, limits: spec.pool, opened: Instant::now() }, dialer))

@@ -6,7 +6,7 @@ mod support;
 use serde_json::{Value, json};
 
 use self::support::{CASES, Case, Provider, deltas, setting};
-use super::support::{Answer, TestApp};
+use super::support::{Answer, TestApp, Upstream, upstream::After};
 use penstock::mock::{Cut, Garbage, MockSettings};
 
 /// A conversation with instructions, a text for each side, and sampling.
@@ -191,6 +191,41 @@ async fn a_picture_goes_along_or_is_refused_by_name() {
             assert_eq!(answer.error_code(), "unsupported_parameter", "{}", case.name);
         }
     }
+}
+
+#[tokio::test]
+async fn a_picture_by_its_address_reaches_those_that_fetch_nothing_as_bytes() {
+    let files = Upstream::start(|mut exchange| async move {
+        exchange.write(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n\x89PNG\r\n\x1a\n").await;
+        After::Keep(exchange)
+    })
+    .await;
+    for case in CASES.iter().filter(|case| case.pictures) {
+        let provider = Provider::start(MockSettings::default());
+        let media = "[media]\nallow_hosts = [\"127.0.0.1\"]\n";
+        let app = TestApp::start(&format!("{media}{}", setting(case, provider.address)));
+        let picture =
+            json!({"type": "image_url", "image_url": {"url": format!("http://{}/x.png", files.address)}});
+        let content = json!([{"type": "text", "text": "what is it"}, picture]);
+        let body = with(question("x"), json!({"messages": [{"role": "user", "content": content}]}));
+        let before = files.count();
+        let answer = app.client().chat(&body).await;
+        assert_eq!(answer.status, 200, "{}: {answer:?}", case.name);
+        assert_eq!(text_of(&answer), "echo: what is it", "{}", case.name);
+        let fetched = !["cohere", "hunyuan"].contains(&case.name);
+        assert_eq!(files.count() - before, usize::from(fetched), "{}", case.name);
+    }
+    // Like to like passes, but for who fetches nothing at all.
+    let case = CASES.iter().find(|case| case.name == "vertex-claude").unwrap();
+    let provider = Provider::start(MockSettings::default());
+    let media = "[media]\nallow_hosts = [\"127.0.0.1\"]\n";
+    let app = TestApp::start(&format!("{media}{}", setting(case, provider.address)));
+    let source = json!({"type": "url", "url": format!("http://{}/x.png", files.address)});
+    let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [
+        {"type": "text", "text": "what is it"}, {"type": "image", "source": source}]}]});
+    let before = files.count();
+    let answer = app.client().post("/v1/messages", body.to_string().as_bytes()).await;
+    assert_eq!((answer.status, files.count() - before), (200, 1), "{answer:?}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod books;
 mod calls;
 mod keys;
+mod media;
 mod queue;
 
 use super::{
@@ -197,6 +198,7 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
     queue::OF_MODEL,
     queue::OF_GROUP,
     queue::OF_KEY,
+    media::ALL,
     Section {
         name: "provider",
         form: Foreign,

@@ -102,7 +102,13 @@ fn write_message<'a>(
 
 fn image<'a>(source: &'a Source, path: &str) -> Result<Json<'a>, ParamError> {
     match source {
-        Source::Base64 { data, .. } => Ok(data.into()),
+        Source::Base64 { media_type, data } => match media_type.as_str() {
+            "image/png" | "image/jpeg" | "image/jpg" | "image/webp" => Ok(data.into()),
+            _ => {
+                let why = "must hold PNG, JPEG or WebP pictures for this model's provider";
+                Err(ParamError::unsupported(format!("{path}.content"), why))
+            }
+        },
         Source::Url(_) | Source::Id(_) => Err(ParamError::unsupported(
             format!("{path}.content"),
             "must hold pictures as data URLs for this model's provider",

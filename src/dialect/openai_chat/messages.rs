@@ -5,7 +5,10 @@ use serde_json::value::RawValue;
 use super::tools::cache_hint;
 use crate::{
     conversation::{Message, Part, Role, Source, ToolCall},
-    dialect::fields::{Fields, ParamError},
+    dialect::{
+        fields::{Fields, ParamError},
+        media::check_base64,
+    },
 };
 
 /// Takes `messages`: the instructions in front, and the rest.
@@ -137,8 +140,8 @@ fn part(mut fields: Fields<'_>, allowed: Allowed) -> Result<Part, ParamError> {
         ("refusal", Allowed::Spoken) => Ok(Part::Refusal(fields.needed_text("refusal")?)),
         ("image_url", Allowed::Anything | Allowed::Pictures) => {
             let mut image = fields.needed_object("image_url")?;
-            let source =
-                source(image.needed_text("url")?).map_err(|why| ParamError::value(image.path("url"), why))?;
+            let source = picture(image.needed_text("url")?)
+                .map_err(|why| ParamError::value(image.path("url"), why))?;
             Ok(Part::Image { source, detail: image.text("detail")?, cache })
         }
         ("file", Allowed::Anything) => {
@@ -152,15 +155,19 @@ fn part(mut fields: Fields<'_>, allowed: Allowed) -> Result<Part, ParamError> {
             };
             Ok(Part::File { source, name: file.text("filename")?, cache })
         }
-        ("input_audio", Allowed::Anything) => {
-            let mut audio = fields.needed_object("input_audio")?;
-            Ok(Part::Audio { format: audio.needed_text("format")?, data: audio.needed_text("data")? })
-        }
+        ("input_audio", Allowed::Anything) => recording(fields.needed_object("input_audio")?),
         _ => Err(ParamError::value(
             fields.path("type"),
             format!("is '{}', which this message cannot hold", kind.chars().take(40).collect::<String>()),
         )),
     }
+}
+
+/// Reads a recording.
+pub(in crate::dialect) fn recording(mut audio: Fields<'_>) -> Result<Part, ParamError> {
+    let (format, data) = (audio.needed_text("format")?, audio.needed_text("data")?);
+    check_base64(&data).map_err(|why| ParamError::value(audio.path("data"), why))?;
+    Ok(Part::Audio { format, data })
 }
 
 /// Reads a data URL (RFC 2397, base64 only) or an http address.
@@ -179,7 +186,32 @@ pub(in crate::dialect) fn source(url: String) -> Result<Source, &'static str> {
         return Err(WHY);
     }
     let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if !is_media_type(&media_type) {
+        return Err("must say its media type, as in data:image/png;base64,");
+    }
+    check_base64(data)?;
     Ok(Source::Base64 { media_type, data: data.to_owned() })
+}
+
+/// The same, of a picture: some providers take documents, recordings and films there, too, but none takes text.
+pub(in crate::dialect) fn picture(url: String) -> Result<Source, &'static str> {
+    let source = source(url)?;
+    match &source {
+        Source::Base64 { media_type, .. }
+            if media_type.starts_with("text/") || media_type.ends_with("json") =>
+        {
+            Err("must be a picture, not a text")
+        }
+        _ => Ok(source),
+    }
+}
+
+/// Two words with a slash between them (RFC 6838, section 4.2).
+fn is_media_type(text: &str) -> bool {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    text.split_once('/').is_some_and(|(kind, name)| is_name(kind) && is_name(name))
 }
 
 #[cfg(test)]
@@ -225,6 +257,18 @@ mod tests {
                 "messages[0].content[0].image_url.url",
             ),
             (
+                r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,Q"}}]}"#,
+                "messages[0].content[0].image_url.url",
+            ),
+            (
+                r#"{"role":"user","content":[{"type":"file","file":{"file_data":"data:application/pdf;base64,"}}]}"#,
+                "messages[0].content[0].file.file_data",
+            ),
+            (
+                r#"{"role":"user","content":[{"type":"input_audio","input_audio":{"format":"wav","data":"Q-"}}]}"#,
+                "messages[0].content[0].input_audio.data",
+            ),
+            (
                 r#"{"role":"system","content":[{"type":"image_url","image_url":{"url":"https://x/y"}}]}"#,
                 "messages[0].content[0].type",
             ),
@@ -243,6 +287,23 @@ mod tests {
         assert_eq!(source("data:image/PNG;base64,QUJD".into()), base64("image/png", "QUJD"));
         assert_eq!(source("data:text/plain;charset=utf-8;base64,QQ==".into()), base64("text/plain", "QQ=="));
         assert!(source("data:;base64".into()).is_err());
+        for wrong in [
+            "data:;base64,QQ==",
+            "data:png;base64,QQ==",
+            "data:image/;base64,QQ==",
+            "data:image/p ng;base64,QQ==",
+        ] {
+            assert!(source(wrong.into()).is_err_and(|why| why.contains("media type")), "{wrong}");
+        }
+        for wrong in ["", "QQ", "Q", "Q Q=", "QQ==\n", "_-==", "QQ==QQ==", "\u{e9}"] {
+            let url = format!("data:image/png;base64,{wrong}");
+            assert!(
+                source(url).is_err_and(|why| why.contains("base64") || why.contains("no bytes")),
+                "{wrong}"
+            );
+        }
+        assert!(picture("data:text/html;base64,QQ==".into()).is_err());
+        assert!(picture("data:application/pdf;base64,QQ==".into()).is_ok(), "as some clients send documents");
         assert!(source("dät".into()).is_err());
         assert!(source(String::new()).is_err());
     }

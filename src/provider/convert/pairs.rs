@@ -7,7 +7,7 @@ use penstock_actors::domain::{Delivery, Endpoint, Usage};
 
 use crate::{
     conversation::{Delta, StopReason},
-    dialect::{AnswerHeader, Dialect, Framing, StreamForm},
+    dialect::{AnswerHeader, Dialect, Framing, StreamForm, media::Fetched},
     provider::{AnswerEvent, AnswerHead, Ask, row},
 };
 
@@ -71,6 +71,8 @@ fn read(
         call_id: "c-1",
         form,
         echo: None,
+        tools: &[],
+        media: Fetched::NONE,
     };
     let head = AnswerHead {
         status: 200,

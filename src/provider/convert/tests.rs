@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    dialect::StreamForm,
+    dialect::{StreamForm, media::Fetched},
     provider::{AnswerEvent, Endpoint, Garbage},
 };
 
@@ -41,6 +41,8 @@ fn ask(delivery: Delivery) -> Ask<'static> {
         call_id: "c",
         form: StreamForm::Events,
         echo: None,
+        tools: &[],
+        media: Fetched::NONE,
     }
 }
 

@@ -3,11 +3,12 @@
 //! Event by event: what may still become a tag is held back, nothing else. A tag counts only where an answer,
 //! or what follows a tool call, begins: an answer that speaks of tags stays as it is.
 
-use bytes::Bytes;
-
+use super::{
+    change::Change,
+    tags::{self, Found},
+};
 use crate::{
     conversation::{Delta, Part, Reply},
-    dialect::{DeltaReader, ReadError},
     provider::Quirk,
 };
 
@@ -19,6 +20,8 @@ const CLOSE: &str = "</think>";
 pub(super) enum Thoughts {
     /// Tags become reasoning.
     Split,
+    /// The same, where an answer begins inside a tag, which the model's template has opened in the prompt.
+    SplitOpened,
     /// Reasoning becomes tags.
     Merge,
 }
@@ -27,6 +30,7 @@ impl Thoughts {
     /// What a channel's quirks say; nothing where reasoning stays as it is.
     pub(super) fn of(quirks: &[Quirk]) -> Option<Self> {
         match () {
+            () if quirks.contains(&Quirk::ThinkTagOpened) => Some(Self::SplitOpened),
             () if quirks.contains(&Quirk::SplitThinkTags) => Some(Self::Split),
             () if quirks.contains(&Quirk::MergeReasoning) => Some(Self::Merge),
             () => None,
@@ -35,7 +39,10 @@ impl Thoughts {
 
     /// Does it to a whole answer.
     pub(super) fn change(self, reply: &mut Reply) {
-        let mut changer = Changer::new(self);
+        // An answer that never closes the tag has not reasoned: of a whole one that is known.
+        let closes = |part: &Part| matches!(part, Part::Text { text, .. } if text.contains(CLOSE));
+        let never_closed = self == Self::SplitOpened && !reply.parts.iter().any(closes);
+        let mut changer = Changer::new(if never_closed { Self::Split } else { self });
         let mut parts = Vec::new();
         for part in reply.parts.drain(..) {
             let mut deltas = Vec::new();
@@ -82,42 +89,8 @@ fn gather(deltas: Vec<Delta>, parts: &mut Vec<Part>) {
     }
 }
 
-/// A reader whose reasoning is changed on its way.
-pub(super) struct Changed {
-    inner: Box<dyn DeltaReader>,
-    changer: Changer,
-    read: Vec<Delta>,
-}
-
-impl Changed {
-    /// Changes what `inner` reads.
-    pub(super) fn new(inner: Box<dyn DeltaReader>, thoughts: Thoughts) -> Self {
-        Self { inner, changer: Changer::new(thoughts), read: Vec::new() }
-    }
-
-    fn change(&mut self, out: &mut Vec<Delta>) {
-        for delta in self.read.drain(..) {
-            self.changer.take(delta, out);
-        }
-    }
-}
-
-impl DeltaReader for Changed {
-    fn push(&mut self, chunk: Bytes, out: &mut Vec<Delta>) -> Result<(), ReadError> {
-        let read = self.inner.push(chunk, &mut self.read);
-        self.change(out);
-        read
-    }
-
-    fn finish(&mut self, out: &mut Vec<Delta>) -> Result<(), ReadError> {
-        let read = self.inner.finish(&mut self.read);
-        self.change(out);
-        read
-    }
-}
-
 /// Changes deltas one by one.
-struct Changer {
+pub(super) struct Changer {
     thoughts: Thoughts,
     place: Place,
     /// What may still become a tag.
@@ -126,6 +99,8 @@ struct Changer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
+    /// Where a tag is open, and may be written all the same.
+    Opened,
     /// Where a tag may open.
     Start,
     /// Inside a tag.
@@ -137,13 +112,79 @@ enum Place {
 }
 
 impl Changer {
-    fn new(thoughts: Thoughts) -> Self {
-        Self { thoughts, place: Place::Start, held: String::new() }
+    pub(super) fn new(thoughts: Thoughts) -> Self {
+        let place = if thoughts == Thoughts::SplitOpened { Place::Opened } else { Place::Start };
+        Self { thoughts, place, held: String::new() }
     }
 
+    /// Gives what is held back; a tag that is open ends here.
+    fn flush(&mut self, out: &mut Vec<Delta>) {
+        let held = std::mem::take(&mut self.held);
+        match (self.thoughts, self.place) {
+            (Thoughts::Merge, Place::Inside) => out.push(Delta::Text(format!("\n{CLOSE}\n\n"))),
+            (Thoughts::Split | Thoughts::SplitOpened, Place::Inside | Place::Opened) => {
+                say(Delta::Thinking, &held, out);
+            }
+            _ => say(Delta::Text, &held, out),
+        }
+        self.place = Place::Start;
+    }
+
+    fn split(&mut self, text: &str, out: &mut Vec<Delta>) {
+        self.held.push_str(text);
+        loop {
+            match self.place {
+                Place::Opened => {
+                    let begun = self.held.trim_start();
+                    if let Some(rest) = begun.strip_prefix(OPEN) {
+                        self.held = rest.to_owned();
+                    } else if OPEN.starts_with(begun) {
+                        return;
+                    }
+                    self.place = Place::Inside;
+                }
+                Place::Start => {
+                    let begun = self.held.trim_start();
+                    if let Some(rest) = begun.strip_prefix(OPEN) {
+                        (self.place, self.held) = (Place::Inside, rest.to_owned());
+                    } else if OPEN.starts_with(begun) {
+                        return;
+                    } else {
+                        self.place = Place::Outside;
+                    }
+                }
+                Place::Inside => match tags::find(&self.held, CLOSE) {
+                    Found::Tag { before, behind } => {
+                        say(Delta::Thinking, before, out);
+                        (self.place, self.held) = (Place::Behind, behind.to_owned());
+                    }
+                    Found::None { sure, maybe } => {
+                        say(Delta::Thinking, sure, out);
+                        self.held = maybe.to_owned();
+                        return;
+                    }
+                },
+                Place::Behind => {
+                    self.held = self.held.trim_start().to_owned();
+                    if self.held.is_empty() {
+                        return;
+                    }
+                    self.place = Place::Outside;
+                }
+                Place::Outside => {
+                    say(Delta::Text, &self.held, out);
+                    self.held.clear();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Change for Changer {
     fn take(&mut self, delta: Delta, out: &mut Vec<Delta>) {
         match (self.thoughts, delta) {
-            (Thoughts::Split, Delta::Text(text)) => self.split(&text, out),
+            (Thoughts::Split | Thoughts::SplitOpened, Delta::Text(text)) => self.split(&text, out),
             (Thoughts::Merge, Delta::Thinking(text)) => {
                 if self.place != Place::Inside {
                     self.place = Place::Inside;
@@ -164,69 +205,12 @@ impl Changer {
             }
         }
     }
-
-    /// Gives what is held back; a tag that is open ends here.
-    fn flush(&mut self, out: &mut Vec<Delta>) {
-        let held = std::mem::take(&mut self.held);
-        match (self.thoughts, self.place) {
-            (Thoughts::Merge, Place::Inside) => out.push(Delta::Text(format!("\n{CLOSE}\n\n"))),
-            (Thoughts::Split, Place::Inside) => say(Delta::Thinking, &held, out),
-            _ => say(Delta::Text, &held, out),
-        }
-        self.place = Place::Start;
-    }
-
-    fn split(&mut self, text: &str, out: &mut Vec<Delta>) {
-        self.held.push_str(text);
-        loop {
-            match self.place {
-                Place::Start => {
-                    let begun = self.held.trim_start();
-                    if let Some(rest) = begun.strip_prefix(OPEN) {
-                        (self.place, self.held) = (Place::Inside, rest.to_owned());
-                    } else if OPEN.starts_with(begun) {
-                        return;
-                    } else {
-                        self.place = Place::Outside;
-                    }
-                }
-                Place::Inside => {
-                    if let Some((thought, rest)) = self.held.split_once(CLOSE) {
-                        say(Delta::Thinking, thought, out);
-                        (self.place, self.held) = (Place::Behind, rest.to_owned());
-                    } else {
-                        let sure = self.held.len() - may_become(&self.held, CLOSE);
-                        say(Delta::Thinking, &self.held[..sure], out);
-                        self.held.drain(..sure);
-                        return;
-                    }
-                }
-                Place::Behind => {
-                    self.held = self.held.trim_start().to_owned();
-                    if self.held.is_empty() {
-                        return;
-                    }
-                    self.place = Place::Outside;
-                }
-                Place::Outside => {
-                    say(Delta::Text, &self.held, out);
-                    self.held.clear();
-                    return;
-                }
-            }
-        }
-    }
 }
 
 fn say(kind: impl FnOnce(String) -> Delta, text: &str, out: &mut Vec<Delta>) {
     if !text.is_empty() {
         out.push(kind(text.to_owned()));
     }
-}
-
-/// Bytes at the end of `text` that a tag may begin with.
-fn may_become(text: &str, tag: &str) -> usize {
-    (1..tag.len()).rev().find(|n| text.ends_with(&tag[..*n])).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -275,6 +259,26 @@ mod tests {
             }
             let letters: Vec<String> = said.chars().map(String::from).collect();
             assert_eq!(heard(Thoughts::Split, letters.iter().map(String::as_str)), wanted, "{said}");
+        }
+    }
+
+    #[test]
+    fn an_answer_may_begin_inside_a_tag_that_the_prompt_opened() {
+        for (said, thinking, text) in [
+            ("hm\u{e9}</think>\n\nso", "hm\u{e9}", "so"),
+            ("<think>hm</think>so", "hm", "so"),
+            ("\n <think>\nhm</think>so", "\nhm", "so"),
+            ("<thinking hard</think>so </think> x", "<thinking hard", "so </think> x"),
+            ("</think>so", "", "so"),
+            ("never closed", "never closed", ""),
+            ("<thi", "<thi", ""),
+            ("", "", ""),
+        ] {
+            let wanted = (thinking.to_owned(), text.to_owned());
+            for cut in (0..=said.len()).filter(|at| said.is_char_boundary(*at)) {
+                let pieces = [&said[..cut], &said[cut..]];
+                assert_eq!(heard(Thoughts::SplitOpened, pieces), wanted, "{said} at {cut}");
+            }
         }
     }
 
@@ -333,8 +337,13 @@ mod tests {
         let mut merged = reply(vec![thought, Part::text("b")]);
         Thoughts::Merge.change(&mut merged);
         assert_eq!(merged.parts, [Part::text("<think>\na\n</think>\n\nb")]);
-        let mut plain = reply(vec![Part::text("b")]);
-        Thoughts::Split.change(&mut plain);
-        assert_eq!(plain.parts, [Part::text("b")]);
+        for thoughts in [Thoughts::Split, Thoughts::SplitOpened] {
+            let mut plain = reply(vec![Part::text("b")]);
+            thoughts.change(&mut plain);
+            assert_eq!(plain.parts, [Part::text("b")]);
+        }
+        let mut opened = reply(vec![Part::text("a</think>\nb")]);
+        Thoughts::SplitOpened.change(&mut opened);
+        assert_eq!(opened.parts, [Part::Thinking { text: "a".into(), signature: None }, Part::text("b")]);
     }
 }

@@ -30,7 +30,9 @@ pub(in crate::provider) fn edits(ask: &Ask<'_>, top: &TopLevel, edits: &mut Vec<
             }
             Quirk::SystemForDeveloper => {}
             // These are of answers.
-            Quirk::SplitThinkTags | Quirk::MergeReasoning => {}
+            Quirk::SplitThinkTags | Quirk::ThinkTagOpened | Quirk::MergeReasoning => {}
+            // These are of what is written for the channel, before it is edited.
+            Quirk::EmulateTools | Quirk::FetchMedia => {}
             Quirk::DropUser => dropped.extend(fields(top, ["user", "safety_identifier"])),
             Quirk::DropStore => dropped.extend(top.field("store")),
             Quirk::DropMetadata => dropped.extend(top.field("metadata")),
@@ -125,7 +127,7 @@ fn drop_members(mut fields: Vec<&Field>, edits: &mut Vec<Edit>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::StreamForm;
+    use crate::dialect::{StreamForm, media::Fetched};
     use crate::{
         dialect::{Dialect, openai::REQUEST},
         provider::{Adapter as _, AskBody, UpstreamBody, openai::OpenAi},
@@ -153,6 +155,8 @@ mod tests {
             call_id: "c",
             form: StreamForm::Events,
             echo: None,
+            tools: &[],
+            media: Fetched::NONE,
         };
         let request = OpenAi.request(&ask, AskBody::Scan(&top)).expect("a request");
         let UpstreamBody::Edited(edits) = request.body else { panic!("edits") };

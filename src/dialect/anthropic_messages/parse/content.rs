@@ -4,7 +4,10 @@ use serde_json::value::RawValue;
 
 use crate::{
     conversation::{CacheHint, Citation, Part, Role, Source, ToolCall},
-    dialect::fields::{Fields, ParamError},
+    dialect::{
+        fields::{Fields, ParamError},
+        media::check_base64,
+    },
 };
 
 /// Takes a field that is a text or text blocks.
@@ -163,10 +166,11 @@ fn source(mut fields: Fields<'_>) -> Result<Source, ParamError> {
 
 fn source_of(kind: Option<String>, mut fields: Fields<'_>) -> Result<Source, ParamError> {
     match kind.as_deref() {
-        Some("base64") => Ok(Source::Base64 {
-            media_type: fields.needed_text("media_type")?,
-            data: fields.needed_text("data")?,
-        }),
+        Some("base64") => {
+            let (media_type, data) = (fields.needed_text("media_type")?, fields.needed_text("data")?);
+            check_base64(&data).map_err(|why| ParamError::value(fields.path("data"), why))?;
+            Ok(Source::Base64 { media_type, data })
+        }
         Some("url") => Ok(Source::Url(fields.needed_text("url")?)),
         Some("file") => Ok(Source::Id(fields.needed_text("file_id")?)),
         _ => Err(ParamError::value(fields.path("type"), "must be 'base64', 'url' or 'file'")),

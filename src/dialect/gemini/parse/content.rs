@@ -6,7 +6,10 @@ use serde_json::value::RawValue;
 use super::{list, object, raw, take};
 use crate::{
     conversation::{Message, Part, Role, Source, ToolCall},
-    dialect::fields::{Fields, ParamError},
+    dialect::{
+        fields::{Fields, ParamError},
+        media::check_base64,
+    },
 };
 
 /// Ids for calls that have none, and which of them wait for their results.
@@ -91,7 +94,7 @@ fn part(mut fields: Fields<'_>, role: Role, ids: &mut Ids, parts: &mut Vec<Part>
         }
     } else if let Some(mut data) = object(&mut fields, "inlineData")? {
         let media_type: String = needed(&mut data, "mimeType")?;
-        parts.push(media(media_type, plain(needed(&mut data, "data")?)));
+        parts.push(media(media_type, bytes(&mut data)?));
     } else if let Some(mut file) = object(&mut fields, "fileData")? {
         let media_type: Option<String> = take(&mut file, "mimeType", "a string")?;
         let source = Source::Url(needed(&mut file, "fileUri")?);
@@ -166,10 +169,17 @@ fn result(mut response: Fields<'_>, ids: &mut Ids) -> Result<Part, ParamError> {
         let mut part = Fields::of(path, raw)?;
         if let Some(mut data) = object(&mut part, "inlineData")? {
             let media_type: String = needed(&mut data, "mimeType")?;
-            content.push(media(media_type, plain(needed(&mut data, "data")?)));
+            content.push(media(media_type, bytes(&mut data)?));
         }
     }
     Ok(Part::ToolResult { call_id, content, failed: is_failed, cache: None })
+}
+
+/// Bytes in base64.
+fn bytes(fields: &mut Fields<'_>) -> Result<String, ParamError> {
+    let data = plain(needed(fields, "data")?);
+    check_base64(&data).map_err(|why| ParamError::value(fields.path("data"), why))?;
+    Ok(data)
 }
 
 /// Base64 in the alphabet that every provider takes, and padded. Gemini's API takes the URL's alphabet too, and its

@@ -7,7 +7,7 @@ use crate::{
     conversation::{Message, Part, Role, Source, ToolCall},
     dialect::{
         fields::{Fields, ParamError},
-        openai_chat::source,
+        openai_chat::{picture, recording, source},
         proof,
     },
 };
@@ -113,7 +113,7 @@ fn part(mut fields: Fields<'_>) -> Result<Part, ParamError> {
             let (url, id) = (fields.text("image_url")?, fields.text("file_id")?);
             let source = match (url, id) {
                 (Some(url), _) => {
-                    source(url).map_err(|why| ParamError::value(fields.path("image_url"), why))?
+                    picture(url).map_err(|why| ParamError::value(fields.path("image_url"), why))?
                 }
                 (None, Some(id)) => Source::Id(id),
                 (None, None) => return Err(ParamError::missing(fields.path("image_url"))),
@@ -134,10 +134,7 @@ fn part(mut fields: Fields<'_>) -> Result<Part, ParamError> {
             };
             Ok(Part::File { source, name, cache: None })
         }
-        "input_audio" => {
-            let mut audio = fields.needed_object("input_audio")?;
-            Ok(Part::Audio { format: audio.needed_text("format")?, data: audio.needed_text("data")? })
-        }
+        "input_audio" => recording(fields.needed_object("input_audio")?),
         kind => {
             let shown: String = kind.chars().take(40).collect();
             Err(ParamError::value(fields.path("type"), format!("is '{shown}', which this item cannot hold")))

@@ -6,7 +6,7 @@ use penstock_actors::domain::Usage;
 use crate::{
     conversation::{Delta, Reply},
     dialect::{AnswerHeader, DeltaReader, Face, ReadError, StreamForm, Upstream},
-    provider::{AnswerEvent, AnswerReader, Garbage, Next, convert::thoughts::Thoughts},
+    provider::{AnswerEvent, AnswerReader, Garbage, Next, convert::change::Changes},
 };
 
 /// What an answer carries that is the call's.
@@ -69,7 +69,7 @@ pub(in crate::provider::convert) struct Whole {
     heading: Heading,
     body: BytesMut,
     cap: usize,
-    thoughts: Option<Thoughts>,
+    changes: Changes,
 }
 
 impl Whole {
@@ -78,9 +78,9 @@ impl Whole {
         upstream: &'static dyn Upstream,
         heading: Heading,
         cap: usize,
-        thoughts: Option<Thoughts>,
+        changes: Changes,
     ) -> Self {
-        Self { upstream, heading, body: BytesMut::new(), cap, thoughts }
+        Self { upstream, heading, body: BytesMut::new(), cap, changes }
     }
 }
 
@@ -96,9 +96,7 @@ impl AnswerReader for Whole {
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
         match self.upstream.read_whole(&self.body) {
             Ok(mut reply) => {
-                if let Some(thoughts) = self.thoughts {
-                    thoughts.change(&mut reply);
-                }
+                self.changes.make(&mut reply);
                 self.heading.write(reply, out);
                 Ok(())
             }
