@@ -73,11 +73,13 @@ fn settings(sample: &Sample, address: &str) -> String {
         format!(
             "[[channel]]\nname = \"{class}-{face}\"\nprovider = \"{}\"\nbase_url = \"{address}{}\"\n{}\
              models = [\"{class}-{face}\"]\nmapping = {{ \"{class}-{face}\" = \"{}\" }}\npacing = false\n\
-             headers = {{ \"x-class\" = \"{class}\" }}\n{}\n",
+             headers = {{ \"x-class\" = \"{}\" }}\n{}\n",
             sample.provider,
             sample.path,
             sample.credential(address),
             sample.model,
+            // No longer: a header's value is a secret, and hidden in what clients are told.
+            class as usize,
             sample.more,
         )
     };

@@ -45,9 +45,9 @@ impl Class {
         }
     }
 
-    /// The class of a name.
-    pub fn of(name: &str) -> Option<Self> {
-        CLASSES.into_iter().find(|class| class.name() == name)
+    /// The class of a number, as [`CLASSES`] has them.
+    pub fn of(number: &str) -> Option<Self> {
+        CLASSES.get(number.parse::<usize>().ok()?).copied()
     }
 }
 
