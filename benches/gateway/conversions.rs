@@ -223,7 +223,8 @@ pub fn tables(f: &mut fmt::Formatter<'_>, all: &[Conversion]) -> fmt::Result {
          each a frame of the provider's: a call's own cost is in that, too.",
         PROMPT as f64 / 1024.0
     )?;
-    let by: [(&str, fn(&Conversion) -> &[f64], usize); 2] =
+    type Costs = fn(&Conversion) -> &[f64];
+    let by: [(&str, Costs, usize); 2] =
         [("A whole answer, per call", |c| &c.call, 1), ("A stream, per token", |c| &c.token, 2)];
     for (title, of, places) in by {
         writeln!(f, "\n### {title}\n")?;
