@@ -124,8 +124,14 @@ mod tests {
     #[test]
     fn every_quirk_is_needed_by_a_row() {
         let registry = Registry::builtin();
-        // How reasoning is shown is an operator's choice.
-        let choices = [Quirk::SplitThinkTags, Quirk::MergeReasoning];
+        // What a model cannot, and how reasoning is shown, operators know.
+        let choices = [
+            Quirk::SplitThinkTags,
+            Quirk::ThinkTagOpened,
+            Quirk::MergeReasoning,
+            Quirk::EmulateTools,
+            Quirk::FetchMedia,
+        ];
         for quirk in Quirk::ALL.into_iter().filter(|quirk| !choices.contains(quirk)) {
             assert!(registry.rows().any(|row| row.quirks.contains(&quirk)), "{}", quirk.name());
         }

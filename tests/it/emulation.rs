@@ -11,7 +11,8 @@ const SAID: &str = "Let me see.\n<tool_call>\n{\"name\": \"weather\", \"argument
 
 /// A text as it stands inside a JSON text.
 fn inside(text: &str) -> String {
-    json!(text).to_string().trim_matches('"').to_owned()
+    let quoted = json!(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// A provider of OpenAI's dialect that says this, in a stream cut into pieces of so many letters.

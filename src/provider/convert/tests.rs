@@ -257,7 +257,7 @@ fn what_cannot_be_said_is_refused_by_name() {
         );
     }
     assert_eq!(refused(r#""temperature":"hot""#).next, Next::Tell);
-    let audio = br#"{"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"format":"wav","data":""}}]}]}"#;
+    let audio = br#"{"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"format":"wav","data":"QQ=="}}]}]}"#;
     let failure = ANTHROPIC.request(&ask(Delivery::Whole), AskBody::Whole(audio)).expect_err("audio");
     assert_eq!(failure.param.as_deref(), Some("messages[0].content"));
 }

@@ -152,7 +152,7 @@ fn urls_that_can_be_read_in_two_ways_are_refused() {
         ("http://127\u{3002}0\u{3002}0\u{3002}1/", Host),
         ("http://loc\u{e1}lhost/", Host),
         ("http://b\u{fc}cher.example/", Host),
-        ("http://[::1/", Host),
+        ("http://[::1/", Malformed),
         ("http://::1/", Malformed),
         ("http://[fe80::1%25eth0]/", Host),
         ("http://[fe80::1%eth0]/", Host),

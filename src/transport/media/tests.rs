@@ -125,9 +125,15 @@ async fn nothing_is_shown_but_what_a_fetch_needs() {
             .filter_map(|line| line.split_once(':').map(|(name, _)| name.to_owned()))
             .collect();
         assert!(
-            names
-                .iter()
-                .all(|name| ["host", "accept", "accept-encoding", "user-agent"].contains(&name.as_str())),
+            names.iter().all(|name| [
+                "host",
+                "accept",
+                "accept-encoding",
+                "user-agent",
+                "content-length",
+                "date"
+            ]
+            .contains(&name.as_str())),
             "{names:?}"
         );
     }

@@ -35,8 +35,8 @@ pub(super) const ALL: Section = Section {
         set(
             "allow_hosts",
             List,
-            Example("[\"files.intern.example\", \"10.1.0.0/16\"]"),
-            "Hosts that may be asked though they are not public: names, wherever they lead, and addresses.",
+            Example("[\"files.intern.example\"]"),
+            "Hosts that may be asked though they are not public: names, wherever they lead, addresses, ranges (10.1.0.0/16).",
         ),
     ],
 };
