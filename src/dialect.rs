@@ -29,6 +29,9 @@ pub mod openai_responses;
 pub mod passing;
 mod pieces;
 pub mod proof;
+pub mod replicate;
+pub mod spark;
+pub mod steps;
 mod tree;
 mod trouble;
 pub mod upstream;
@@ -45,7 +48,7 @@ use crate::wire::json::{TopLevel, Watch};
 pub use answer::{AnswerEvent, AnswerHead, AnswerReader, Framing, Garbage};
 pub use face::{AnswerHeader, DeltaWriter, Face, StreamForm};
 pub use failure::{Failure, Next};
-pub use upstream::{DeltaReader, ReadError, Upstream, Wanted, Written};
+pub use upstream::{Carrier, DeltaReader, ReadError, Upstream, Wanted, Written};
 
 /// A client-facing or upstream wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +83,10 @@ pub enum Dialect {
     Coze,
     /// DeepL's translations.
     DeepL,
+    /// Replicate's predictions.
+    Replicate,
+    /// iFlytek's Spark over a websocket.
+    Spark,
 }
 
 /// What a request says that the gateway must know.
@@ -108,7 +115,7 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::OpenAi,
         Self::AnthropicMessages,
         Self::Gemini,
@@ -124,6 +131,8 @@ impl Dialect {
         Self::DifyCompletion,
         Self::Coze,
         Self::DeepL,
+        Self::Replicate,
+        Self::Spark,
     ];
 
     /// The name in settings.
@@ -144,6 +153,8 @@ impl Dialect {
             Self::DifyCompletion => "dify-completion",
             Self::Coze => "coze",
             Self::DeepL => "deepl",
+            Self::Replicate => "replicate",
+            Self::Spark => "spark",
         }
     }
 
@@ -227,6 +238,8 @@ impl Dialect {
             Self::DifyCompletion => &dify::Dify::Completion,
             Self::Coze => &coze::Coze,
             Self::DeepL => &deepl::DeepL,
+            Self::Replicate => &replicate::Replicate,
+            Self::Spark => &spark::Spark,
         }
     }
 

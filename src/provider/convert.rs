@@ -19,6 +19,7 @@ use crate::dialect::{
     AnswerHeader, DeltaReader, Dialect, Face, Upstream, Wanted, Written,
     fields::ParamError,
     gemini::embed::{self, Texts},
+    steps::Steps,
 };
 
 /// The adapter of a provider that speaks `dialect` to clients that speak another.
@@ -126,6 +127,10 @@ impl Adapter for Converting {
             Delivery::Stream => Err(wrong_type(head, "a stream of events")),
             Delivery::Whole => Err(wrong_type(head, "JSON")),
         }
+    }
+
+    fn steps(&self) -> Option<&'static dyn Steps> {
+        self.dialect.upstream().steps()
     }
 
     fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {

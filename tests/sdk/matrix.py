@@ -40,15 +40,28 @@ PROVIDERS = {
     "dify": "",
     "coze": "",
     "deepl-free": "",
+    "replicate": "",
+    "spark-websocket": "",
 }
 # What the provider knows the model by, where that has a form.
-NAMED = {"coze": "bot-7381", "deepl-free": "deepl-zh"}
+NAMED = {
+    "coze": "bot-7381",
+    "deepl-free": "deepl-zh",
+    "replicate": "meta/meta-llama-3-8b-instruct",
+    "spark-websocket": "Spark-Max",
+}
+# Applications and services, which know no tools: what the other commands check is not asked of them.
+SERVICES = ["dify", "coze", "deepl-free", "replicate"]
+# Whose answers, or streams, come without counts of tokens: the books estimate them.
+UNCOUNTED = ["deepl-free", "replicate"]
 SIGNED = ["bedrock", "bedrock-claude", "hunyuan"]
 ACCOUNT = pathlib.Path(__file__).parent / "../../src/mock/foreign/service-account.json"
 
 
 def credential(provider, mock):
     """One that the mock takes."""
+    if provider == "spark-websocket":
+        return "mock-app|penstock-mock-secret|mock-key"
     if provider in SIGNED:
         return "AKIDEXAMPLE|penstock-mock-secret"
     if provider.startswith("vertex"):
@@ -112,10 +125,11 @@ def main():
             until_ready(url)
             print(HEAD)
             for name, client in CLIENTS.items():
-                failed += table(name, client(url, KEY), list(PROVIDERS))
+                failed += table(name, client(url, KEY), list(PROVIDERS), UNCOUNTED)
             sys.stdout.flush()
             for more in sys.argv[2:]:
-                failed += subprocess.run([*more.split(), url, KEY, *PROVIDERS], check=False).returncode
+                models = [provider for provider in PROVIDERS if provider not in SERVICES]
+                failed += subprocess.run([*more.split(), url, KEY, *models], check=False).returncode
         finally:
             for process in running:
                 process.send_signal(signal.SIGTERM)

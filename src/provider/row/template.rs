@@ -8,13 +8,16 @@ pub struct Template(Vec<Part>);
 enum Part {
     Text(String),
     Model,
+    ModelPath,
     Param(String),
 }
 
 const MODEL: &str = "model";
+const MODEL_PATH: &str = "model_path";
 
 impl Template {
-    /// Reads a template; its places are `{model}` and `{name}` of a parameter.
+    /// Reads a template; its places are `{model}`, `{model_path}` for a model whose name is several segments, and
+    /// `{name}` of a parameter.
     ///
     /// # Errors
     /// A sentence, where braces do not match or hold no name.
@@ -31,7 +34,11 @@ impl Template {
                 .and_then(|inner| inner.split_once('}'))
                 .filter(|(name, _)| is_param(name))
                 .ok_or_else(|| format!("\"{text}\" has a brace that encloses no name"))?;
-            parts.push(if name == MODEL { Part::Model } else { Part::Param(name.to_owned()) });
+            parts.push(match name {
+                MODEL => Part::Model,
+                MODEL_PATH => Part::ModelPath,
+                name => Part::Param(name.to_owned()),
+            });
             rest = after;
         }
         if !rest.is_empty() {
@@ -47,7 +54,7 @@ impl Template {
 
     /// Whether it has a place for the model.
     pub fn names_model(&self) -> bool {
-        self.0.contains(&Part::Model)
+        self.0.iter().any(|part| matches!(part, Part::Model | Part::ModelPath))
     }
 
     /// The text, with parameters filled in and the model percent-encoded, so that it stays one segment.
@@ -61,6 +68,15 @@ impl Template {
                 Part::Param(name) => out.push_str(param(name)?),
                 Part::Model if matches!(model, "" | "." | "..") => return None,
                 Part::Model => model.bytes().for_each(|byte| encode(byte, &mut out)),
+                Part::ModelPath => {
+                    for (n, segment) in model.split('/').enumerate() {
+                        if matches!(segment, "" | "." | "..") {
+                            return None;
+                        }
+                        out.push_str(if n > 0 { "/" } else { "" });
+                        segment.bytes().for_each(|byte| encode(byte, &mut out));
+                    }
+                }
             }
         }
         Some(out)
@@ -72,6 +88,7 @@ impl std::fmt::Display for Template {
         self.0.iter().try_for_each(|part| match part {
             Part::Text(text) => f.write_str(text),
             Part::Model => write!(f, "{{{MODEL}}}"),
+            Part::ModelPath => write!(f, "{{{MODEL_PATH}}}"),
             Part::Param(name) => write!(f, "{{{name}}}"),
         })
     }
@@ -134,6 +151,23 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(filled("/{model}/c", model).as_deref(), wanted, "{model}");
+        }
+    }
+
+    #[test]
+    fn a_models_name_of_several_segments_keeps_its_slashes_and_nothing_else() {
+        for (model, wanted) in [
+            ("meta/llama-3", Some("/meta/llama-3/c")),
+            ("a", Some("/a/c")),
+            ("a/b?c/d e", Some("/a/b%3Fc/d%20e/c")),
+            ("a/../b", None),
+            ("/a", None),
+            ("a/", None),
+            ("a//b", None),
+            ("..", None),
+            ("", None),
+        ] {
+            assert_eq!(filled("/{model_path}/c", model).as_deref(), wanted, "{model}");
         }
     }
 
