@@ -25,6 +25,7 @@ use super::{
 };
 use crate::transport::{
     Incoming, Outgoing, OutgoingBody, SharedTransport, TransportError,
+    encoding::plain,
     pool::{Line, Tag},
     target::write_headers,
 };
@@ -71,7 +72,7 @@ pub(in crate::transport) async fn send(
             retry_after_ms: head.retry_after_ms,
             retry_after: head.retry_after,
             limits: head.limits,
-            body: Box::pin(Body::new(Line::new(connection, tag), head.framing, None)),
+            body: plain(&head.encoding, Box::pin(Body::new(Line::new(connection, tag), head.framing, None)))?,
         });
     };
     connection.came.advance(len);
