@@ -34,7 +34,10 @@ pub mod palm;
 pub mod passing;
 mod pieces;
 pub mod proof;
+pub mod replicate;
 mod said;
+pub mod spark;
+pub mod steps;
 mod tree;
 mod trouble;
 mod turns;
@@ -54,7 +57,7 @@ use crate::wire::json::{TopLevel, Watch};
 pub use answer::{AnswerEvent, AnswerHead, AnswerReader, Framing, Garbage};
 pub use face::{AnswerHeader, DeltaWriter, Face, StreamForm};
 pub use failure::{Failure, Next};
-pub use upstream::{DeltaReader, ReadError, Upstream, Wanted, Written};
+pub use upstream::{Carrier, DeltaReader, ReadError, Upstream, Wanted, Written};
 
 /// A client-facing or upstream wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +104,10 @@ pub enum Dialect {
     Cloudflare,
     /// AI Proxy's library.
     Library,
+    /// Replicate's predictions.
+    Replicate,
+    /// iFlytek's Spark over a websocket.
+    Spark,
 }
 
 /// What a request says that the gateway must know.
@@ -129,7 +136,7 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::OpenAi,
         Self::AnthropicMessages,
         Self::Gemini,
@@ -151,6 +158,8 @@ impl Dialect {
         Self::Palm,
         Self::Cloudflare,
         Self::Library,
+        Self::Replicate,
+        Self::Spark,
     ];
 
     /// The name in settings.
@@ -177,6 +186,8 @@ impl Dialect {
             Self::Palm => "palm",
             Self::Cloudflare => "cloudflare",
             Self::Library => "aiproxy-library",
+            Self::Replicate => "replicate",
+            Self::Spark => "spark",
         }
     }
 
@@ -266,6 +277,8 @@ impl Dialect {
             Self::Palm => &palm::Palm,
             Self::Cloudflare => &cloudflare::Cloudflare,
             Self::Library => &library::Library,
+            Self::Replicate => &replicate::Replicate,
+            Self::Spark => &spark::Spark,
         }
     }
 

@@ -18,6 +18,7 @@ mod route;
 mod schema;
 mod settings;
 mod shape;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -36,6 +37,7 @@ use std::{
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
     dev::Server,
+    guard::fn_guard,
     http::{
         StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap},
@@ -126,7 +128,11 @@ pub fn serve_within(
         serial: AtomicU64::new(0),
         strikes: AtomicU64::new(0),
     });
-    let server = HttpServer::new(move || App::new().app_data(mock.clone()).default_service(web::to(handle)))
+    let app = move || {
+        let sockets = web::resource("/{path:.*}").guard(fn_guard(sockets::opens)).to(sockets::answer);
+        App::new().app_data(mock.clone()).service(sockets).default_service(web::to(handle))
+    };
+    let server = HttpServer::new(app)
         .workers(workers.max(1))
         .keep_alive(Duration::from_secs(300))
         // A load generator on a busy machine may be slow to ask on a connection that it opened.
@@ -185,11 +191,11 @@ async fn handle(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let ask = Ask { body: &body, settings, serial, now };
     let answered = match foreign {
-        Some(_) if request.method() != "POST" => {
+        Some(provider) if !provider.takes(request.method().as_str()) => {
             Err(Refusal::no_method(request.method().as_str(), request.path()))
         }
         Some(_) if !is_json(request.headers()) => Err(not_json()),
-        Some(provider) => provider.answer(&seen(&request), &ask),
+        Some(provider) => provider.answer(&Seen::of(&request), &ask),
         None => answer(&request, dialect, &ask),
     };
     let answer = match answered {
@@ -213,22 +219,12 @@ async fn handle(
 async fn tokens(request: &HttpRequest, payload: web::Payload) -> HttpResponse<MockBody> {
     let body = payload.to_bytes_limited(LONGEST_BODY).await.ok().and_then(Result::ok).unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let told = foreign::tokens::answer(&seen(request), request.method().as_str(), &body, now);
+    let told = foreign::tokens::answer(&Seen::of(request), request.method().as_str(), &body, now);
     let (status, body) = told.unwrap_or((404, Bytes::new()));
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let aside = Account::new(0).enter(None);
     let body = MockBody::whole(body, 0, Stop::Never, Ending::Completed, aside);
     HttpResponse::build(status).content_type(JSON).message_body(body).unwrap_or_else(no_head)
-}
-
-/// A request as a provider with a dialect of its own sees it.
-fn seen(request: &HttpRequest) -> Seen<'_> {
-    Seen {
-        path: request.uri().path(),
-        query: request.query_string(),
-        headers: request.headers(),
-        now: SystemTime::now(),
-    }
 }
 
 /// Finds who answers, and has it answer.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
 use crate::{
-    dialect::{Dialect, StreamForm, media::Fetched},
+    dialect::{Dialect, StreamForm, media::Fetched, steps::Steps},
     wire::json::TopLevel,
 };
 
@@ -120,6 +120,11 @@ pub trait Adapter: Send + Sync {
     /// # Errors
     /// A [`Failure`] where the head cannot belong to an answer: HTML, JSON instead of a stream.
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure>;
+
+    /// How an answer is had in steps, where the first one only says where it is.
+    fn steps(&self) -> Option<&'static dyn Steps> {
+        None
+    }
 
     /// Explains a bad status.
     fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure;

@@ -24,6 +24,7 @@ mod refuse;
 pub mod settle;
 mod showing;
 pub mod spool;
+mod steps;
 mod tries;
 mod wait;
 

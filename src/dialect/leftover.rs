@@ -83,6 +83,14 @@ pub fn only_text(conversation: &Conversation) -> Result<(), ParamError> {
     no_logprobs(conversation)?;
     no_tools(conversation)?;
     no_format(conversation)?;
+    no_stops(conversation)
+}
+
+/// Refuses texts that end the answer.
+///
+/// # Errors
+/// [`ParamError`] where there are some.
+pub fn no_stops(conversation: &Conversation) -> Result<(), ParamError> {
     match conversation.sampling.stop.is_empty() {
         true => Ok(()),
         false => Err(ParamError::unsupported("stop", "is not supported by this model's provider")),

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use penstock_actors::domain::Delivery;
 
-use super::{AnswerHead, Failure, Garbage, fields::ParamError, media::Kind};
+use super::{AnswerHead, Failure, Garbage, fields::ParamError, media::Kind, steps::Steps};
 use crate::{
     conversation::{Conversation, Delta, Reply},
     wire::sse::SseFramer,
@@ -46,6 +46,21 @@ pub trait Upstream: Send + Sync {
         true
     }
 
+    /// How an answer is had in steps, where the first one only says where it is.
+    fn steps(&self) -> Option<&'static dyn Steps> {
+        None
+    }
+
+    /// What carries requests and answers.
+    fn carrier(&self) -> Carrier {
+        Carrier::Http
+    }
+
+    /// What stands in the path for a model.
+    fn in_path<'m>(&self, model: &'m str) -> &'m str {
+        model
+    }
+
     /// The media type of a stream.
     fn stream_type(&self) -> &'static str {
         "text/event-stream"
@@ -62,6 +77,15 @@ pub trait Upstream: Send + Sync {
 
     /// Explains a bad status: whose fault, and whether another channel may do better.
     fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure;
+}
+
+/// What carries requests and answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A posted body, and the answer to it.
+    Http,
+    /// A websocket: the body is the one message sent, and what comes are messages, each handed on as a line.
+    WebSocket,
 }
 
 /// Who is asked, and for what.

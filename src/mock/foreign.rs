@@ -16,6 +16,8 @@ mod hunyuan;
 mod library;
 mod ollama;
 mod palm;
+mod replicate;
+pub mod spark;
 pub mod tokens;
 mod vertex;
 mod wenxin;
@@ -23,7 +25,7 @@ mod zhipu_v3;
 
 use std::time::SystemTime;
 
-use actix_web::http::header::HeaderMap;
+use actix_web::{HttpRequest, http::header::HeaderMap};
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
@@ -40,6 +42,8 @@ pub const SECRET: &str = "penstock-mock-secret";
 /// A request as a provider sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
+    /// Its method.
+    pub method: &'a str,
     /// Its path, as it stands on the wire.
     pub path: &'a str,
     /// Its query.
@@ -51,6 +55,17 @@ pub struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
+    /// What is seen of a request now.
+    pub fn of(request: &'a HttpRequest) -> Self {
+        Self {
+            method: request.method().as_str(),
+            path: request.uri().path(),
+            query: request.query_string(),
+            headers: request.headers(),
+            now: SystemTime::now(),
+        }
+    }
+
     /// A header's text.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers.get(name)?.to_str().ok()
@@ -72,6 +87,11 @@ pub trait Foreign: Sync {
     /// # Errors
     /// A [`Refusal`] where the provider would refuse.
     fn answer(&self, seen: &Seen<'_>, ask: &Ask<'_>) -> Result<Answer, Refusal>;
+
+    /// Whether requests of this method are answered.
+    fn takes(&self, method: &str) -> bool {
+        method == "POST"
+    }
 
     /// The body of an error.
     fn error(&self, refusal: &Refusal) -> Bytes;
@@ -106,6 +126,12 @@ pub fn of(path: &str) -> Option<&'static dyn Foreign> {
             Some(&palm::Palm)
         }
         path if cloudflare::serves(path) => Some(&cloudflare::Cloudflare),
+        path if path.starts_with("/v1/models/") && path.ends_with("/predictions") => {
+            Some(&replicate::Replicate)
+        }
+        path if path.starts_with("/v1/predictions/") || path.starts_with("/v1/streams/") => {
+            Some(&replicate::Replicate)
+        }
         path if path.starts_with("/model/") => Some(&bedrock::Bedrock),
         path if path.starts_with("/v1/projects/") => Some(&vertex::Vertex),
         _ => None,

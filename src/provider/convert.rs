@@ -25,6 +25,7 @@ use crate::dialect::{
     fields::ParamError,
     gemini::embed::{self, Texts},
     media::{self, Address, Taker, Taking},
+    steps::Steps,
     wenxin::embed::{self as wenxin, Encoding},
 };
 
@@ -163,6 +164,10 @@ impl Adapter for Converting {
             Delivery::Stream => Err(wrong_type(head, "a stream of events")),
             Delivery::Whole => Err(wrong_type(head, "JSON")),
         }
+    }
+
+    fn steps(&self) -> Option<&'static dyn Steps> {
+        self.dialect.upstream().steps()
     }
 
     fn failure(&self, head: &AnswerHead<'_>, body: &[u8]) -> Failure {

@@ -68,6 +68,8 @@ pub struct Row {
     pub speaks: Vec<Speech>,
     /// Rewrites it needs.
     pub quirks: Vec<Quirk>,
+    /// Other hosts that are the provider's own, to which its answers may lead; with a leading dot, all below.
+    pub hosts: Vec<Arc<str>>,
     /// Its documentation.
     pub docs: Option<Arc<str>>,
     /// Where address and paths were checked; `None` where they were not.
@@ -97,6 +99,14 @@ impl Row {
     /// The name that the paths have for a model.
     pub fn path_name<'a>(&'a self, model: &'a str) -> &'a str {
         self.path_names.iter().find(|(known, _)| **known == *model).map_or(model, |(_, name)| name)
+    }
+
+    /// Whether a host is the provider's own, so that it may be shown the credential.
+    pub fn owns(&self, host: &str) -> bool {
+        self.hosts.iter().any(|own| match own.strip_prefix('.') {
+            Some(above) => host.strip_suffix(above).is_some_and(|below| below.ends_with('.')),
+            None => **own == *host,
+        })
     }
 
     /// The prefix that belongs behind this base URL.
@@ -146,6 +156,8 @@ pub fn converter(dialect: Dialect) -> &'static dyn Adapter {
         Dialect::Palm => const { &Converting::new(Dialect::Palm) },
         Dialect::Cloudflare => const { &Converting::new(Dialect::Cloudflare) },
         Dialect::Library => const { &Converting::new(Dialect::Library) },
+        Dialect::Replicate => const { &Converting::new(Dialect::Replicate) },
+        Dialect::Spark => const { &Converting::new(Dialect::Spark) },
     }
 }
 
@@ -210,6 +222,8 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
         Dialect::Palm => &[(Endpoint::ChatCompletions, "/models/{model}:generateMessage", None)],
         Dialect::Cloudflare => &[(Endpoint::ChatCompletions, "/run/{model_path}", None)],
         Dialect::Library => &[(Endpoint::ChatCompletions, "/library/ask", None)],
+        Dialect::Replicate => &[(Endpoint::ChatCompletions, "/models/{model_path}/predictions", None)],
+        Dialect::Spark => &[(Endpoint::ChatCompletions, "/{model_path}", None)],
         Dialect::VertexClaude => &[
             (
                 Endpoint::ChatCompletions,
@@ -250,6 +264,25 @@ fn has_version(base_url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::provider::Registry;
+
+    #[test]
+    fn hosts_are_a_providers_own_by_name_or_by_what_they_stand_below() {
+        let row = "[[provider]]\nid = \"x\"\nhosts = [\".example.com\", \"a.example.org\"]\n";
+        let registry = Registry::default().with_own(row).expect("a row");
+        let owns = |host: &str| registry.row("x").expect("there").owns(host);
+        assert!(owns("s.example.com") && owns("a.b.example.com") && owns("a.example.org"));
+        for host in
+            ["example.com", "evilexample.com", "b.example.org", "example.com.evil", "", ".example.com.x"]
+        {
+            assert!(!owns(host), "{host}");
+        }
+        for hosts in
+            ["\"\"", "\".\"", "\"com\"", "\".com\"", "\"a b.example.com\"", "\"https://a.example.com\""]
+        {
+            let row = format!("[[provider]]\nid = \"x\"\nhosts = [{hosts}]\n");
+            assert!(Registry::default().with_own(&row).is_err(), "{hosts}");
+        }
+    }
 
     #[test]
     fn a_base_url_that_names_a_version_gets_no_prefix() {

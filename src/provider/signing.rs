@@ -3,11 +3,13 @@
 //! Pure: whoever sends tells the time. HMAC and SHA-256 are ring's.
 
 mod sigv4;
+mod spark;
 mod tc3;
 mod zhipu;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::Uri;
 use ring::{digest, hmac};
 
@@ -21,6 +23,8 @@ pub enum Scheme {
     Tc3,
     /// Zhipu's token, made of the credential `ID.SECRET` for each request.
     ZhipuJwt,
+    /// iFlytek's signed address; the credential is `APP_ID|API_SECRET|API_KEY`, as in One API.
+    SparkUrl,
 }
 
 /// A request that wants to be signed.
@@ -51,9 +55,26 @@ pub enum SigningError {
 /// Headers to add.
 pub type Headers = Vec<(&'static str, String)>;
 
+/// What signs a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signature {
+    /// Headers to add.
+    pub headers: Headers,
+    /// What the address is to be asked with, where the signature stands in it.
+    pub query: Option<String>,
+    /// The body, where a part of the credential stands in it.
+    pub body: Option<Bytes>,
+}
+
+impl From<Headers> for Signature {
+    fn from(headers: Headers) -> Self {
+        Self { headers, ..Self::default() }
+    }
+}
+
 impl Scheme {
     /// Every scheme.
-    pub const ALL: [Self; 3] = [Self::SigV4, Self::Tc3, Self::ZhipuJwt];
+    pub const ALL: [Self; 4] = [Self::SigV4, Self::Tc3, Self::ZhipuJwt, Self::SparkUrl];
 
     /// The name in rows.
     pub fn name(self) -> &'static str {
@@ -61,6 +82,7 @@ impl Scheme {
             Self::SigV4 => "aws-sigv4",
             Self::Tc3 => "tencent-tc3",
             Self::ZhipuJwt => "zhipu-jwt",
+            Self::SparkUrl => "spark-url",
         }
     }
 
@@ -73,10 +95,11 @@ impl Scheme {
             Self::SigV4 => sigv4::Keys::parse(credential).map(|_| ()),
             Self::Tc3 => tc3::keys(credential).map(|_| ()),
             Self::ZhipuJwt => zhipu::keys(credential).map(|_| ()),
+            Self::SparkUrl => spark::Keys::parse(credential).map(|_| ()),
         }
     }
 
-    /// The headers that sign a request.
+    /// What signs a request.
     ///
     /// # Errors
     /// [`SigningError`].
@@ -85,19 +108,21 @@ impl Scheme {
         credential: &str,
         request: &Unsigned<'_>,
         now: SystemTime,
-    ) -> Result<Headers, SigningError> {
+    ) -> Result<Signature, SigningError> {
         let since = now.duration_since(UNIX_EPOCH).map_err(|_| SigningError::Clock)?;
         match self {
-            Self::SigV4 => sigv4::sign(credential, request, now),
-            Self::Tc3 => tc3::sign(credential, request, since, now),
-            Self::ZhipuJwt => zhipu::sign(credential, since),
+            Self::SigV4 => sigv4::sign(credential, request, now).map(Signature::from),
+            Self::Tc3 => tc3::sign(credential, request, since, now).map(Signature::from),
+            Self::ZhipuJwt => zhipu::sign(credential, since).map(Signature::from),
+            Self::SparkUrl => spark::sign(credential, request, now),
         }
     }
 
     /// Whether a signature covers the body, so that it must be whole.
     pub fn covers_body(self) -> bool {
         match self {
-            Self::SigV4 | Self::Tc3 => true,
+            // Or stands in it.
+            Self::SigV4 | Self::Tc3 | Self::SparkUrl => true,
             Self::ZhipuJwt => false,
         }
     }
@@ -153,6 +178,7 @@ mod tests {
             ),
             (Scheme::Tc3, &["ID|KEY", "1|ID|KEY"], &["", "ID", "ID|", "a|b|c|d"]),
             (Scheme::ZhipuJwt, &["id.secret"], &["", "id", "id.", ".x", "a.b.c"]),
+            (Scheme::SparkUrl, &["app|secret|key"], &["", "a|b", "a||c", "a|b|c|d"]),
         ] {
             for credential in good {
                 assert_eq!(scheme.check(credential), Ok(()), "{}: {credential}", scheme.name());

@@ -153,7 +153,7 @@ impl Relay {
         })?;
         let ask = Ask { echo: request.echo.as_deref(), tools: &request.tools, ..ask };
         let mut tried = Tried::default();
-        let (incoming, content_type, retry_after) = loop {
+        let (shown, mut incoming, mut content_type, retry_after) = loop {
             let which = link.showing.choose(permit, self.shared.room.now());
             let shown = link.showing.show(which, Rc::clone(&target), &request.body).await;
             let shown = shown.map_err(|unshown| not_shown(route, &unshown))?;
@@ -166,7 +166,7 @@ impl Relay {
                 SystemTime::now,
             );
             if (200..300).contains(&incoming.status) {
-                break (incoming, content_type, retry_after);
+                break (shown, incoming, content_type, retry_after);
             }
             let head = head(&incoming, &content_type, retry_after);
             let body = read_error(&mut incoming.body, route.spec.timeouts.idle).await;
@@ -178,6 +178,11 @@ impl Relay {
                 return Err(failure);
             }
         };
+        if let Some(steps) = adapter.steps() {
+            incoming.content_type = content_type;
+            incoming = self.follow(way, &shown, adapter, steps, ask.delivery, incoming).await?;
+            content_type = std::mem::take(&mut incoming.content_type);
+        }
         let head = head(&incoming, &content_type, retry_after);
         let reader = adapter.reader(&ask, &head)?;
         let mut flow = Flow::new(incoming.body, reader);
@@ -249,7 +254,9 @@ impl Relay {
             target: Rc::clone(&shown.target),
             body: match &request.body {
                 UpstreamBody::Edited(edits) => call.body.edited(edits),
-                UpstreamBody::Whole(bytes) => OutgoingBody::Pieces(vec![bytes.clone()]),
+                UpstreamBody::Whole(bytes) => {
+                    OutgoingBody::Pieces(vec![shown.body.as_ref().unwrap_or(bytes).clone()])
+                }
             },
         };
         let mut sent = self.transport.send(&route.cell, outgoing(), Via::Pool).await;
@@ -267,7 +274,11 @@ impl Relay {
 }
 
 /// What the adapter is told of an answer's head.
-fn head<'a>(incoming: &Incoming, content_type: &'a str, retry_after: Option<Duration>) -> AnswerHead<'a> {
+pub(super) fn head<'a>(
+    incoming: &Incoming,
+    content_type: &'a str,
+    retry_after: Option<Duration>,
+) -> AnswerHead<'a> {
     AnswerHead {
         framing: if incoming.until_close { Framing::UntilClose } else { Framing::Framed },
         status: incoming.status,
@@ -346,7 +357,7 @@ async fn check_whole(flow: &mut Flow, timeouts: &Timeouts, started: Instant) -> 
 }
 
 /// Reads what explains a bad status; whatever came in time counts.
-async fn read_error(incoming: &mut IncomingBody, idle: Duration) -> BytesMut {
+pub(super) async fn read_error(incoming: &mut IncomingBody, idle: Duration) -> BytesMut {
     let mut body = BytesMut::new();
     while body.len() < ERROR_BODY {
         let next = poll_fn(|cx| incoming.as_mut().poll_next(cx));

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     credential::Vault,
-    dialect::{Dialect, media::Fetched},
+    dialect::{Carrier, Dialect, media::Fetched},
     provider::{
         Adapter, Endpoint, Failure, Next, Quirk, quirk,
         row::{self, Row, Template},
@@ -101,7 +101,7 @@ impl Link {
             let address = |path: &Template| {
                 Ok::<_, String>(match path.names_model() {
                     true => Address::ByModel { path: path.clone(), made: RefCell::default() },
-                    false => Address::Fixed(link.make(path, "")?),
+                    false => Address::Fixed(link.make(speech.dialect, path, "")?),
                 })
             };
             let (address, stream_address) =
@@ -140,22 +140,27 @@ impl Link {
                 if let Some(target) = made.borrow().get(model) {
                     return Ok(Rc::clone(target));
                 }
-                let target = self.make(path, self.row.path_name(model))?;
+                let target = self.make(at.dialect, path, self.row.path_name(model))?;
                 made.borrow_mut().insert(Arc::clone(model), Rc::clone(&target));
                 Ok(target)
             }
         }
     }
 
-    fn make(&self, path: &Template, model: &str) -> Result<Rc<Target>, String> {
-        let spec = &self.spec;
+    fn make(&self, dialect: Dialect, path: &Template, model: &str) -> Result<Rc<Target>, String> {
+        let (spec, upstream) = (&self.spec, dialect.upstream());
         let param =
             |name: &str| spec.params.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value);
-        let filled =
-            path.fill(param, model).ok_or_else(|| format!("{path} cannot be filled for \"{model}\""))?;
+        let filled = path
+            .fill(param, upstream.in_path(model))
+            .ok_or_else(|| format!("{path} cannot be filled for \"{model}\""))?;
         let uri = format!("{}{}{filled}", spec.base_url, self.row.prefix_for(&spec.base_url));
         let uri: Uri = uri.parse().map_err(|e| format!("{uri}: {e}"))?;
-        Ok(Rc::new(Target::new(uri, self.headers.clone())))
+        let headers = self.headers.clone();
+        Ok(Rc::new(match upstream.carrier() {
+            Carrier::Http => Target::new(uri, headers),
+            Carrier::WebSocket => Target::of_websocket(uri, headers),
+        }))
     }
 
     /// Makes a failure fit to leave the building.

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Uri, header};
 use penstock_actors::{
     channel::{ChannelCell, rotation::Rotation},
@@ -22,7 +23,7 @@ use crate::{
         Failure, UpstreamBody,
         grant::TokenPlace,
         row::{Auth, Row},
-        signing::{Scheme, Unsigned},
+        signing::{Scheme, Signature, Unsigned},
     },
     transport::Target,
 };
@@ -60,6 +61,8 @@ pub(super) struct Shown {
     /// Where it goes: the address may hold a token.
     pub(super) target: Rc<Target>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body that shows it, where the adapter's does not.
+    pub(super) body: Option<Bytes>,
     /// The number of the token, where there is one.
     token: Option<u64>,
 }
@@ -142,13 +145,13 @@ impl Showing {
         target: Rc<Target>,
         body: &UpstreamBody,
     ) -> Result<Shown, Unshown> {
-        let plain = |target, headers| Ok(Shown { target, headers, token: None });
+        let plain = |target, headers| Ok(Shown { target, headers, body: None, token: None });
         match which.and_then(|which| self.ways.get(which)) {
             None => plain(target, Vec::new()),
             Some(Way::Header(name, value)) => plain(target, vec![(name.clone(), value.clone())]),
             Some(Way::Signed(scheme, credential)) => {
-                let signed = self.sign(*scheme, credential, &target, body, SystemTime::now());
-                plain(target, signed.map_err(Unshown::Misconfigured)?)
+                let signed = self.sign(*scheme, credential, target, body, SystemTime::now());
+                signed.map_err(Unshown::Misconfigured)
             }
             Some(Way::Token(cell, place)) => {
                 let token = cell.token().await.map_err(Unshown::Token)?;
@@ -156,13 +159,13 @@ impl Showing {
                 match place {
                     TokenPlace::Bearer => {
                         let headers = vec![(header::AUTHORIZATION, token.bearer())];
-                        Ok(Shown { target, headers, token: number })
+                        Ok(Shown { target, headers, body: None, token: number })
                     }
                     TokenPlace::Query(name) => {
                         let uri = with_query(target.uri(), name, token.expose());
                         let uri = uri.map_err(Unshown::Misconfigured)?;
-                        let target = Rc::new(Target::new(uri, target.headers().to_vec()));
-                        Ok(Shown { target, headers: Vec::new(), token: number })
+                        let target = Rc::new(target.moved(uri));
+                        Ok(Shown { target, headers: Vec::new(), body: None, token: number })
                     }
                 }
             }
@@ -173,10 +176,10 @@ impl Showing {
         &self,
         scheme: Scheme,
         credential: &Credential,
-        target: &Target,
+        target: Rc<Target>,
         body: &UpstreamBody,
         now: SystemTime,
-    ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    ) -> Result<Shown, String> {
         let unsigned = match body {
             UpstreamBody::Whole(body) => Unsigned { uri: target.uri(), body, region: self.region.as_deref() },
             UpstreamBody::Edited(_) if !scheme.covers_body() => {
@@ -186,13 +189,22 @@ impl Showing {
                 return Err("a body that passes through cannot be signed".to_owned());
             }
         };
-        let headers = scheme.sign(credential.expose(), &unsigned, now).map_err(|error| error.to_string())?;
+        let Signature { headers, query, body } =
+            scheme.sign(credential.expose(), &unsigned, now).map_err(|error| error.to_string())?;
         let headers = headers.into_iter().map(|(name, value)| {
             let mut value = HeaderValue::try_from(value).map_err(|_| "the credential fits no header")?;
             value.set_sensitive(true);
             Ok((HeaderName::from_static(name), value))
         });
-        headers.collect::<Result<_, &str>>().map_err(str::to_owned)
+        let headers = headers.collect::<Result<_, &str>>()?;
+        let target = match query {
+            None => target,
+            Some(query) => {
+                let uri = format!("{}?{query}", target.uri());
+                Rc::new(target.moved(uri.parse().map_err(|_| "the signature fits no address")?))
+            }
+        };
+        Ok(Shown { target, headers, body, token: None })
     }
 
     /// The provider answered with a failure: where it is the credential's, that one is passed over for a time. Says

@@ -107,7 +107,8 @@ impl Transport for AwcTransport {
                 Via::Fresh => None,
             };
             let line = kept.map_or_else(|| self.line(cell, uri), Ok)?;
-            let answer = ask(&line.connection, Method::POST, request).await?;
+            let method = request.target.manner().method();
+            let answer = ask(&line.connection, method, request).await?;
             let text = |name: &HeaderName| {
                 answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
             };

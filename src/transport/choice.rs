@@ -7,6 +7,7 @@ use penstock_actors::{channel::ChannelCell, domain::TransportKind};
 
 use super::{
     AwcTransport, Http1Transport, Incoming, Outgoing, SharedTransport, Transport, TransportError, Via,
+    http1::websocket, target::Manner,
 };
 
 /// Every transport of one worker.
@@ -31,6 +32,9 @@ impl Transport for Transports {
         request: Outgoing,
         via: Via,
     ) -> LocalBoxFuture<'a, Result<Incoming, TransportError>> {
+        if request.target.manner() == Manner::WebSocket {
+            return Box::pin(websocket::send(&self.shared, cell, request));
+        }
         match cell.transport() {
             TransportKind::Http1 => self.http1.send(cell, request, via),
             TransportKind::Awc => {

@@ -8,6 +8,7 @@ mod chunked;
 mod connection;
 mod head;
 mod sending;
+pub(super) mod websocket;
 
 use std::{cell::RefCell, future::poll_fn, sync::Arc};
 

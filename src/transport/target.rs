@@ -3,21 +3,53 @@
 use std::fmt;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Uri, header};
 
 /// Made once a channel and path.
 pub struct Target {
+    manner: Manner,
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Request line, host and headers, as HTTP/1.1 writes them.
     opening: Bytes,
 }
 
+/// How it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// A body is posted.
+    Post,
+    /// Nothing is sent.
+    Get,
+    /// A websocket is opened, and the body sent over it.
+    WebSocket,
+}
+
 impl Target {
     /// Prepares posting to an address with these headers; length and host are added.
     pub fn new(uri: Uri, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        Self::made(Manner::Post, uri, headers)
+    }
+
+    /// Prepares getting what is at an address.
+    pub fn to_get(uri: Uri, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        Self::made(Manner::Get, uri, headers)
+    }
+
+    /// Prepares opening a websocket at an address, whose scheme is that of HTTP.
+    pub fn of_websocket(uri: Uri, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        Self::made(Manner::WebSocket, uri, headers)
+    }
+
+    /// The same at another address.
+    pub fn moved(&self, uri: Uri) -> Self {
+        Self::made(self.manner, uri, self.headers.clone())
+    }
+
+    fn made(manner: Manner, uri: Uri, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
         let mut opening = BytesMut::with_capacity(512);
-        opening.put_slice(b"POST ");
+        opening.put_slice(manner.method().as_str().as_bytes());
+        opening.put_slice(b" ");
         opening.put_slice(uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
         opening.put_slice(b" HTTP/1.1\r\nhost: ");
         opening.put_slice(uri.authority().map_or("", |authority| authority.as_str()).as_bytes());
@@ -27,7 +59,12 @@ impl Target {
             opening.put_slice(b"accept-encoding: identity\r\n");
         }
         write_headers(&mut opening, &headers);
-        Self { uri, headers, opening: opening.freeze() }
+        Self { manner, uri, headers, opening: opening.freeze() }
+    }
+
+    /// How it is asked.
+    pub(super) fn manner(&self) -> Manner {
+        self.manner
     }
 
     /// The address.
@@ -43,6 +80,15 @@ impl Target {
     /// Request line, host and these headers.
     pub(super) fn opening(&self) -> &[u8] {
         &self.opening
+    }
+}
+
+impl Manner {
+    pub(super) fn method(self) -> Method {
+        match self {
+            Self::Post => Method::POST,
+            Self::Get | Self::WebSocket => Method::GET,
+        }
     }
 }
 
@@ -83,5 +129,8 @@ mod tests {
             let target = Target::new(uri.parse().expect("a uri"), headers);
             assert_eq!(String::from_utf8_lossy(target.opening()), wanted);
         }
+        let got = Target::to_get("http://h/a".parse().expect("a uri"), vec![])
+            .moved("http://h/b".parse().expect("a uri"));
+        assert!(got.opening().starts_with(b"GET /b HTTP/1.1\r\n"));
     }
 }

@@ -9,6 +9,11 @@ use self::support::{CASES, Case, Provider, deltas, setting};
 use super::support::{Answer, TestApp, Upstream, upstream::After};
 use penstock::mock::{Cut, Garbage, MockSettings};
 
+/// A mock of providers that behaves like this.
+pub fn mocked(settings: MockSettings) -> Provider {
+    Provider::start(settings)
+}
+
 /// A conversation with instructions, a text for each side, and sampling.
 fn question(text: &str) -> Value {
     json!({"model": "m", "temperature": 0.5, "max_tokens": 50, "messages": [
@@ -378,4 +383,28 @@ async fn wenxin_embeds_texts_for_openais_clients() {
     let tokens = br#"{"model":"m","input":[1,2]}"#;
     let answer = app.client().post("/v1/embeddings", tokens).await;
     assert_eq!((answer.status, answer.error_code().as_str()), (400, "unsupported_parameter"), "{answer:?}");
+}
+#[tokio::test]
+async fn what_a_provider_does_not_count_is_estimated_and_marked() {
+    for case in CASES.iter().filter(|case| ["deepl-free", "coze", "replicate", "cohere"].contains(&case.name))
+    {
+        let (_provider, app) = start(case, MockSettings { no_usage: true, ..MockSettings::default() });
+        for stream in [false, true] {
+            let answer = app.client().chat(&with(question("one two three"), json!({"stream": stream}))).await;
+            assert_eq!(answer.status, 200, "{}: {answer:?}", case.name);
+            let path = format!("/api/calls/{}", answer.header("x-request-id").unwrap());
+            let mut call = Value::Null;
+            for _ in 0..1_000 {
+                call = app.client().get(&path).await.json()["data"].clone();
+                if call["state"] == "settled" {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            let usage = &call["usage"];
+            assert_eq!(usage["source"], "estimated", "{} stream {stream}: {call}", case.name);
+            assert!(usage["input"].as_u64() > Some(0), "{}: {call}", case.name);
+            assert!(!stream || usage["output"].as_u64() > Some(0), "{}: {call}", case.name);
+        }
+    }
 }

@@ -40,6 +40,8 @@ PROVIDERS = {
     "dify": "",
     "coze": "",
     "deepl-free": "",
+    "replicate": "",
+    "spark-websocket": "",
     "cohere-v1": "",
     "wenxin": "",
     "zhipu-v3": "",
@@ -48,9 +50,9 @@ PROVIDERS = {
     "aiproxy-library": 'params = { library_id = "lib-1" }\n',
 }
 # They have no tools, which loops of tools cannot do without.
-WITHOUT_TOOLS = ["dify", "coze", "deepl-free", "zhipu-v3", "palm", "aiproxy-library"]
+WITHOUT_TOOLS = ["dify", "coze", "deepl-free", "replicate", "zhipu-v3", "palm", "aiproxy-library"]
 # They tell no usage; what their calls took is counted by the gateway, for its books alone.
-UNCOUNTED = ["deepl-free", "palm", "aiproxy-library"]
+UNCOUNTED = ["deepl-free", "replicate", "palm", "aiproxy-library"]
 # What is between the mock's address and the row's paths.
 PATHS = {"cloudflare-run": "/client/v4/accounts/mock/ai"}
 # The provider's name for the model, where the mock wants to see one of its own.
@@ -58,6 +60,8 @@ MODELS = {
     "cloudflare-run": "@cf/meta/llama-4-scout-17b-16e-instruct",
     "coze": "bot-7381",
     "deepl-free": "deepl-zh",
+    "replicate": "meta/meta-llama-3-8b-instruct",
+    "spark-websocket": "Spark-Max",
 }
 SIGNED = ["bedrock", "bedrock-claude", "hunyuan", "wenxin"]
 ACCOUNT = pathlib.Path(__file__).parent / "../../src/mock/foreign/service-account.json"
@@ -65,6 +69,8 @@ ACCOUNT = pathlib.Path(__file__).parent / "../../src/mock/foreign/service-accoun
 
 def credential(provider, mock):
     """One that the mock takes."""
+    if provider == "spark-websocket":
+        return "mock-app|penstock-mock-secret|mock-key"
     if provider in SIGNED:
         return "AKIDEXAMPLE|penstock-mock-secret"
     if provider == "zhipu-v3":

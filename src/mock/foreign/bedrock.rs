@@ -198,7 +198,7 @@ fn authorise(seen: &Seen<'_>, body: &[u8]) -> Result<(), Refusal> {
     let token = seen.header("x-amz-security-token").unwrap_or_default();
     let credential = format!("{access}|{SECRET}|{region}|{token}");
     let wanted = Scheme::SigV4.sign(&credential, &Unsigned { uri: &uri, body, region: None }, signed_at);
-    match wanted.ok().and_then(|headers| headers.into_iter().find(|(name, _)| *name == "authorization")) {
+    match wanted.ok().and_then(|all| all.headers.into_iter().find(|(name, _)| *name == "authorization")) {
         Some((_, wanted)) if wanted == shown => Ok(()),
         _ => Err(refused("The request signature we calculated does not match the signature you provided.")),
     }

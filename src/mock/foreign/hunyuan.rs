@@ -168,7 +168,8 @@ fn authorise(seen: &Seen<'_>, body: &[u8]) -> Result<(), Refusal> {
     let uri = format!("http://{host}{}", seen.path).parse().map_err(|_| refused())?;
     let credential = format!("{}|{SECRET}", id.unwrap_or_default());
     let wanted = Scheme::Tc3.sign(&credential, &Unsigned { uri: &uri, body, region: None }, signed_at);
-    let wanted = wanted.ok().and_then(|all| all.into_iter().find(|(name, _)| *name == "authorization"));
+    let wanted =
+        wanted.ok().and_then(|all| all.headers.into_iter().find(|(name, _)| *name == "authorization"));
     match wanted {
         Some((_, wanted)) if wanted == shown => Ok(()),
         _ => Err(refused()),

@@ -13,11 +13,11 @@ enum Part {
 }
 
 const MODEL: &str = "model";
-/// The model where its slashes part the path: `@cf/meta/llama-3`.
 const MODEL_PATH: &str = "model_path";
 
 impl Template {
-    /// Reads a template; its places are `{model}`, `{model_path}` and `{name}` of a parameter.
+    /// Reads a template; its places are `{model}`, `{model_path}` for a model whose name is several segments, and
+    /// `{name}` of a parameter.
     ///
     /// # Errors
     /// A sentence, where braces do not match or hold no name.
@@ -170,6 +170,23 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(filled("/{model}/c", model).as_deref(), wanted, "{model}");
+        }
+    }
+
+    #[test]
+    fn a_models_name_of_several_segments_keeps_its_slashes_and_nothing_else() {
+        for (model, wanted) in [
+            ("meta/llama-3", Some("/meta/llama-3/c")),
+            ("a", Some("/a/c")),
+            ("a/b?c/d e", Some("/a/b%3Fc/d%20e/c")),
+            ("a/../b", None),
+            ("/a", None),
+            ("a/", None),
+            ("a//b", None),
+            ("..", None),
+            ("", None),
+        ] {
+            assert_eq!(filled("/{model_path}/c", model).as_deref(), wanted, "{model}");
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Written {
     #[serde(default)]
     path_names: BTreeMap<String, String>,
     quirks: Option<Vec<String>>,
+    #[serde(default)]
+    hosts: Vec<String>,
     docs: Option<String>,
     checked: Option<String>,
     retired: Option<String>,
@@ -124,6 +126,7 @@ impl Written {
             path_names: path_names(self.path_names)?,
             speaks,
             quirks,
+            hosts: hosts(&self.hosts)?,
             docs: self.docs.map(Arc::from),
             checked: self.checked.map(Arc::from),
             retired: self.retired.map(Arc::from),
@@ -163,6 +166,24 @@ fn auth(text: &str) -> Result<Auth, Refused> {
     }
 }
 
+/// Hosts by name, or with a leading dot all below; never a whole top-level domain.
+fn hosts(written: &[String]) -> Result<Vec<Arc<str>>, Refused> {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let fits = |host: &&String| {
+        let name = host.strip_prefix('.').unwrap_or(host);
+        name.contains('.') && name.split('.').all(is_part)
+    };
+    match written.iter().find(|host| !fits(host)) {
+        Some(host) => {
+            let problem = "must be the name of a host in lower case, or a dot and what all of them end with";
+            Err(("hosts", format!("\"{host}\" {problem}")))
+        }
+        None => Ok(written.iter().map(|host| host.as_str().into()).collect()),
+    }
+}
+
 /// Headers that the transport writes itself.
 const TRANSPORT: [&str; 6] =
     ["host", "content-length", "transfer-encoding", "connection", "content-type", "expect"];
@@ -181,8 +202,9 @@ fn header(field: &'static str, name: Option<String>) -> Result<Option<Arc<str>>,
 fn params(written: &BTreeMap<String, String>) -> Result<Vec<Param>, Refused> {
     let param = |(name, default): (&String, &String)| {
         if !is_param(name) || is_reserved(name) {
-            let problem =
-                format!("\"{name}\" must be lower-case letters, digits and underscores, and not \"model\"");
+            let problem = format!(
+                "\"{name}\" must be lower-case letters, digits and underscores, and not \"model\" or \"model_path\""
+            );
             return Err(("params", problem));
         }
         if !default.is_empty() && !is_param_value(default) {
@@ -290,7 +312,7 @@ fn base_url(text: &str, params: &[Param]) -> Result<Template, String> {
 fn known_places(template: &Template, params: &[Param]) -> Result<(), String> {
     let unknown = template.params().find(|name| !params.iter().any(|p| *p.name == **name));
     let Some(name) = unknown else { return Ok(()) };
-    let known: Vec<_> = std::iter::once("model").chain(params.iter().map(|p| &*p.name)).collect();
+    let known: Vec<_> = ["model", "model_path"].into_iter().chain(params.iter().map(|p| &*p.name)).collect();
     Err(format!(
         "\"{template}\" has a place {{{name}}}, which is no parameter; known are {}",
         known.join(", ")

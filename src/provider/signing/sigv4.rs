@@ -108,7 +108,10 @@ mod tests {
     fn signed(uri: &str, body: &[u8], credential: &str, region: Option<&str>) -> Headers {
         let uri = uri.parse().expect("an address");
         let now = UNIX_EPOCH + Duration::from_millis(NOW * 1000 + 999);
-        Scheme::SigV4.sign(credential, &Unsigned { uri: &uri, body, region }, now).expect("it is signed")
+        Scheme::SigV4
+            .sign(credential, &Unsigned { uri: &uri, body, region }, now)
+            .expect("it is signed")
+            .headers
     }
 
     /// Signatures are botocore 1.44.5's for the same requests.

@@ -67,7 +67,7 @@ mod tests {
         let request = Unsigned { uri: &uri, body: b"{\"Model\": \"hunyuan-lite\"}", region: None };
         let now = UNIX_EPOCH + Duration::from_secs(NOW);
         for credential in ["AKIDEXAMPLE|SECRETEXAMPLE", "1234|AKIDEXAMPLE|SECRETEXAMPLE"] {
-            let headers = Scheme::Tc3.sign(credential, &request, now).expect("it is signed");
+            let headers = Scheme::Tc3.sign(credential, &request, now).expect("it is signed").headers;
             let wanted = "TC3-HMAC-SHA256 Credential=AKIDEXAMPLE/2026-11-22/hunyuan/tc3_request, \
                 SignedHeaders=content-type;host, \
                 Signature=eb6adec02a21a0280613d94c1c0c37537b0e2e7a3b2e699b7d88b2cd0a657e53";

@@ -66,6 +66,11 @@ impl Connection {
         self.answer = Answer::Nothing;
     }
 
+    /// Has what came already looked at as the beginning of a head.
+    pub(super) fn look_again(&mut self) {
+        self.answer = Answer::Head { searched: 0 };
+    }
+
     /// Notes that its answer ended; false where something came behind it.
     pub(super) fn end(&mut self) -> bool {
         self.served = self.served.saturating_add(1);

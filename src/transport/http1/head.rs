@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use crate::transport::limits;
 
 /// Longest head, in bytes.
-const LONGEST: usize = 128 << 10;
+pub(super) const LONGEST: usize = 128 << 10;
 /// Most header lines.
 const MOST_LINES: usize = 96;
 

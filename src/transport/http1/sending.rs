@@ -12,7 +12,10 @@ use futures_core::Stream;
 use tokio::io::AsyncWrite as _;
 
 use super::{connection::Connection, head::Head};
-use crate::transport::{Outgoing, OutgoingBody, TransportError, target::write_headers};
+use crate::transport::{
+    Outgoing, OutgoingBody, TransportError,
+    target::{Manner, write_headers},
+};
 
 /// A body up to this long is copied behind the head, so that both are one piece.
 const COPIED: u64 = 8 << 10;
@@ -55,9 +58,12 @@ impl Sending {
         buffer.clear();
         buffer.extend_from_slice(request.target.opening());
         write_headers(&mut buffer, &request.headers);
-        buffer.extend_from_slice(b"content-length: ");
-        buffer.extend_from_slice(Decimal::of(len).digits());
-        buffer.extend_from_slice(b"\r\n\r\n");
+        if request.target.manner() != Manner::Get {
+            buffer.extend_from_slice(b"content-length: ");
+            buffer.extend_from_slice(Decimal::of(len).digits());
+            buffer.extend_from_slice(b"\r\n");
+        }
+        buffer.extend_from_slice(b"\r\n");
         let (body, more) = match request.body {
             OutgoingBody::Pieces(pieces) if len <= COPIED => {
                 pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));

@@ -169,6 +169,17 @@ pub const CASES: &[Case] = &[
         pictures: false,
         ..ALL
     },
+    Case { name: "replicate", model: "meta/meta-llama-3-8b-instruct", counts: false, ..SERVICE },
+    Case {
+        name: "spark-websocket",
+        credential: "mock-app|penstock-mock-secret|mock-key",
+        wrong_credential: Some("mock-app|another-secret|mock-key"),
+        model: "Spark-Max",
+        limits: false,
+        tools: true,
+        statuses: &[(500, 502)],
+        ..SERVICE
+    },
     Case {
         name: "vertex",
         credential: ACCOUNT,
