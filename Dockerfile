@@ -4,7 +4,7 @@
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin penstock && strip target/release/penstock
+RUN make optimised && strip target/optimised/penstock
 
 FROM debian:bookworm-slim
 RUN apt-get update \
@@ -13,7 +13,7 @@ RUN apt-get update \
     && groupadd --gid 3000 penstock \
     && useradd --uid 3000 --gid penstock --home-dir /data --no-create-home --shell /usr/sbin/nologin penstock \
     && install --directory --owner penstock --group penstock --mode 0700 /data
-COPY --from=build /src/target/release/penstock /usr/local/bin/penstock
+COPY --from=build /src/target/optimised/penstock /usr/local/bin/penstock
 # Settings are read from /data/penstock.toml where there is such a file; state lives in /data/data.
 WORKDIR /data
 VOLUME /data

@@ -5,6 +5,7 @@
 
 mod gateway {
     pub mod client;
+    pub mod conversions;
     pub mod haproxy;
     pub mod host;
     pub mod http;
@@ -28,7 +29,8 @@ mod gateway {
 use gateway::steady::Load;
 use gateway::target::{Share, Target, Upstream};
 use gateway::{
-    host, load, memory, page, process, report, scenario, settings, stand_in, steady, target, usage,
+    conversions, host, load, memory, page, process, report, scenario, settings, stand_in, steady, target,
+    usage,
 };
 use std::error::Error;
 use std::process::ExitCode;
@@ -80,6 +82,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             found.rounds_memory.push(report::RoundsMemory { idle, after: usage::rss_kib(&target.pids())? });
         }
     }
+    found.conversions = conversions::measure(&settings, &place, &upstream)?;
     found.streams = memory::hold_on_each(&settings, &place, &upstream, &mut notes)?;
 
     let report = report::Report {

@@ -9,11 +9,15 @@ mod checks;
 pub mod cloudflare;
 pub mod cohere;
 pub mod cohere_v1;
+pub mod coze;
 pub mod dashscope;
+pub mod deepl;
+pub mod dify;
 pub mod estimate;
 pub mod face;
 pub mod failure;
 pub mod fields;
+mod flat;
 pub mod foreign;
 pub mod gemini;
 pub mod hints;
@@ -88,6 +92,14 @@ pub enum Dialect {
     Cloudflare,
     /// AI Proxy's library.
     Library,
+    /// Dify's chats.
+    Dify,
+    /// Dify's text generators.
+    DifyCompletion,
+    /// Coze's bots.
+    Coze,
+    /// DeepL's translations.
+    DeepL,
 }
 
 /// What a request says that the gateway must know.
@@ -116,7 +128,7 @@ pub struct Told {
 
 impl Dialect {
     /// The dialects that a provider may speak.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::OpenAi,
         Self::AnthropicMessages,
         Self::Gemini,
@@ -134,6 +146,10 @@ impl Dialect {
         Self::Palm,
         Self::Cloudflare,
         Self::Library,
+        Self::Dify,
+        Self::DifyCompletion,
+        Self::Coze,
+        Self::DeepL,
     ];
 
     /// The name in settings.
@@ -156,6 +172,10 @@ impl Dialect {
             Self::Palm => "palm",
             Self::Cloudflare => "cloudflare",
             Self::Library => "aiproxy-library",
+            Self::Dify => "dify",
+            Self::DifyCompletion => "dify-completion",
+            Self::Coze => "coze",
+            Self::DeepL => "deepl",
         }
     }
 
@@ -241,6 +261,10 @@ impl Dialect {
             Self::Palm => &palm::Palm,
             Self::Cloudflare => &cloudflare::Cloudflare,
             Self::Library => &library::Library,
+            Self::Dify => &dify::Dify::Chat,
+            Self::DifyCompletion => &dify::Dify::Completion,
+            Self::Coze => &coze::Coze,
+            Self::DeepL => &deepl::DeepL,
         }
     }
 

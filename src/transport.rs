@@ -7,6 +7,7 @@ mod awc_client;
 mod choice;
 mod control;
 mod dial;
+mod encoding;
 mod http1;
 mod limits;
 mod pool;

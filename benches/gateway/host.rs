@@ -92,7 +92,9 @@ impl Host {
                 let runtime = said(Command::new(peer.runtime()?).arg("--version"));
                 Some((label, format!("{}, from its registry package, on {runtime}", peer.version())))
             }
-            Kind::Penstock(program) => Some((label, said(Command::new(program).arg("--version")))),
+            Kind::Penstock(program) | Kind::Plain(program) => {
+                Some((label, said(Command::new(program).arg("--version"))))
+            }
             Kind::Direct => None,
         });
         Self(versions.chain(facts.into_iter().map(|(name, value)| (name.to_owned(), value))).collect())

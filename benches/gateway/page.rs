@@ -26,6 +26,8 @@ const METHOD: &str = "\
 - nginx has one worker, kept-alive connections on both sides, no logs, request bodies in memory and no buffering of
   streams; HAProxy one thread, `http-reuse always` and `http-no-delay`. Neither reads a body, checks a key, counts
   usage or picks a channel; Penstock does.
+- `penstock` is the program that `make optimised` builds and the container image ships: a release build laid out by a
+  profile of itself at work (`packaging/optimise.sh`). `plain` is what `cargo build --release` gives.
 - Peers are other gateways from their registry packages, at the versions above, with one worker, without logs or a
   database, as their makers advise for production. They take part in a third of the rounds, with at most 8 streams at
   once in a window and a lower rate in the open loop: compare their processor time, not their latencies, with the others'.

@@ -2,6 +2,7 @@
 
 mod open;
 
+use super::conversions::{self, Conversion};
 use super::host::{Host, load_average};
 use super::load::Window;
 use super::memory::Held;
@@ -42,6 +43,8 @@ pub struct Found {
     pub steady: Vec<Steady>,
     /// By target.
     pub rounds_memory: Vec<RoundsMemory>,
+    /// Every pair of dialects.
+    pub conversions: Vec<Conversion>,
     /// By target that is a process.
     pub streams: Vec<Held>,
 }
@@ -86,7 +89,8 @@ impl fmt::Display for Report<'_> {
         self.speed(f, &labels)?;
         self.threads(f, &labels)?;
         self.memory(f, &labels)?;
-        self.held(f)
+        self.held(f)?;
+        conversions::tables(f, &self.found.conversions)
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Scenario {
 /// A request, but for where it goes.
 #[derive(Clone)]
 pub struct Ask {
+    /// Where it goes, if not to the target's own path of chat calls.
+    path: Option<String>,
     body: String,
     stream: bool,
     tokens: u64,
@@ -41,11 +43,16 @@ pub struct Ask {
 impl Ask {
     /// A stream of `tokens`, one each `pace`, for a small prompt.
     pub fn stream(tokens: u64, pace: Duration) -> Self {
-        Self { body: body(200, true), stream: true, tokens, pace }
+        Self { path: None, body: body(200, true), stream: true, tokens, pace }
+    }
+
+    /// A call of another dialect.
+    pub fn of(path: String, body: String) -> Self {
+        Self { path: Some(path), body, stream: false, tokens: 1, pace: Duration::ZERO }
     }
 
     fn call(size: usize) -> Self {
-        Self { body: body(size, false), stream: false, tokens: 1, pace: Duration::ZERO }
+        Self { path: None, body: body(size, false), stream: false, tokens: 1, pace: Duration::ZERO }
     }
 
     /// The bytes to send to `target`.
@@ -56,7 +63,11 @@ impl Ask {
              x-penstock-mock-tokens: {tokens}\r\nx-penstock-mock-pace-ms: {pace}\r\n\
              x-penstock-mock-ttft-ms: 0\r\nx-penstock-mock-latency-ms: 0\r\n\
              {headers}content-length: {length}\r\n\r\n{body}",
-            path = if self.stream { &target.stream_path } else { &target.call_path },
+            path = match &self.path {
+                Some(path) => path,
+                None if self.stream => &target.stream_path,
+                None => &target.call_path,
+            },
             address = target.address,
             bearer = target.bearer,
             tokens = self.tokens,
@@ -171,7 +182,8 @@ fn content(ask: &Ask, target: &Target) -> Result<usize, Box<dyn Error>> {
     if said.is_some_and(|text| !text.is_empty()) { Ok(body.len()) } else { Err(odd(target, &body)) }
 }
 
-fn answer(ask: &Ask, target: &Target) -> Result<Vec<u8>, Box<dyn Error>> {
+/// One call's answer, which must be of status 200.
+pub fn answer(ask: &Ask, target: &Target) -> Result<Vec<u8>, Box<dyn Error>> {
     match exchange(target.address, &ask.request(target)) {
         Ok((200, body)) => Ok(body),
         Ok((status, body)) => {
@@ -182,7 +194,8 @@ fn answer(ask: &Ask, target: &Target) -> Result<Vec<u8>, Box<dyn Error>> {
     }
 }
 
-fn odd(target: &Target, body: &[u8]) -> Box<dyn Error> {
+/// What is told of an answer that is not what was asked for.
+pub fn odd(target: &Target, body: &[u8]) -> Box<dyn Error> {
     let start = String::from_utf8_lossy(&body[..body.len().min(500)]).into_owned();
     format!("{}: an answer that is not what was asked for: {start}", target.label).into()
 }
@@ -193,11 +206,15 @@ fn body(size: usize, stream: bool) -> String {
         format!(r#"{{"model":"penstock-echo","stream":{stream},"messages":[{{"role":"user","content":""#),
         r#""}]}"#,
     );
+    before.clone() + &prompt(size.saturating_sub(before.len() + after.len())) + after
+}
+
+/// So many bytes of text, escaped for JSON.
+pub fn prompt(size: usize) -> String {
     let words = "The quick brown fox said \\\"hello\\\" to the lazy dog and went on.\\n";
-    let room = size.saturating_sub(before.len() + after.len());
-    let mut text = words.repeat(room / words.len());
-    text.push_str(&"x".repeat(room - text.len()));
-    before + &text + after
+    let mut text = words.repeat(size / words.len());
+    text.push_str(&"x".repeat(size - text.len()));
+    text
 }
 
 fn kilobytes(bytes: usize) -> String {

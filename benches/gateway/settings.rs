@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// The settings of one run; every one has an environment variable named `BENCH_` and the name in upper case.
+#[derive(Clone)]
 pub struct Settings {
     /// Whether the defaults were the short ones.
     pub is_quick: bool,
@@ -28,6 +29,8 @@ pub struct Settings {
     pub rate: f64,
     /// The same for peers.
     pub peer_rate: f64,
+    /// Rounds of the conversions between dialects; 0 leaves them out.
+    pub conversions: usize,
     /// Keys of the scenarios to run; empty means all.
     pub scenarios: Vec<String>,
     /// What is measured; the first is what the others are divided by.
@@ -51,6 +54,8 @@ pub enum Kind {
     Peer(Peer),
     /// Penstock, from this program.
     Penstock(PathBuf),
+    /// The same, as `cargo build --release` makes it, where another build of it is measured.
+    Plain(PathBuf),
     /// No proxy: the upstream itself.
     Direct,
 }
@@ -67,11 +72,15 @@ pub enum UpstreamKind {
 impl Settings {
     /// Reads the environment.
     pub fn from_env() -> Result<Self, Box<dyn Error>> {
-        let penstock = env::var_os("BENCH_PENSTOCK")
-            .map_or_else(|| env!("CARGO_BIN_EXE_penstock").into(), PathBuf::from);
+        let built = PathBuf::from(env!("CARGO_BIN_EXE_penstock"));
+        let penstock = env::var_os("BENCH_PENSTOCK").map_or_else(|| built.clone(), PathBuf::from);
         // A quick run shows that everything works; its figures are rough.
         let is_quick = number::<u8>("BENCH_QUICK", 0)? != 0;
-        let all = if is_quick { "nginx,haproxy,penstock" } else { "nginx,haproxy,penstock,litellm,portkey" };
+        let all = match is_quick {
+            true => "nginx,haproxy,penstock",
+            false if penstock == built => "nginx,haproxy,penstock,litellm,portkey",
+            false => "nginx,haproxy,penstock,plain,litellm,portkey",
+        };
         let targets = words("BENCH_TARGETS", all)
             .iter()
             .map(|word| match word.split_once('=') {
@@ -81,10 +90,11 @@ impl Settings {
                 None if word == "portkey" => Ok(Kind::Peer(Peer::Portkey)),
                 None if word == "direct" => Ok(Kind::Direct),
                 None if word == "penstock" => Ok(Kind::Penstock(penstock.clone())),
+                None if word == "plain" => Ok(Kind::Plain(built.clone())),
                 Some(("penstock", program)) => Ok(Kind::Penstock(program.into())),
                 _ => Err(format!(
-                    "BENCH_TARGETS: `{word}` is none of nginx, haproxy, penstock, penstock=PROGRAM, litellm, portkey, \
-                     direct"
+                    "BENCH_TARGETS: `{word}` is none of nginx, haproxy, penstock, penstock=PROGRAM, plain, litellm, \
+                     portkey, direct"
                 )),
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -106,6 +116,7 @@ impl Settings {
             peer_streams: number("BENCH_PEER_STREAMS", 200)?,
             rate: number("BENCH_RATE", 1000.0)?,
             peer_rate: number("BENCH_PEER_RATE", 40.0)?,
+            conversions: number("BENCH_CONVERSIONS", if is_quick { 1 } else { 3 })?,
             scenarios: words("BENCH_SCENARIOS", ""),
             targets,
             upstream,
@@ -124,7 +135,7 @@ impl Settings {
                 Kind::Nginx => ("nginx", nginx::program().is_some()),
                 Kind::HaProxy => ("haproxy", haproxy::program().is_some()),
                 Kind::Peer(peer) => (peer.name(), peer.program().is_some() && peer.runtime().is_some()),
-                Kind::Penstock(_) | Kind::Direct => return true,
+                Kind::Penstock(_) | Kind::Plain(_) | Kind::Direct => return true,
             };
             if !found {
                 missing.push(format!("{name} is not installed (benches/prepare.sh) and is left out"));

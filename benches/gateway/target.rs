@@ -109,7 +109,10 @@ impl Target {
             Kind::Nginx => Self::start_nginx(label, place, upstream),
             Kind::HaProxy => Self::start_haproxy(label, place, upstream),
             Kind::Peer(peer) => Self::start_peer(*peer, label, place, upstream),
-            Kind::Penstock(program) => Self::start_penstock(program, label, place, upstream),
+            Kind::Penstock(program) | Kind::Plain(program) => {
+                let channels = mock_channel(upstream.address);
+                Self::start_penstock(program, label, place, upstream, &channels)
+            }
         }
     }
 
@@ -175,17 +178,19 @@ impl Target {
         })
     }
 
-    fn start_penstock(
+    /// Starts a Penstock with these channels, as the configuration file has them.
+    pub fn start_penstock(
         program: &Path,
         label: &str,
         place: &Place,
         upstream: &Upstream,
+        channels: &str,
     ) -> Result<Self, Box<dyn Error>> {
         let program = find_program(program)?;
         let address = free_address()?;
         let data = tempfile::Builder::new().prefix("data-").tempdir_in(place.dir.path())?.keep();
         let config = data.with_extension("toml");
-        std::fs::write(&config, penstock_config(address, &data, upstream.address))?;
+        std::fs::write(&config, penstock_config(address, &data, channels))?;
         let words = ["serve".as_ref(), "--config".as_ref(), config.as_os_str()];
         let mut child = Child::start(place, label, place.cores.gateway, &program, words)?;
         child.wait_until(|| client::get(address, "/health").is_ok_and(|(status, _)| status == 200))?;
@@ -193,11 +198,8 @@ impl Target {
             label: label.to_owned(),
             address,
             bearer: API_KEY,
-            call_path: CHAT.to_owned(),
-            stream_path: CHAT.to_owned(),
-            headers: String::new(),
-            share: Share::All,
             child: Some(child),
+            ..upstream.direct()
         })
     }
 }
@@ -218,6 +220,7 @@ pub fn labels(kinds: &[Kind]) -> Vec<String> {
     let name = |kind: &Kind| match kind {
         Kind::Nginx => "nginx",
         Kind::Penstock(_) => "penstock",
+        Kind::Plain(_) => "plain",
         Kind::HaProxy => "haproxy",
         Kind::Peer(peer) => peer.name(),
         Kind::Direct => "direct",
@@ -238,7 +241,7 @@ fn find_program(program: &Path) -> Result<std::path::PathBuf, String> {
     if path.is_file() { Ok(path) } else { Err(format!("no penstock at {}", path.display())) }
 }
 
-fn penstock_config(listen: SocketAddr, data: &Path, upstream: SocketAddr) -> String {
+fn penstock_config(listen: SocketAddr, data: &Path, channels: &str) -> String {
     format!(
         "\
 [server]
@@ -246,17 +249,24 @@ listen = \"{listen}\"
 workers = 1
 data_dir = \"{data}\"
 
+[[key]]
+name = \"bench\"
+secret = \"{API_KEY}\"
+
+{channels}",
+        data = data.display()
+    )
+}
+
+fn mock_channel(upstream: SocketAddr) -> String {
+    format!(
+        "\
 [[channel]]
 name = \"mock\"
 provider = \"mock\"
 base_url = \"http://{upstream}\"
 credential = \"{CREDENTIAL}\"
 models = [\"penstock-echo\"]
-
-[[key]]
-name = \"bench\"
-secret = \"{API_KEY}\"
-",
-        data = data.display()
+"
     )
 }

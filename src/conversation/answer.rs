@@ -61,7 +61,7 @@ pub enum Delta {
 }
 
 /// A whole answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {
     /// The provider's id of the answer.
     pub id: String,
@@ -107,10 +107,61 @@ impl Reply {
         if !self.logprobs.is_empty() {
             all.push(Delta::Logprobs(self.logprobs));
         }
-        // A prompt has tokens: where none are told, the provider counted nothing.
+        // A provider that counts nothing is not one that consumed nothing.
         all.extend((self.usage != Usage::default()).then_some(Delta::Usage(self.usage)));
         all.push(Delta::Stop(self.stop));
         all
+    }
+
+    /// Adds the next delta of a stream.
+    pub fn add(&mut self, delta: Delta) {
+        let parts = &mut self.parts;
+        match delta {
+            Delta::Start { id } => self.id = id,
+            Delta::Text(more) => match parts.last_mut() {
+                Some(Part::Text { text, .. }) => text.push_str(&more),
+                _ => parts.push(Part::text(more)),
+            },
+            Delta::Thinking(more) => match parts.last_mut() {
+                Some(Part::Thinking { text, signature: None }) => text.push_str(&more),
+                _ => parts.push(Part::Thinking { text: more, signature: None }),
+            },
+            Delta::ThinkingSignature(proof) => match parts.last_mut() {
+                Some(Part::Thinking { signature: none @ None, .. }) => *none = Some(proof),
+                _ => parts.push(Part::Thinking { text: String::new(), signature: Some(proof) }),
+            },
+            Delta::Citation(citation) => {
+                if let Some(Part::Text { citations, .. }) =
+                    parts.iter_mut().rev().find(|part| matches!(part, Part::Text { .. }))
+                {
+                    citations.push(citation);
+                }
+            }
+            Delta::Logprobs(likely) => self.logprobs.extend(likely),
+            Delta::Media { media_type, data } => {
+                let source = Source::Base64 { media_type, data };
+                parts.push(Part::Image { source, detail: None, cache: None });
+            }
+            Delta::RedactedThinking(data) => parts.push(Part::RedactedThinking { data }),
+            Delta::Refusal(more) => match parts.last_mut() {
+                Some(Part::Refusal(text)) => text.push_str(&more),
+                _ => parts.push(Part::Refusal(more)),
+            },
+            Delta::ToolCallStart { id, name, .. } => {
+                parts.push(Part::ToolCall(ToolCall { id, name, arguments: String::new() }));
+            }
+            Delta::ToolCallArguments { index, fragment } => {
+                let calls = parts.iter_mut().filter_map(|part| match part {
+                    Part::ToolCall(call) => Some(call),
+                    _ => None,
+                });
+                if let Some(call) = calls.into_iter().nth(index as usize) {
+                    call.arguments.push_str(&fragment);
+                }
+            }
+            Delta::Usage(usage) => self.usage = usage,
+            Delta::Stop(stop) => self.stop = stop,
+        }
     }
 }
 
@@ -146,9 +197,10 @@ pub struct Alternative {
 }
 
 /// Why the model stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StopReason {
     /// It was done.
+    #[default]
     End,
     /// It came to one of the texts that end the answer.
     StopSequence,
@@ -162,4 +214,51 @@ pub enum StopReason {
     Paused,
     /// A reason we do not know, in the provider's words.
     Other(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_taken_apart_into_deltas_is_the_same_put_together() {
+        let call = |id: &str, arguments: &str| {
+            Part::ToolCall(ToolCall { id: id.into(), name: "f".into(), arguments: arguments.into() })
+        };
+        let reply = Reply {
+            id: "1".into(),
+            parts: vec![
+                Part::Thinking { text: "hm".into(), signature: Some("s".into()) },
+                Part::text("a"),
+                call("x", "{}"),
+                call("y", "[1]"),
+                Part::Refusal("no".into()),
+            ],
+            logprobs: Vec::new(),
+            stop: StopReason::ToolCalls,
+            usage: Usage { input: 1, ..Usage::default() },
+        };
+        let mut again = Reply::default();
+        reply.clone().into_deltas().into_iter().for_each(|delta| again.add(delta));
+        assert_eq!(again, reply);
+        let said = |reply: Reply| reply.into_deltas().iter().any(|delta| matches!(delta, Delta::Usage(_)));
+        assert!(said(reply) && !said(Reply::default()), "what nobody counted is not told");
+    }
+
+    #[test]
+    fn arguments_that_come_by_turns_stay_apart() {
+        let mut reply = Reply::default();
+        for index in [0, 1] {
+            reply.add(Delta::ToolCallStart { index, id: String::new(), name: "f".into() });
+        }
+        for (index, fragment) in [(0, "a"), (1, "b"), (0, "c"), (7, "lost")] {
+            reply.add(Delta::ToolCallArguments { index, fragment: fragment.into() });
+        }
+        let arguments: Vec<_> = reply
+            .parts
+            .iter()
+            .filter_map(|part| if let Part::ToolCall(call) = part { Some(&*call.arguments) } else { None })
+            .collect();
+        assert_eq!(arguments, ["ac", "b"]);
+    }
 }

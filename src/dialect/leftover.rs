@@ -12,6 +12,9 @@ use crate::conversation::{
     Conversation, Format, Function, Message, Part, Role, Source, ToolCall, ToolChoice,
 };
 
+/// The end user's name where a provider wants one and the client gives none.
+pub const NOBODY: &str = "penstock";
+
 /// Adds to `body` what may be meant for the provider, as it was written.
 ///
 /// # Errors
@@ -46,6 +49,43 @@ pub fn no_logprobs(conversation: &Conversation) -> Result<(), ParamError> {
     match conversation.sampling.logprobs {
         Some(_) => Err(ParamError::unsupported("logprobs", "is not supported by this model's provider")),
         None => Ok(()),
+    }
+}
+
+/// Refuses tools, unless none may be called.
+///
+/// # Errors
+/// [`ParamError`] where there are some.
+pub fn no_tools(conversation: &Conversation) -> Result<(), ParamError> {
+    match conversation.tools.is_empty() || conversation.tool_choice == Some(ToolChoice::None) {
+        true => Ok(()),
+        false => Err(ParamError::unsupported("tools", "is not supported by this model's provider")),
+    }
+}
+
+/// Refuses every shape of an answer but text.
+///
+/// # Errors
+/// [`ParamError`] where another is wanted.
+pub fn no_format(conversation: &Conversation) -> Result<(), ParamError> {
+    match conversation.format {
+        None | Some(Format::Text) => Ok(()),
+        Some(_) => Err(ParamError::unsupported("response_format", "must be text for this model's provider")),
+    }
+}
+
+/// Refuses what only a model can be told, for providers that are no bare models: services and applications.
+///
+/// # Errors
+/// [`ParamError`] with the first parameter that changes the answer.
+pub fn only_text(conversation: &Conversation) -> Result<(), ParamError> {
+    one_answer(conversation)?;
+    no_logprobs(conversation)?;
+    no_tools(conversation)?;
+    no_format(conversation)?;
+    match conversation.sampling.stop.is_empty() {
+        true => Ok(()),
+        false => Err(ParamError::unsupported("stop", "is not supported by this model's provider")),
     }
 }
 
@@ -209,28 +249,6 @@ pub fn arguments<'a>(call: &ToolCall, path: &str) -> Result<Json<'a>, ParamError
         return Err(ParamError::unsupported(path, why));
     }
     Ok(arguments)
-}
-
-/// Refuses tools, for a provider that has none.
-///
-/// # Errors
-/// [`ParamError`] where some are offered and may be called.
-pub fn no_tools(conversation: &Conversation) -> Result<(), ParamError> {
-    match conversation.tools.is_empty() || conversation.tool_choice == Some(ToolChoice::None) {
-        true => Ok(()),
-        false => Err(ParamError::unsupported("tools", "is not supported by this model's provider")),
-    }
-}
-
-/// Refuses answers of a shape, for a provider that knows text alone.
-///
-/// # Errors
-/// [`ParamError`] where one is wanted.
-pub fn text_alone(conversation: &Conversation) -> Result<(), ParamError> {
-    match conversation.format {
-        None | Some(Format::Text) => Ok(()),
-        _ => Err(ParamError::unsupported("response_format", "must be text for this model's provider")),
-    }
 }
 
 /// A picture as a data URL or address, for providers that take both.

@@ -59,7 +59,7 @@ fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Bytes, Para
     leftover::one_answer(conversation)?;
     leftover::no_logprobs(conversation)?;
     leftover::no_tools(conversation)?;
-    leftover::text_alone(conversation)?;
+    leftover::no_format(conversation)?;
     let asked = conversation.messages.iter().rfind(|message| message.role == Role::User);
     let Some(asked) = asked else {
         return Err(ParamError::unsupported("messages", "must hold a question of the user's"));

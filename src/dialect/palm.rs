@@ -52,7 +52,7 @@ fn write(conversation: &Conversation) -> Result<Bytes, ParamError> {
     leftover::one_answer(conversation)?;
     leftover::no_logprobs(conversation)?;
     leftover::no_tools(conversation)?;
-    leftover::text_alone(conversation)?;
+    leftover::no_format(conversation)?;
     let context = leftover::text_of(&conversation.system, "messages[0]")?;
     let spoken = |(role, text): (Role, String)| {
         let author = if role == Role::Assistant { "1" } else { "0" };

@@ -35,6 +35,11 @@ pub trait Upstream: Send + Sync {
     /// [`ParamError`] that names what this dialect cannot say.
     fn write(&self, conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Written, ParamError>;
 
+    /// How the provider answers where an answer is wanted so: some always stream, or never.
+    fn delivers(&self, wanted: Delivery) -> Delivery {
+        wanted
+    }
+
     /// The media type of a stream.
     fn stream_type(&self) -> &'static str {
         "text/event-stream"

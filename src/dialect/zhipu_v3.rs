@@ -59,7 +59,7 @@ fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Bytes, Para
     leftover::one_answer(conversation)?;
     leftover::no_logprobs(conversation)?;
     leftover::no_tools(conversation)?;
-    leftover::text_alone(conversation)?;
+    leftover::no_format(conversation)?;
     let mut turns = turns::texts(conversation)?;
     let mut system = leftover::text_of(&conversation.system, "messages[0]")?;
     if let Some((_, first)) = turns.first_mut().filter(|_| !system.is_empty()) {

@@ -41,6 +41,11 @@ use crate::{
 /// Client headers that every provider gets. `OpenAI-Organization` and `-Project` belong to the channel.
 const PASSED: [&str; 5] = ["anthropic-beta", "anthropic-version", "openai-beta", "traceparent", "tracestate"];
 const MOCK_PREFIX: &str = "x-penstock-mock-";
+/// How long the client would wait: ours in milliseconds, Bella's in seconds. The name that errors give, and the unit.
+const MAX_WAIT: [(HeaderName, &str, u64); 2] = [
+    (HeaderName::from_static("x-penstock-max-wait"), "X-Penstock-Max-Wait", 1),
+    (HeaderName::from_static("x-bella-max-wait"), "X-BELLA-MAX-WAIT", 1_000),
+];
 
 /// Adds the one service that matches every path.
 pub fn configure(config: &mut web::ServiceConfig) {
@@ -285,10 +290,10 @@ fn client_request_id(request: &HttpRequest) -> String {
     given.and_then(|id| id.to_str().ok()).unwrap_or_default().chars().take(128).collect()
 }
 
-/// How long the client would wait for an answer to begin: ours in milliseconds, Bella's in seconds.
+/// How long the client would wait for an answer to begin.
 fn max_wait(request: &HttpRequest) -> Result<Option<Duration>, Failure> {
-    for (name, unit_ms) in [("X-Penstock-Max-Wait", 1u64), ("X-BELLA-MAX-WAIT", 1_000)] {
-        let Some(value) = request.headers().get(name) else { continue };
+    for (header, name, unit_ms) in MAX_WAIT {
+        let Some(value) = request.headers().get(header) else { continue };
         // What is too large for a number is capped like what is merely long.
         let digits =
             value.to_str().ok().map(str::trim).filter(|text| {

@@ -8,7 +8,10 @@ mod bedrock;
 mod cloudflare;
 mod cohere;
 mod cohere_v1;
+mod coze;
 mod dashscope;
+mod deepl;
+mod dify;
 mod hunyuan;
 mod library;
 mod ollama;
@@ -90,6 +93,10 @@ pub fn of(path: &str) -> Option<&'static dyn Foreign> {
         "/api/chat" => Some(&ollama::Ollama),
         "/v2/chat" => Some(&cohere::Cohere),
         "/" => Some(&hunyuan::Hunyuan),
+        "/v1/chat-messages" => Some(&dify::Dify { generates: false }),
+        "/v1/completion-messages" => Some(&dify::Dify { generates: true }),
+        "/v3/chat" => Some(&coze::Coze),
+        "/v2/translate" => Some(&deepl::DeepL),
         "/api/v1/services/aigc/text-generation/generation" => Some(&dashscope::DashScope),
         "/v1/chat" => Some(&cohere_v1::CohereV1),
         "/api/library/ask" => Some(&library::Library),

@@ -124,8 +124,17 @@ impl Adapter for Converting {
             echo: ask.echo,
         };
         let media = head.content_type.split(';').next().unwrap_or_default().trim();
+        let is_stream = media.eq_ignore_ascii_case(upstream.stream_type());
         match ask.delivery {
-            Delivery::Stream if media.eq_ignore_ascii_case(upstream.stream_type()) => {
+            Delivery::Whole if is_stream && upstream.delivers(ask.delivery) == Delivery::Stream => {
+                let reader = changed(ask, upstream.reader(ask.max_event));
+                Ok(Box::new(reader::Gathered::new(
+                    reader,
+                    reader::Heading::new(face, &header),
+                    ask.max_event,
+                )))
+            }
+            Delivery::Stream if is_stream => {
                 let (reader, writer) = (upstream.reader(ask.max_event), face.writer(&header));
                 let reader = changed(ask, reader);
                 Ok(Box::new(reader::Streamed::new(reader, writer, ask.call_id)))
@@ -133,7 +142,8 @@ impl Adapter for Converting {
             // A missing type is forgiven: the body must be JSON anyway.
             Delivery::Whole if media.is_empty() || media.to_ascii_lowercase().ends_with("json") => {
                 let thoughts = Thoughts::of(ask.quirks);
-                Ok(Box::new(reader::Whole::new(face, upstream, &header, ask.max_event, thoughts)))
+                let heading = reader::Heading::new(face, &header);
+                Ok(Box::new(reader::Whole::new(upstream, heading, ask.max_event, thoughts)))
             }
             // An error with a good status, or a provider that does not stream.
             Delivery::Stream if media.to_ascii_lowercase().ends_with("json") => {

@@ -135,6 +135,10 @@ pub fn adapter(dialect: Dialect, face: Dialect) -> &'static dyn Adapter {
         Dialect::Palm => const { &Converting::new(Dialect::Palm) },
         Dialect::Cloudflare => const { &Converting::new(Dialect::Cloudflare) },
         Dialect::Library => const { &Converting::new(Dialect::Library) },
+        Dialect::Dify => const { &Converting::new(Dialect::Dify) },
+        Dialect::DifyCompletion => const { &Converting::new(Dialect::DifyCompletion) },
+        Dialect::Coze => const { &Converting::new(Dialect::Coze) },
+        Dialect::DeepL => const { &Converting::new(Dialect::DeepL) },
     }
 }
 
@@ -187,6 +191,10 @@ fn usual(dialect: Dialect) -> &'static [Usual] {
         Dialect::Palm => &[(Endpoint::ChatCompletions, "/models/{model}:generateMessage", None)],
         Dialect::Cloudflare => &[(Endpoint::ChatCompletions, "/run/{model_path}", None)],
         Dialect::Library => &[(Endpoint::ChatCompletions, "/library/ask", None)],
+        Dialect::Dify => &[(Endpoint::ChatCompletions, "/chat-messages", None)],
+        Dialect::DifyCompletion => &[(Endpoint::ChatCompletions, "/completion-messages", None)],
+        Dialect::Coze => &[(Endpoint::ChatCompletions, "/v3/chat", None)],
+        Dialect::DeepL => &[(Endpoint::ChatCompletions, "/v2/translate", None)],
         Dialect::VertexClaude => &[
             (
                 Endpoint::ChatCompletions,

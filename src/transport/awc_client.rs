@@ -37,6 +37,7 @@ use self::{
 use super::{
     Incoming, Outgoing, OutgoingBody, SharedTransport, Transport, TransportError, Via,
     dial::Dialer,
+    encoding::plain,
     limits,
     pool::{Idle, Line, Pool, Tag},
 };
@@ -110,6 +111,7 @@ impl Transport for AwcTransport {
             let text = |name: &HeaderName| {
                 answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
             };
+            let encoding = text(&header::CONTENT_ENCODING).unwrap_or_default();
             Ok(Incoming {
                 status: answer.status().as_u16(),
                 until_close: is_close_delimited(answer.headers()),
@@ -120,11 +122,10 @@ impl Transport for AwcTransport {
                 body: match answer.status().as_u16() {
                     // RFC 9110, section 6.4.1: these have no body, whatever their head says.
                     204 | 304 => Box::pin(Nothing),
-                    _ => Box::pin(Body {
-                        bytes: AnswerBytes::of(answer),
-                        line: Some((line, Arc::clone(cell))),
-                        pool: self.pool.clone(),
-                    }),
+                    _ => {
+                        let (bytes, line) = (AnswerBytes::of(answer), Some((line, Arc::clone(cell))));
+                        plain(&encoding, Box::pin(Body { bytes, line, pool: self.pool.clone() }))?
+                    }
                 },
             })
         })

@@ -23,6 +23,7 @@ use self::{
 };
 use super::{
     Incoming, Outgoing, SharedTransport, Target, Transport, TransportError, Via,
+    encoding::plain,
     pool::{Line, Pool, Tag},
 };
 
@@ -81,6 +82,7 @@ impl Transport for Http1Transport {
             let (head, sent) = poll_fn(|cx| sending.poll(&mut line.connection, cx)).await?;
             self.give_back(sending.into_buffer());
             let goes_on = head.afterwards == Afterwards::Keep && sent == Sent::Whole;
+            let body = Body::new(line, head.framing, goes_on.then(|| (self.pool.clone(), Arc::clone(cell))));
             Ok(Incoming {
                 status: head.status,
                 until_close: head.framing == Framing::UntilClose,
@@ -88,11 +90,7 @@ impl Transport for Http1Transport {
                 retry_after_ms: head.retry_after_ms,
                 retry_after: head.retry_after,
                 limits: head.limits,
-                body: Box::pin(Body::new(
-                    line,
-                    head.framing,
-                    goes_on.then(|| (self.pool.clone(), Arc::clone(cell))),
-                )),
+                body: plain(&head.encoding, Box::pin(body))?,
             })
         })
     }

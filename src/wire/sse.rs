@@ -3,7 +3,7 @@
 //! The framer keeps the bytes of each frame as they came, so that like dialects can pass them on
 //! unchanged. There is no limit on a line; a frame may be as long as `cap`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 
@@ -136,6 +136,23 @@ pub fn parse(frame: &[u8]) -> Event<'_> {
     event
 }
 
+/// A frame with a part of its data replaced, which has no line end in it. What is not data stays as it came, unless
+/// the data was joined of several lines: then the frame is these lines anew, and its blank line.
+pub fn rewritten(frame: &[u8], data: &[u8], place: Range<usize>, with: &[u8]) -> Bytes {
+    let (before, after) = (&data[..place.start], &data[place.end..]);
+    // Data of one line lies inside its frame.
+    match (data.as_ptr() as usize).checked_sub(frame.as_ptr() as usize) {
+        Some(at) if at + data.len() <= frame.len() => {
+            [&frame[..at], before, with, after, &frame[at + data.len()..]].concat().into()
+        }
+        _ => {
+            let data = [before, with, after].concat();
+            let lines = data.split(|byte| *byte == b'\n').flat_map(|line| [b"data: ", line, b"\n"]);
+            lines.chain([&b"\n"[..]]).collect::<Vec<_>>().concat().into()
+        }
+    }
+}
+
 /// Splits a line into name and value; `None` for blank lines and comments.
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr::memchr(b':', line).unwrap_or(line.len());
@@ -160,6 +177,20 @@ mod tests {
         }
         let tail = framer.finish();
         (all, tail)
+    }
+
+    #[test]
+    fn a_rewritten_frame_keeps_its_lines() {
+        for (frame, wanted) in [
+            (&b"event: x\r\ndata:{\"m\":1}\r\n\r\n"[..], &b"event: x\r\ndata:{\"m\":22}\r\n\r\n"[..]),
+            (b"data: {\"m\":1,\ndata:\"n\":\ndata: 3}\n\n", b"data: {\"m\":22,\ndata: \"n\":\ndata: 3}\n\n"),
+        ] {
+            let data = parse(frame).data.expect("data");
+            let new = rewritten(frame, &data, 5..6, b"22");
+            assert_eq!(new, wanted);
+            let joined = parse(&new).data.expect("data");
+            assert_eq!(*joined, [&data[..5], b"22", &data[6..]].concat());
+        }
     }
 
     #[test]

@@ -43,15 +43,22 @@ PROVIDERS = {
     "palm": "",
     "cloudflare-run": 'params = { account = "mock" }\n',
     "aiproxy-library": 'params = { library_id = "lib-1" }\n',
+    "dify": "",
+    "coze": "",
+    "deepl-free": "",
 }
 # They have no tools, which loops of tools cannot do without.
-WITHOUT_TOOLS = ["zhipu-v3", "palm", "aiproxy-library"]
+WITHOUT_TOOLS = ["zhipu-v3", "palm", "aiproxy-library", "dify", "coze", "deepl-free"]
 # They tell no usage; what their calls took is counted by the gateway, for its books alone.
-UNCOUNTED = ["palm", "aiproxy-library"]
+UNCOUNTED = ["palm", "aiproxy-library", "deepl-free"]
 # What is between the mock's address and the row's paths.
 PATHS = {"cloudflare-run": "/client/v4/accounts/mock/ai"}
 # The provider's name for the model, where the mock wants to see one of its own.
-MODELS = {"cloudflare-run": "@cf/meta/llama-4-scout-17b-16e-instruct"}
+MODELS = {
+    "cloudflare-run": "@cf/meta/llama-4-scout-17b-16e-instruct",
+    "coze": "bot-7381",
+    "deepl-free": "deepl-zh",
+}
 SIGNED = ["bedrock", "bedrock-claude", "hunyuan", "wenxin"]
 ACCOUNT = pathlib.Path(__file__).parent / "../../src/mock/foreign/service-account.json"
 

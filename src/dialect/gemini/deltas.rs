@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{NAME, error, stop_reason};
 use crate::{
-    conversation::{Alternative, Citation, Delta, Logprob, Part, Reply, Source, StopReason, ToolCall},
+    conversation::{Alternative, Citation, Delta, Logprob, Reply, StopReason},
     dialect::{ReadError, proof, upstream::FrameReader},
     wire::sse,
 };
@@ -307,56 +307,9 @@ pub(super) fn read_reply(body: &[u8]) -> Result<Reply, ReadError> {
     let mut deltas = Vec::new();
     reader.data(body, &mut deltas)?;
     let stop = reader.stop().ok_or_else(|| ReadError::garbage("the answer has no finish reason"))?;
-    let mut reply =
-        Reply { id: String::new(), parts: Vec::new(), logprobs: Vec::new(), stop, usage: Usage::default() };
-    for delta in deltas {
-        gather(delta, &mut reply);
-    }
+    let mut reply = Reply { stop, ..Reply::default() };
+    deltas.into_iter().for_each(|delta| reply.add(delta));
     Ok(reply)
-}
-
-/// Adds a delta to a whole answer. Every call's arguments come at once in this dialect.
-fn gather(delta: Delta, reply: &mut Reply) {
-    let parts = &mut reply.parts;
-    match delta {
-        Delta::Start { id } => reply.id = id,
-        Delta::Text(more) => match parts.last_mut() {
-            Some(Part::Text { text, .. }) => text.push_str(&more),
-            _ => parts.push(Part::text(more)),
-        },
-        Delta::Thinking(more) => match parts.last_mut() {
-            Some(Part::Thinking { text, signature: None }) => text.push_str(&more),
-            _ => parts.push(Part::Thinking { text: more, signature: None }),
-        },
-        Delta::ThinkingSignature(proof) => match parts.last_mut() {
-            Some(Part::Thinking { signature: none @ None, .. }) => *none = Some(proof),
-            _ => parts.push(Part::Thinking { text: String::new(), signature: Some(proof) }),
-        },
-        Delta::Citation(citation) => {
-            if let Some(Part::Text { citations, .. }) =
-                parts.iter_mut().rev().find(|part| matches!(part, Part::Text { .. }))
-            {
-                citations.push(citation);
-            }
-        }
-        Delta::Logprobs(likely) => reply.logprobs.extend(likely),
-        Delta::Media { media_type, data } => {
-            let source = Source::Base64 { media_type, data };
-            parts.push(Part::Image { source, detail: None, cache: None });
-        }
-        Delta::RedactedThinking(data) => parts.push(Part::RedactedThinking { data }),
-        Delta::Refusal(text) => parts.push(Part::Refusal(text)),
-        Delta::ToolCallStart { id, name, .. } => {
-            parts.push(Part::ToolCall(ToolCall { id, name, arguments: String::new() }));
-        }
-        Delta::ToolCallArguments { fragment, .. } => {
-            if let Some(Part::ToolCall(call)) = parts.last_mut() {
-                call.arguments.push_str(&fragment);
-            }
-        }
-        Delta::Usage(usage) => reply.usage = usage,
-        Delta::Stop(stop) => reply.stop = stop,
-    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const LARGEST_SEED: i64 = 10_000;
 pub(super) fn write(conversation: &Conversation, wanted: &Wanted<'_>) -> Result<Bytes, ParamError> {
     leftover::one_answer(conversation)?;
     leftover::no_logprobs(conversation)?;
-    leftover::text_alone(conversation)?;
+    leftover::no_format(conversation)?;
     let sampling = &conversation.sampling;
     let functions = leftover::functions(conversation)?;
     let (choice, forced) = choice(conversation, &functions)?;

@@ -138,13 +138,7 @@ impl StreamReader {
             self.opening = scan_opening(data, &self.model);
         }
         let opening = self.opening.as_ref().filter(|o| !o.is_ours)?;
-        // Data of one line lies inside its frame; joined lines are written as one.
-        let (before, after) = match (data.as_ptr() as usize).checked_sub(frame.as_ptr() as usize) {
-            Some(at) if at + data.len() <= frame.len() => (&frame[..at], &frame[at + data.len()..]),
-            _ => (&b"data: "[..], &b"\n\n"[..]),
-        };
-        let parts = [before, &data[..opening.model_at], &self.model, &data[opening.bytes.len()..], after];
-        Some(parts.concat().into())
+        Some(sse::rewritten(frame, data, opening.model_at..opening.bytes.len(), &self.model))
     }
 
     /// Whether the event may hold a usage object; `"usage":null`, which most events carry, is none.

@@ -91,14 +91,7 @@ impl<R: Recognise> PassingStream<R> {
         let place = seen.model.filter(|place| data[place.clone()] != self.model[..]);
         let bytes = match (self.form, place) {
             (StreamForm::Events, None) => frame.clone(),
-            (StreamForm::Events, Some(place)) => {
-                // Data of one line lies inside its frame; joined lines are written as one.
-                let (before, after) = match (data.as_ptr() as usize).checked_sub(frame.as_ptr() as usize) {
-                    Some(at) if at + data.len() <= frame.len() => (&frame[..at], &frame[at + data.len()..]),
-                    _ => (&b"data: "[..], &b"\n\n"[..]),
-                };
-                [before, &data[..place.start], &self.model, &data[place.end..], after].concat().into()
-            }
+            (StreamForm::Events, Some(place)) => sse::rewritten(&frame, &data, place, &self.model),
             (StreamForm::Array, place) => self.element(&data, place),
         };
         out.push(AnswerEvent::Bytes(bytes));

@@ -1,18 +1,19 @@
 //! Readers of good answers: a provider's dialect in, the client's out.
 
-use bytes::{Bytes, BytesMut};
-use penstock_actors::domain::Usage;
+mod whole;
 
-use super::thoughts::Thoughts;
+use bytes::{Bytes, BytesMut};
+
 use crate::{
     conversation::Delta,
     dialect::{
-        AnswerHeader, DeltaReader, DeltaWriter, Face, ReadError, StreamForm, Upstream,
+        DeltaReader, DeltaWriter, ReadError, Upstream,
         gemini::embed::{Texts, gemini_answer},
         wenxin::embed::{self as wenxin, Encoding},
     },
     provider::{AnswerEvent, AnswerReader, Failure, Garbage, Next},
 };
+pub(super) use whole::{Gathered, Heading, Whole};
 
 /// How far an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,84 +147,6 @@ impl DeltaReader for Held {
     fn finish(&mut self, out: &mut Vec<Delta>) -> Result<(), ReadError> {
         out.extend(self.upstream.read_whole(&self.body)?.into_deltas());
         Ok(())
-    }
-}
-
-/// Reads a whole answer, which is one frame.
-pub(super) struct Whole {
-    face: &'static dyn Face,
-    upstream: &'static dyn Upstream,
-    body: BytesMut,
-    model: String,
-    created: u64,
-    call_id: String,
-    echo: Option<Vec<u8>>,
-    cap: usize,
-    thoughts: Option<Thoughts>,
-}
-
-impl Whole {
-    /// Makes a reader of an answer that holds at most `cap` bytes.
-    pub(super) fn new(
-        face: &'static dyn Face,
-        upstream: &'static dyn Upstream,
-        header: &AnswerHeader<'_>,
-        cap: usize,
-        thoughts: Option<Thoughts>,
-    ) -> Self {
-        Self {
-            thoughts,
-            face,
-            upstream,
-            body: BytesMut::new(),
-            model: header.model.to_owned(),
-            created: header.created,
-            call_id: header.call_id.to_owned(),
-            echo: header.echo.map(<[u8]>::to_vec),
-            cap,
-        }
-    }
-}
-
-impl AnswerReader for Whole {
-    fn push(&mut self, chunk: Bytes, _out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
-        if self.body.len() + chunk.len() > self.cap {
-            return Err(Garbage(format!("the answer is longer than {} bytes", self.cap)));
-        }
-        self.body.extend_from_slice(&chunk);
-        Ok(())
-    }
-
-    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
-        match self.upstream.read_whole(&self.body) {
-            Ok(mut reply) => {
-                if reply.id.is_empty() {
-                    reply.id.clone_from(&self.call_id);
-                }
-                if let Some(thoughts) = self.thoughts {
-                    thoughts.change(&mut reply);
-                }
-                let header = AnswerHeader {
-                    model: &self.model,
-                    created: self.created,
-                    call_id: &self.call_id,
-                    usage_wanted: true,
-                    form: StreamForm::Events,
-                    echo: self.echo.as_deref(),
-                };
-                if reply.usage != Usage::default() {
-                    out.push(AnswerEvent::Usage(reply.usage));
-                }
-                out.push(AnswerEvent::Bytes(self.face.whole(&header, &reply)));
-                out.push(AnswerEvent::Done);
-                Ok(())
-            }
-            Err(ReadError::Failed(failure)) => {
-                out.push(AnswerEvent::Failed(failure));
-                Ok(())
-            }
-            Err(ReadError::Garbage(why)) => Err(Garbage(why)),
-        }
     }
 }
 

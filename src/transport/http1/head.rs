@@ -32,6 +32,8 @@ pub(super) struct Head {
     pub(super) framing: Framing,
     pub(super) afterwards: Afterwards,
     pub(super) content_type: String,
+    /// The `content-encoding`; empty where there is none.
+    pub(super) encoding: String,
     pub(super) retry_after_ms: Option<String>,
     pub(super) retry_after: Option<String>,
     /// Headers about limits, a line each.
@@ -90,6 +92,7 @@ struct Lines<'h> {
     says_close: bool,
     says_keep: bool,
     content_type: Option<&'h [u8]>,
+    encoding: Option<&'h [u8]>,
     retry_after_ms: Option<&'h [u8]>,
     retry_after: Option<&'h [u8]>,
     limits: String,
@@ -113,6 +116,7 @@ impl<'h> Lines<'h> {
                 14 if is("retry-after-ms") => {
                     lines.retry_after_ms = lines.retry_after_ms.or(Some(header.value));
                 }
+                16 if is("content-encoding") => lines.encoding = lines.encoding.or(Some(header.value)),
                 17 if is("transfer-encoding") => {
                     let known = lines.coding.replace(header.value);
                     known.map_or(Ok(()), |_| Err("it has several transfer codings"))?;
@@ -160,6 +164,7 @@ impl<'h> Lines<'h> {
             framing,
             afterwards: if keeps { Afterwards::Keep } else { Afterwards::Close },
             content_type: text(self.content_type).unwrap_or_default(),
+            encoding: text(self.encoding).unwrap_or_default(),
             retry_after_ms: text(self.retry_after_ms),
             retry_after: text(self.retry_after),
             limits: self.limits,
@@ -234,7 +239,7 @@ mod tests {
     #[test]
     fn a_head_is_waited_for_byte_by_byte_and_interim_answers_are_measured() {
         let interim = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n";
-        let last = "HTTP/1.1 429 Too Many\r\ncontent-type: text/html; charset=x \r\nretry-after: 5\r\nretry-after-ms: 4500\r\nX-RateLimit-Limit-Requests: 60 \r\ncontent-length: 0\r\n\r\n";
+        let last = "HTTP/1.1 429 Too Many\r\ncontent-type: text/html; charset=x \r\nretry-after: 5\r\nretry-after-ms: 4500\r\nContent-Encoding: gzip\r\nX-RateLimit-Limit-Requests: 60 \r\ncontent-length: 0\r\n\r\n";
         for text in [interim, last] {
             for end in 0..text.len() {
                 assert_eq!(read(&text.as_bytes()[..end]), Start::Partial, "{end}");
@@ -246,6 +251,7 @@ mod tests {
             framing: Framing::Length(0),
             afterwards: Afterwards::Keep,
             content_type: "text/html; charset=x".to_owned(),
+            encoding: "gzip".to_owned(),
             retry_after_ms: Some("4500".to_owned()),
             retry_after: Some("5".to_owned()),
             limits: "x-ratelimit-limit-requests:60\n".to_owned(),

@@ -37,12 +37,14 @@ pub struct Case {
     pub schemas: bool,
     /// Whether it takes pictures.
     pub pictures: bool,
+    /// Statuses that mean something else there, and what the client is told.
+    pub statuses: &'static [(u16, u16)],
 }
 
 impl Case {
     /// The status that the client is told for one of the provider's.
     pub fn told(&self, status: u16) -> u16 {
-        status
+        self.statuses.iter().find(|(theirs, _)| *theirs == status).map_or(status, |(_, told)| *told)
     }
 }
 
@@ -61,7 +63,12 @@ const ALL: Case = Case {
     parallel: true,
     schemas: true,
     pictures: true,
+    statuses: &[],
 };
+
+/// An application or a service, which can be told nothing that only models can.
+const SERVICE: Case =
+    Case { limits: false, tools: false, parallel: false, schemas: false, pictures: false, ..ALL };
 
 const SIGNED: &str = "AKIDMOCK|penstock-mock-secret";
 const FORGED: &str = "AKIDMOCK|another-secret";
@@ -147,6 +154,20 @@ pub const CASES: &[Case] = &[
         schemas: false,
         pictures: false,
         ..ALL
+    },
+    Case { name: "dify", ..SERVICE },
+    Case { name: "dify-completion", ..SERVICE },
+    Case { name: "coze", model: "bot-7381", ..SERVICE },
+    Case {
+        name: "deepl-free",
+        credential: "mock-credential:fx",
+        wrong_credential: Some("wrong-credential:fx"),
+        model: "deepl-zh",
+        counts: false,
+        streams: false,
+        ends: false,
+        statuses: &[(403, 401)],
+        ..SERVICE
     },
     Case {
         name: "vertex",
