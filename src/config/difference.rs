@@ -120,9 +120,12 @@ fn fields(old: &ChannelSpec, new: &ChannelSpec) -> String {
         care.breaker.least,
         care.breaker.window,
         care.breaker.open,
-        care.switch,
-        care.uncertain
+        care.switch
     );
+    if old.care.uncertain != new.care.uncertain {
+        let fails_over = |spec: &ChannelSpec| spec.care.uncertain == Uncertain::FailsOver;
+        lines.push(format!("failover_uncertain {} -> {}", fails_over(old), fails_over(new)));
+    }
     if old.models != new.models {
         lines.push(format!("models {}", models(&old.models, &new.models)));
     }
@@ -259,7 +262,7 @@ macro_rules! said_as_written {
         }
     })* };
 }
-said_as_written!(Adaptive, Pacing, SwitchRule, TransportKind, Uncertain, LogFormat, Rotation);
+said_as_written!(Adaptive, Pacing, SwitchRule, TransportKind, LogFormat, Rotation);
 
 impl Said for PathBuf {
     fn said(&self) -> String {

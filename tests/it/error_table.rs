@@ -26,7 +26,7 @@ writes it anew with `UPDATE_DOCS=1`.
 ";
 
 /// Dialects of applications and services behind a chat, which the page does not tell of yet.
-const UNTOLD: [&str; 4] = ["dify", "dify-completion", "coze", "deepl"];
+const UNTOLD: [&str; 6] = ["dify", "dify-completion", "coze", "deepl", "replicate", "spark"];
 
 /// A client's dialect: its name, and how it asks.
 const FACES: [&str; 4] = ["openai", "anthropic", "gemini", "openai-responses"];
