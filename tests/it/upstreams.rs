@@ -217,7 +217,7 @@ async fn a_picture_by_its_address_reaches_those_that_fetch_nothing_as_bytes() {
         let answer = app.client().chat(&body).await;
         assert_eq!(answer.status, 200, "{}: {answer:?}", case.name);
         assert_eq!(text_of(&answer), "echo: what is it", "{}", case.name);
-        let fetched = !["cohere", "hunyuan"].contains(&case.name);
+        let fetched = !["cohere", "hunyuan", "cloudflare-run"].contains(&case.name);
         assert_eq!(files.count() - before, usize::from(fetched), "{}", case.name);
     }
     // Like to like passes, but for who fetches nothing at all.
@@ -356,8 +356,6 @@ async fn a_library_names_the_documents_that_it_rests_on() {
     let list = "\n\n1. [On \\[documents\\]](https://example.com/1)\n2. [https://example.com/2](https://example.com/2)";
     let answer = app.client().chat(&question("which documents").to_string()).await;
     assert_eq!(text_of(&answer), format!("echo: which documents{list}"));
-    let cited = &answer.json()["choices"][0]["message"]["annotations"];
-    assert_eq!(cited[0]["url_citation"]["url"], "https://example.com/1", "{answer:?}");
     let answer = app.client().chat(&with(question("which documents"), json!({"stream": true}))).await;
     let chunks = deltas(&answer.body);
     let text: String = chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();

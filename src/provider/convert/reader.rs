@@ -3,6 +3,7 @@
 mod whole;
 
 use bytes::{Bytes, BytesMut};
+use penstock_actors::domain::Usage;
 
 use crate::{
     conversation::Delta,
@@ -56,7 +57,10 @@ impl Streamed {
                 break;
             }
             self.state = State::Begun;
-            if let Delta::Usage(usage) = &delta {
+            // A prompt has tokens: what counts none was not counted, and is estimated.
+            if let Delta::Usage(usage) = &delta
+                && *usage != Usage::default()
+            {
                 out.push(AnswerEvent::Usage(*usage));
             }
             let before = written.len();
