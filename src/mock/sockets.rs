@@ -90,7 +90,7 @@ pub(super) struct SocketBody(State);
 
 enum State {
     Waiting(Box<Waiting>),
-    Answering(MockBody),
+    Answering(Box<MockBody>),
 }
 
 struct Waiting {
@@ -177,12 +177,12 @@ impl MessageBody for SocketBody {
                 Err(cut) => return Poll::Ready(Some(Err(cut))),
             };
             match waiting.answer(&message) {
-                Some(body) => this.0 = State::Answering(body),
+                Some(body) => this.0 = State::Answering(Box::new(body)),
                 None => return Poll::Ready(None),
             }
         }
         match &mut this.0 {
-            State::Answering(body) => Pin::new(body).poll_next(cx),
+            State::Answering(body) => Pin::new(body.as_mut()).poll_next(cx),
             State::Waiting(_) => Poll::Ready(None),
         }
     }
