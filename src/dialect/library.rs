@@ -113,23 +113,25 @@ impl Answer {
     }
 }
 
-/// What is told of the documents: links below the text, and citations.
-fn told(text: String, documents: Option<Vec<Document>>, stop: Option<StopReason>) -> Said {
-    let documents: Vec<_> = documents.into_iter().flatten().filter(|d| !d.url.is_empty()).collect();
-    let mut text = text;
-    for (n, Document { title, url }) in documents.iter().enumerate() {
-        // What ends a link's text is escaped.
-        let shown = if title.is_empty() { url } else { title };
-        let shown = shown.replace('\\', "\\\\").replace('[', "\\[").replace(']', "\\]");
+/// What is told of the documents: links below the text, each of which is the place of a citation; `before` counts
+/// the characters that were said already.
+fn told(text: String, documents: Option<Vec<Document>>, stop: Option<StopReason>, before: u64) -> Said {
+    let mut all = Said { text: Some(text), stop, ..Said::default() };
+    let documents = documents.into_iter().flatten().filter(|document| !document.url.is_empty());
+    let text = all.text.get_or_insert_default();
+    for (n, Document { title, url }) in documents.enumerate() {
         text.push_str(if n == 0 { "\n\n" } else { "\n" });
-        text.push_str(&format!("{}. [{shown}]({url})", n + 1));
-    }
-    let cited = |Document { title, url }: Document| {
+        text.push_str(&format!("{}. ", n + 1));
+        let start = before + text.chars().count() as u64;
+        // What ends a link's text is escaped.
+        let shown = if title.is_empty() { &url } else { &title };
+        let shown = shown.replace('\\', "\\\\").replace('[', "\\[").replace(']', "\\]");
+        text.push_str(&format!("[{shown}]({url})"));
+        let place = Some((start, before + text.chars().count() as u64));
         let title = Some(title).filter(|title| !title.is_empty());
-        Citation { url, title, ..Citation::default() }
-    };
-    let citations = documents.into_iter().map(cited).collect();
-    Said { text: Some(text), citations, stop, ..Said::default() }
+        all.citations.push(Citation { url, title, quote: None, place });
+    }
+    all
 }
 
 /// Turns the events of one answer into deltas.
@@ -138,6 +140,8 @@ struct Events {
     progress: Progress,
     /// The documents that were told last; they are listed at the end.
     documents: Option<Vec<Document>>,
+    /// Characters that were said.
+    said: u64,
 }
 
 impl FrameReader for Events {
@@ -149,10 +153,12 @@ impl FrameReader for Events {
         let answer = Answer::read(&data)?;
         self.documents = answer.documents.filter(|told| !told.is_empty()).or(self.documents.take());
         let text = answer.content.unwrap_or_default();
+        let characters = text.chars().count() as u64;
         let said = match answer.finish {
-            true => told(text, self.documents.take(), Some(StopReason::End)),
-            false => told(text, None, None),
+            true => told(text, self.documents.take(), Some(StopReason::End), self.said),
+            false => told(text, None, None, self.said),
         };
+        self.said += characters;
         self.progress.tell(said, out)
     }
 
@@ -164,7 +170,7 @@ impl FrameReader for Events {
 fn read_whole(body: &[u8]) -> Result<Reply, ReadError> {
     let answer = Answer::read(body)?;
     let text = answer.answer.ok_or_else(|| ReadError::garbage("the library gave no answer"))?;
-    Ok(told(text, answer.documents, Some(StopReason::End)).into())
+    Ok(told(text, answer.documents, Some(StopReason::End), 0).into())
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ fn a_whole_answer_is_read() {
         (text.as_str(), citations[0].url.as_str()),
         ("Hi\n\n1. [https://x/2](https://x/2)", "https://x/2")
     );
+    // "Hi", a blank line and "1. " stand before the link.
+    assert_eq!(citations[0].place, Some((7, 33)));
     for garbage in ["", "{}", "[]", r#"{"success":true}"#] {
         assert!(matches!(Library.read_whole(garbage.as_bytes()), Err(ReadError::Garbage(_))), "{garbage}");
     }
