@@ -356,8 +356,6 @@ async fn a_library_names_the_documents_that_it_rests_on() {
     let list = "\n\n1. [On \\[documents\\]](https://example.com/1)\n2. [https://example.com/2](https://example.com/2)";
     let answer = app.client().chat(&question("which documents").to_string()).await;
     assert_eq!(text_of(&answer), format!("echo: which documents{list}"));
-    let cited = &answer.json()["choices"][0]["message"]["annotations"];
-    assert_eq!(cited[1]["url_citation"]["url"], "https://example.com/2", "{answer:?}");
     let answer = app.client().chat(&with(question("which documents"), json!({"stream": true}))).await;
     let chunks = deltas(&answer.body);
     let text: String = chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
