@@ -231,7 +231,7 @@ class Anthropic:
         told = [{"type": "tool_result", "tool_use_id": i, "content": "sunny"} for i in ("t1", "t2")]
         turns = [("user", "hi"), ("assistant", calls), ("user", [*told, {"type": "text", "text": "go on"}])]
         answer = self.create(model, [{"role": r, "content": c} for r, c in turns], tools=self.TOOLS)
-        check(answer.content[0].text, "echo: go on")
+        assert answer.content[0].text.endswith("go on"), answer
 
     def image(self, model):
         source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
