@@ -326,6 +326,20 @@ async fn a_wrong_credential_is_the_providers_refusal() {
     }
 }
 
+/// What the books say of a call once it is settled, or in the end.
+async fn settled(app: &TestApp, answer: &Answer) -> Value {
+    let path = format!("/api/calls/{}", answer.header("x-request-id").unwrap());
+    let mut call = Value::Null;
+    for _ in 0..1_000 {
+        call = app.client().get(&path).await.json()["data"].clone();
+        if call["state"] == "settled" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    call
+}
+
 #[tokio::test]
 async fn what_a_provider_does_not_count_is_counted_here_and_marked() {
     let uncounted = |case: &&Case| matches!(case.name, "palm" | "aiproxy-library");
@@ -333,14 +347,7 @@ async fn what_a_provider_does_not_count_is_counted_here_and_marked() {
         let (_provider, app) = start(case, MockSettings::default());
         for stream in [false, true] {
             let answer = app.client().chat(&with(question("one two three"), json!({"stream": stream}))).await;
-            let id = answer.header("x-request-id").unwrap();
-            let call = loop {
-                let call = app.client().get(&format!("/api/calls/{id}")).await.json()["data"].clone();
-                if call["state"] == "settled" {
-                    break call;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            };
+            let call = settled(&app, &answer).await;
             assert_eq!(call["usage"]["source"], "estimated", "{} stream {stream}: {call}", case.name);
             for name in ["input", "output"] {
                 assert!(call["usage"][name].as_u64().unwrap() > 0, "{} stream {stream}: {call}", case.name);
@@ -383,6 +390,7 @@ async fn wenxin_embeds_texts_for_openais_clients() {
     let answer = app.client().post("/v1/embeddings", tokens).await;
     assert_eq!((answer.status, answer.error_code().as_str()), (400, "unsupported_parameter"), "{answer:?}");
 }
+
 #[tokio::test]
 async fn what_a_provider_does_not_count_is_estimated_and_marked() {
     for case in CASES.iter().filter(|case| ["deepl-free", "coze", "replicate", "cohere"].contains(&case.name))
@@ -391,15 +399,7 @@ async fn what_a_provider_does_not_count_is_estimated_and_marked() {
         for stream in [false, true] {
             let answer = app.client().chat(&with(question("one two three"), json!({"stream": stream}))).await;
             assert_eq!(answer.status, 200, "{}: {answer:?}", case.name);
-            let path = format!("/api/calls/{}", answer.header("x-request-id").unwrap());
-            let mut call = Value::Null;
-            for _ in 0..1_000 {
-                call = app.client().get(&path).await.json()["data"].clone();
-                if call["state"] == "settled" {
-                    break;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
+            let call = settled(&app, &answer).await;
             let usage = &call["usage"];
             assert_eq!(usage["source"], "estimated", "{} stream {stream}: {call}", case.name);
             assert!(usage["input"].as_u64() > Some(0), "{}: {call}", case.name);
