@@ -253,24 +253,27 @@ impl KeyFile {
 mod tests {
     use super::*;
 
-    fn caller(name: &str) -> Caller {
-        Caller {
-            id: KeyId(1),
-            key: name.to_owned(),
-            accounts: AccountChain(Vec::new()),
-            group: "default".into(),
-            models: None,
-            may_pin: false,
-            may_see_routing: false,
-            expires_ms: Some(5),
-            limits: None,
-            above: Arc::default(),
+    impl Caller {
+        /// One that may do nothing beyond calling, for tests.
+        pub fn named(name: &str) -> Self {
+            Self {
+                id: KeyId(1),
+                key: name.to_owned(),
+                accounts: AccountChain(Vec::new()),
+                group: "default".into(),
+                models: None,
+                may_pin: false,
+                may_see_routing: false,
+                expires_ms: Some(5),
+                limits: None,
+                above: Arc::default(),
+            }
         }
     }
 
     #[test]
     fn a_secret_is_found_with_and_without_its_sk() {
-        let table = KeyTable::default().next([(digest("sk-first"), caller("first"))]);
+        let table = KeyTable::default().next([(digest("sk-first"), Caller::named("first"))]);
         assert_eq!(table.find("sk-first").map(|c| c.key.as_str()), Some("first"));
         assert!(table.find("first").is_some(), "sk- is no part of it");
         assert!(table.find("sk-other").is_none());
@@ -279,7 +282,7 @@ mod tests {
 
     #[test]
     fn shards_and_callers_that_stay_are_shared_with_the_table_before() {
-        let keys = |n: usize| (0..n).map(|i| (digest(&format!("key {i}")), caller(&i.to_string())));
+        let keys = |n: usize| (0..n).map(|i| (digest(&format!("key {i}")), Caller::named(&i.to_string())));
         let before = KeyTable::default().next(keys(1_000));
         let after = before.next(keys(1_001));
         let shared = before.shards.iter().zip(after.shards.iter()).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
@@ -289,9 +292,9 @@ mod tests {
 
     #[test]
     fn a_key_ends_at_its_moment() {
-        assert!(!caller("x").is_expired(4));
-        assert!(caller("x").is_expired(5));
-        assert!(!Caller { expires_ms: None, ..caller("x") }.is_expired(i64::MAX));
+        assert!(!Caller::named("x").is_expired(4));
+        assert!(Caller::named("x").is_expired(5));
+        assert!(!Caller { expires_ms: None, ..Caller::named("x") }.is_expired(i64::MAX));
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Bookkeeping {
     pub(super) async fn restore(&self, past: Vec<Past>) {
         let rows = past.len();
         match self.accounting.limiter.send(Restore(past)).await {
-            Ok(()) => tracing::debug!(rows, "limits know of the time before this start"),
+            Ok(()) => tracing::info!(rows, "limits know of the time before this start"),
             Err(error) => tracing::warn!(%error, "limits begin anew"),
         }
     }

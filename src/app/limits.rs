@@ -30,21 +30,31 @@ struct Slice {
     spans: &'static [Span],
 }
 
+/// Whether anything is limited in such a time: by the settings, or by a key's own limits.
+fn limits_any(rules: &Rules, keys: &KeyTable, span: Span) -> bool {
+    let own = |caller: &Arc<Caller>| caller.limits.as_ref().is_some_and(|set| set.limits_any(span));
+    let above = |caller: &Arc<Caller>| {
+        caller.above.iter().filter_map(|owner| owner.limits.as_ref()).any(|set| set.limits_any(span))
+    };
+    rules.limits_any(span) || keys.callers().any(|caller| own(caller) || above(caller))
+}
+
 /// What must be read for the limits in force. A sliding window's past is read in slices, each of which counts
 /// as if all of it had been at the slice's end: for too long, never too short.
-fn slices(rules: &Rules, now_ms: i64) -> Vec<Slice> {
+fn slices(rules: &Rules, keys: &KeyTable, now_ms: i64) -> Vec<Slice> {
+    let limits_any = |span| limits_any(rules, keys, span);
     let mut slices = Vec::new();
-    if rules.limits_any(Span::Month) {
+    if limits_any(Span::Month) {
         slices.push(Slice { from_ms: rules.zone.month_began(now_ms), to_ms: now_ms, spans: &[Span::Month] });
     }
-    if rules.limits_any(Span::Day) {
+    if limits_any(Span::Day) {
         slices.push(Slice { from_ms: rules.zone.day_began(now_ms), to_ms: now_ms, spans: &[Span::Day] });
     }
     let sliding: [(Span, i64, &'static [Span]); 2] =
         [(Span::Hour, 6, &[Span::Hour]), (Span::Minute, 4, &[Span::Minute])];
     for (span, parts, spans) in sliding {
         let length = span.length().map_or(0, |length| length.as_millis() as i64);
-        if rules.limits_any(span) {
+        if limits_any(span) {
             slices.extend((0..parts).map(|part| Slice {
                 from_ms: now_ms - length * (part + 1) / parts,
                 to_ms: now_ms - length * part / parts,
@@ -64,10 +74,6 @@ pub(super) fn restore(
 ) {
     let rules = books.shared().limits.rules();
     let started = now_ms();
-    let slices = slices(&rules, started);
-    if slices.is_empty() {
-        return;
-    }
     let books = Rc::downgrade(books);
     actix_web::rt::spawn(async move {
         let read = async {
@@ -77,7 +83,7 @@ pub(super) fn restore(
                     tokio::time::sleep(LOOK).await;
                     continue;
                 }
-                match read(&store, &slices).await {
+                match read(&store, &rules, &keys, started).await {
                     Ok(read) => return read,
                     Err(error) => tracing::debug!(%error, "the past of the limits cannot be read yet"),
                 }
@@ -120,12 +126,19 @@ pub(super) fn restore(
 
 type Read = Vec<(i64, &'static [Span], Consumed)>;
 
-async fn read(store: &LateStore, slices: &[Slice]) -> Result<Read, String> {
+/// Where there is a store, its keys are in force.
+async fn read(
+    store: &LateStore,
+    rules: &Rules,
+    keys: &ArcSwap<KeyTable>,
+    started_ms: i64,
+) -> Result<Read, String> {
     let store = store.get().map_err(|e| e.to_string())?;
     let mut read = Vec::new();
+    let slices = slices(rules, &keys.load_full(), started_ms);
     for Slice { from_ms, to_ms, spans } in slices {
-        let rows = store.consumed(*from_ms, *to_ms).await.map_err(|e: StoreError| e.to_string())?;
-        read.extend(rows.into_iter().map(|row| (*to_ms, *spans, row)));
+        let rows = store.consumed(from_ms, to_ms).await.map_err(|e: StoreError| e.to_string())?;
+        read.extend(rows.into_iter().map(|row| (to_ms, spans, row)));
     }
     Ok(read)
 }
@@ -137,12 +150,16 @@ mod tests {
 
     #[test]
     fn only_the_times_that_are_limited_are_read_and_slices_join() {
-        assert_eq!(slices(&Rules::default(), 1_000_000_000), []);
-        let kind = Kind { measure: Measure::Tokens, span: Span::Hour };
-        let every_key = LimitSet::default().with(kind, Some(5));
-        let now = 1_000_000_000;
-        let read = slices(&Rules { every_key, ..Rules::default() }, now);
+        let (now, none) = (1_000_000_000, KeyTable::default());
+        assert_eq!(slices(&Rules::default(), &none, now), []);
+        let limit = |measure, span| LimitSet::default().with(Kind { measure, span }, Some(5));
+        let every_key = limit(Measure::Tokens, Span::Hour);
+        let read = slices(&Rules { every_key, ..Rules::default() }, &none, now);
         assert_eq!((read.len(), read[0].to_ms, read[5].from_ms), (6, now, now - 3_600_000));
         assert!(read.windows(2).all(|pair| pair[0].from_ms == pair[1].to_ms));
+        let own = Some(Box::new(limit(Measure::Spend, Span::Day)));
+        let key = none.next([([7; 32], Caller { limits: own, ..Caller::named("own") })]);
+        let read = slices(&Rules::default(), &key, now);
+        assert_eq!((read.len(), read[0].spans), (1, &[Span::Day][..]), "a key's own limit");
     }
 }

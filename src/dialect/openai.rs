@@ -3,6 +3,7 @@
 //!
 //! Source: OpenAI's API reference and the types of its official Python library.
 
+mod likely;
 mod stream;
 mod usage;
 
@@ -18,6 +19,7 @@ use crate::{
     wire::json::{Field, Inner, Kind, TopLevel, Watch},
 };
 
+pub use likely::Likely;
 pub use stream::StreamReader;
 pub(crate) use usage::usage;
 

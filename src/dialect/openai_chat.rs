@@ -3,10 +3,11 @@
 //!
 //! Beyond the published fields it speaks the extensions that gateways have agreed on for reasoning:
 //! `reasoning_content`, `reasoning_content_signature` and `redacted_reasoning_content`, in answers
-//! and in assistant messages that come back; and `cache_control` on parts and tools as well as
-//! OpenAI's own `prompt_cache_breakpoint`. Who sends and who receives is not its business.
+//! and in assistant messages that come back; `images` for pictures that a model made; and `cache_control` on parts
+//! and tools as well as OpenAI's own `prompt_cache_breakpoint`. Who sends and who receives is not its business.
 
 mod asking;
+mod attached;
 mod chunks;
 mod completion;
 mod deltas;

@@ -138,7 +138,8 @@ impl Adapter for Converting {
         let media = head.content_type.split(';').next().unwrap_or_default().trim();
         let is_stream = media.eq_ignore_ascii_case(upstream.stream_type());
         match ask.delivery {
-            Delivery::Whole if is_stream && upstream.delivers(ask.delivery) == Delivery::Stream => {
+            // A provider that always streams.
+            Delivery::Whole if is_stream => {
                 let reader = Changes::of(ask).reader(upstream.reader(ask.max_event));
                 Ok(Box::new(reader::Gathered::new(
                     reader,

@@ -50,6 +50,7 @@ impl Adapter for OpenAi {
         }
         let content_type = head.content_type.trim_start().to_ascii_lowercase();
         let is_stream = content_type.starts_with("text/event-stream");
+        let is_json = content_type.starts_with("application/json");
         match (ask.delivery, is_stream) {
             (Delivery::Stream, true) => {
                 // Hidden only where the gateway itself asked for it.
@@ -59,9 +60,16 @@ impl Adapter for OpenAi {
             (Delivery::Whole, false) => {
                 Ok(Box::new(WholeReader::new(&openai::WHOLE, ask.model, head.framing)))
             }
+            // It streams always, or never.
+            (Delivery::Stream, false) if is_json && ask.endpoint.is_chat() => {
+                Converting::new(Dialect::OpenAi).reader(ask, head)
+            }
+            (Delivery::Whole, true) if ask.endpoint.is_chat() => {
+                Converting::new(Dialect::OpenAi).reader(ask, head)
+            }
             (Delivery::Stream, false) => {
                 let failure = unexpected("a stream was asked for, and something else came");
-                match content_type.starts_with("application/json") {
+                match is_json {
                     true => Ok(Box::new(ErrorReader::new(&openai::WHOLE, failure))),
                     false => Err(failure),
                 }

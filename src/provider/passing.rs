@@ -7,7 +7,7 @@ use penstock_actors::domain::{Delivery, Usage};
 
 use super::{
     Adapter, AnswerEvent, AnswerHead, AnswerReader, Ask, AskBody, BodyNeed, Edit, Endpoint, Failure, Garbage,
-    Next, UpstreamBody, UpstreamRequest, model_edit,
+    Next, UpstreamBody, UpstreamRequest, convert::Converting, model_edit,
 };
 use crate::{
     dialect::{
@@ -68,6 +68,7 @@ impl Adapter for Passing {
     fn reader(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
         let content_type = head.content_type.trim_start().to_ascii_lowercase();
         let is_stream = content_type.starts_with("text/event-stream");
+        let is_json = content_type.starts_with("application/json");
         match (ask.delivery, is_stream) {
             (Delivery::Stream, true) => Ok(self.stream(ask)),
             (Delivery::Whole, false) => {
@@ -77,9 +78,12 @@ impl Adapter for Passing {
                     _ => Box::new(reader),
                 })
             }
+            // It streams always, or never.
+            (Delivery::Stream, false) if is_json && ask.endpoint.is_chat() => self.converted(ask, head),
+            (Delivery::Whole, true) if ask.endpoint.is_chat() => self.converted(ask, head),
             (Delivery::Stream, false) => {
                 let failure = unexpected("a stream was asked for, and something else came");
-                match content_type.starts_with("application/json") {
+                match is_json {
                     true => Ok(Box::new(ErrorReader::new(self.shape(), failure))),
                     false => Err(failure),
                 }
@@ -94,6 +98,11 @@ impl Adapter for Passing {
 }
 
 impl Passing {
+    /// Reads an answer in the other delivery than was asked for, as one of an unlike dialect would be.
+    fn converted(&self, ask: &Ask<'_>, head: &AnswerHead<'_>) -> Result<Box<dyn AnswerReader>, Failure> {
+        Converting::new(self.dialect).reader(ask, head)
+    }
+
     fn stream(&self, ask: &Ask<'_>) -> Box<dyn AnswerReader> {
         let (model, form, cap) = (ask.model, ask.form, ask.max_event);
         match self.dialect {

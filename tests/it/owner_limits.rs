@@ -193,6 +193,23 @@ async fn keys_of_the_store_have_limits_of_their_own_and_their_children_count_wit
     assert_eq!(running.client().with_key(KEY).chat(&chat("m")).await.status, 200);
 }
 
+#[tokio::test]
+async fn a_restart_remembers_what_a_key_of_the_store_took() {
+    let upstream = well().await;
+    let running = Process::start(&upstream.channel("a", ""));
+    let of_the_store = "key create --name team --config penstock.toml --limit";
+    let words = of_the_store.split(' ').chain(["2 requests per day"]).collect::<Vec<_>>();
+    let made = process::run(&running.dir(), &words);
+    let secret = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+    let team = running.client().with_key(&secret);
+    until(&team, 200).await;
+    assert_eq!(team.chat(&chat("m")).await.status, 200);
+    let running = running.killed_and_started();
+    let team = running.client().with_key(&secret);
+    running.wait_until("the past is known", |log| log.contains("limits know of the time before this start"));
+    assert_refused(&team.chat(&chat("m")).await, "key_requests_per_day_exceeded", "this API key");
+}
+
 /// Calls until an answer has this status: a change of the store is in force within moments.
 async fn until(client: &super::support::Client, status: u16) {
     let give_up = tokio::time::Instant::now() + super::support::SOON;

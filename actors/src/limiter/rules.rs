@@ -220,6 +220,11 @@ impl LimitSet {
     pub fn limits(&self) -> impl Iterator<Item = (Kind, u64)> + '_ {
         Kind::ALL.into_iter().filter_map(|kind| Some((kind, self.of(kind)?)))
     }
+
+    /// Whether anything is limited in such a time.
+    pub fn limits_any(&self, span: Span) -> bool {
+        self.limits().any(|(kind, _)| kind.span == span)
+    }
 }
 
 /// Every limit in force. Immutable; replaced whole.
@@ -307,7 +312,7 @@ impl Rules {
     pub fn limits_any(&self, span: Span) -> bool {
         let all =
             [&self.keys, &self.groups, &self.models, &self.channels].into_iter().flat_map(HashMap::values);
-        all.chain([&self.space, &self.every_key]).any(|set| set.limits().any(|(kind, _)| kind.span == span))
+        all.chain([&self.space, &self.every_key]).any(|set| set.limits_any(span))
     }
 }
 

@@ -6,9 +6,13 @@ use bytes::{BufMut as _, BytesMut};
 use penstock_actors::domain::Usage;
 use serde::Serialize;
 
-use super::{AnswerHeader, CompletionUsage, answer_id, finish_reason};
+use super::{
+    AnswerHeader, CompletionUsage, answer_id,
+    attached::{Annotation, Likelihoods, Picture},
+    finish_reason,
+};
 use crate::{
-    conversation::{Delta, StopReason},
+    conversation::{Delta, Logprob, StopReason},
     dialect::{DeltaWriter, Dialect, Failure},
 };
 
@@ -26,6 +30,9 @@ pub struct ChunkWriter {
     usage: Usage,
     role: Role,
     signed: Signed,
+    /// Characters of the text so far.
+    characters: u64,
+    pictures: u32,
 }
 
 /// Whether the client asked for usage in the stream (`stream_options.include_usage`).
@@ -75,6 +82,10 @@ struct ChunkDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     redacted_reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<[Annotation<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<[Picture; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[ToolCallDelta<'a>; 1]>,
 }
 
@@ -106,6 +117,8 @@ impl ChunkWriter {
             usage: Usage::default(),
             role: Role::Unsaid,
             signed: Signed::Nothing,
+            characters: 0,
+            pictures: 0,
         }
     }
 
@@ -148,7 +161,17 @@ impl ChunkWriter {
         out.put_slice(b"data: [DONE]\n\n");
     }
 
-    fn chunk(&mut self, mut delta: ChunkDelta<'_>, finish: Option<&str>, out: &mut BytesMut) {
+    fn chunk(&mut self, delta: ChunkDelta<'_>, finish: Option<&str>, out: &mut BytesMut) {
+        self.choice(delta, &[], finish, out);
+    }
+
+    fn choice(
+        &mut self,
+        mut delta: ChunkDelta<'_>,
+        likely: &[Logprob],
+        finish: Option<&str>,
+        out: &mut BytesMut,
+    ) {
         if self.role == Role::Unsaid {
             self.role = Role::Said;
             delta.role = Some("assistant");
@@ -159,7 +182,12 @@ impl ChunkWriter {
         out.put_slice(self.head.as_bytes());
         out.put_slice(b"{\"index\":0,\"delta\":");
         put_json(&delta, out);
-        let mut tail = String::from(",\"logprobs\":null,\"finish_reason\":");
+        out.put_slice(b",\"logprobs\":");
+        match Likelihoods::of(likely) {
+            Some(likelihoods) => put_json(&likelihoods, out),
+            None => out.put_slice(b"null"),
+        }
+        let mut tail = String::from(",\"finish_reason\":");
         match finish {
             // Writing to a string cannot fail.
             Some(reason) => _ = write!(tail, "\"{reason}\""),
@@ -182,10 +210,24 @@ impl DeltaWriter for ChunkWriter {
             Delta::ThinkingSignature(text) => return self.prove(Proof::Signature(text.clone())),
             Delta::RedactedThinking(data) => return self.prove(Proof::Redacted(data.clone())),
             Delta::Stop(reason) => return self.stop(reason, out),
-            Delta::Text(text) => ChunkDelta { content: Some(Some(text)), ..Default::default() },
+            Delta::Text(text) => {
+                self.characters += text.chars().count() as u64;
+                ChunkDelta { content: Some(Some(text)), ..Default::default() }
+            }
             Delta::Thinking(text) => ChunkDelta { reasoning_content: Some(text), ..Default::default() },
-            // Written with the reply's other extensions, once they are.
-            Delta::Citation(_) | Delta::Logprobs(_) | Delta::Media { .. } => return,
+            Delta::Citation(citation) => {
+                let annotation = Annotation::of(citation, 0, self.characters);
+                ChunkDelta { annotations: Some([annotation]), ..Default::default() }
+            }
+            Delta::Logprobs(likely) => {
+                let delta = ChunkDelta { content: Some(Some("")), ..Default::default() };
+                return self.choice(delta, likely, None, out);
+            }
+            Delta::Media { media_type, data } => {
+                let picture = Picture::of(self.pictures, media_type, data);
+                self.pictures += 1;
+                ChunkDelta { images: Some([picture]), ..Default::default() }
+            }
             Delta::Refusal(text) => ChunkDelta { refusal: Some(text), ..Default::default() },
             Delta::ToolCallStart { index, id, name } => ChunkDelta {
                 tool_calls: Some([ToolCallDelta {
@@ -225,7 +267,10 @@ fn put_json(value: &impl Serialize, out: &mut BytesMut) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::StreamForm;
+    use crate::{
+        conversation::{Alternative, Citation},
+        dialect::StreamForm,
+    };
 
     fn check(usage: UsageChunk, deltas: &[Delta]) -> String {
         let mut writer = ChunkWriter::new(&AnswerHeader {
@@ -262,6 +307,33 @@ mod tests {
     #[test]
     fn nothing_is_written_before_something_is_said() {
         assert_eq!(check(UsageChunk::Wanted, &[Delta::Usage(Usage::default())]), "");
+    }
+
+    #[test]
+    fn sources_likelihoods_and_pictures_have_chunks_of_their_own() {
+        let cited = |place| {
+            Delta::Citation(Citation { url: "https://x".into(), title: Some("t".into()), quote: None, place })
+        };
+        let likely = Logprob { chosen: Alternative { token: "é".into(), logprob: -0.5 }, top: Vec::new() };
+        let picture = Delta::Media { media_type: "image/png".into(), data: "QQ==".into() };
+        for (delta, wanted) in [
+            (
+                cited(Some((1, 2))),
+                r#""delta":{"annotations":[{"type":"url_citation","url_citation":{"end_index":2,"start_index":1,"title":"t","url":"https://x"}}]},"#,
+            ),
+            (cited(None), r#"{"end_index":3,"start_index":0,"title":"t","url":"https://x"}"#),
+            (
+                Delta::Logprobs(vec![likely]),
+                r#""delta":{"content":""},"logprobs":{"content":[{"token":"é","bytes":[195,169],"logprob":-0.5,"top_logprobs":[]}],"refusal":null},"finish_reason":null"#,
+            ),
+            (
+                picture,
+                r#""delta":{"images":[{"type":"image_url","index":0,"image_url":{"url":"data:image/png;base64,QQ=="}}]}"#,
+            ),
+        ] {
+            let all = check(UsageChunk::Unwanted, &[Delta::Text("één".into()), delta]);
+            assert!(all.contains(wanted), "{all}");
+        }
     }
 
     #[test]

@@ -3,8 +3,12 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{AnswerHeader, CompletionUsage, answer_id, finish_reason};
-use crate::conversation::{Part, Reply, ToolCall};
+use super::{
+    AnswerHeader, CompletionUsage, answer_id,
+    attached::{Annotation, Likelihoods, Picture},
+    finish_reason,
+};
+use crate::conversation::{Part, Reply, Source, ToolCall};
 
 #[derive(Serialize)]
 struct Completion<'a> {
@@ -20,7 +24,7 @@ struct Completion<'a> {
 struct Choice<'a> {
     index: u32,
     message: Message<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<Likelihoods>,
     finish_reason: &'static str,
 }
 
@@ -35,6 +39,10 @@ struct Message<'a> {
     reasoning_content_signature: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redacted_reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    annotations: Vec<Annotation<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<Picture>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<Call<'a>>,
 }
@@ -63,7 +71,7 @@ pub fn write_completion(reply: &Reply, header: &AnswerHeader<'_>) -> Bytes {
         choices: [Choice {
             index: 0,
             message: message(&reply.parts),
-            logprobs: None,
+            logprobs: Likelihoods::of(&reply.logprobs),
             finish_reason: finish_reason(&reply.stop),
         }],
         usage: CompletionUsage::from(&reply.usage),
@@ -79,12 +87,22 @@ fn message(parts: &[Part]) -> Message<'_> {
         reasoning_content: None,
         reasoning_content_signature: None,
         redacted_reasoning_content: None,
+        annotations: Vec::new(),
+        images: Vec::new(),
         tool_calls: Vec::new(),
     };
-    let mut blocks = 0;
+    let (mut blocks, mut behind) = (0, 0);
     for part in parts {
         match part {
-            Part::Text { text, .. } => message.content.get_or_insert_default().push_str(text),
+            Part::Text { text, citations, .. } => {
+                message.content.get_or_insert_default().push_str(text);
+                let length = text.chars().count() as u64;
+                message.annotations.extend(citations.iter().map(|c| Annotation::of(c, behind, length)));
+                behind += length;
+            }
+            Part::Image { source: Source::Base64 { media_type, data }, .. } => {
+                message.images.push(Picture::of(message.images.len() as u32, media_type, data));
+            }
             Part::Refusal(text) => message.refusal.get_or_insert_default().push_str(text),
             Part::Thinking { text, signature } => {
                 blocks += 1;
@@ -122,7 +140,10 @@ mod tests {
     use penstock_actors::domain::Usage;
 
     use super::*;
-    use crate::{conversation::StopReason, dialect::StreamForm};
+    use crate::{
+        conversation::{Citation, StopReason},
+        dialect::StreamForm,
+    };
 
     fn check(parts: Vec<Part>, stop: StopReason) -> String {
         let reply = Reply { id: "1".into(), parts, logprobs: Vec::new(), stop, usage: Usage::default() };
@@ -150,6 +171,21 @@ mod tests {
             ),
             "{body}"
         );
+    }
+
+    #[test]
+    fn sources_are_told_by_their_place_in_the_joined_text_and_pictures_beside_it() {
+        let cited = |text: &str, place| {
+            let citation = Citation { url: "https://x".into(), place, ..Citation::default() };
+            Part::Text { text: text.into(), citations: vec![citation], cache: None }
+        };
+        let source = Source::Base64 { media_type: "image/png".into(), data: "QQ==".into() };
+        let picture = Part::Image { source, detail: None, cache: None };
+        let parts = vec![Part::text("é"), cited("abc", None), cited("de", Some((1, 2))), picture];
+        let body = check(parts, StopReason::End);
+        let places = [r#"{"end_index":4,"start_index":1,"#, r#"{"end_index":6,"start_index":5,"#];
+        assert!(places.iter().all(|place| body.contains(place)), "{body}");
+        assert!(body.contains(r#""images":[{"type":"image_url","index":0,"image_url":{"#), "{body}");
     }
 
     #[test]

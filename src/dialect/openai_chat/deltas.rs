@@ -96,6 +96,8 @@ impl ChunkReader {
             }
         }
         out.extend(said.citations().into_iter().map(Delta::Citation));
+        let pictures = said.pictures().into_iter();
+        out.extend(pictures.map(|(media_type, data)| Delta::Media { media_type, data }));
         out.extend(text_of(said.refusal).map(Delta::Refusal));
         for call in said.tool_calls.iter().flatten() {
             self.call(call, out);

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::stop_reason;
+use super::{messages::source, stop_reason};
 use crate::{
-    conversation::{Alternative, Citation, Logprob, Part, Reply, ToolCall},
+    conversation::{Alternative, Citation, Logprob, Part, Reply, Source, ToolCall},
     dialect::{ReadError, openai},
 };
 
@@ -47,6 +47,8 @@ pub(super) struct Said<'a> {
     pub(super) redacted_reasoning_content: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) annotations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) images: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) tool_calls: Option<Vec<CallSaid<'a>>>,
 }
@@ -113,6 +115,25 @@ impl Said<'_> {
                 place: c.start_index.zip(c.end_index),
             })
             .collect()
+    }
+
+    /// The pictures, by media type and base64: of `images`, as gateways give them. One by its address is left out.
+    pub(super) fn pictures(&self) -> Vec<(String, String)> {
+        #[derive(Deserialize)]
+        struct Picture {
+            image_url: Option<ImageUrl>,
+        }
+        #[derive(Deserialize)]
+        struct ImageUrl {
+            url: String,
+        }
+        let all = self.images.and_then(|raw| serde_json::from_str::<Vec<Picture>>(raw.get()).ok());
+        let urls = all.unwrap_or_default().into_iter().filter_map(|picture| picture.image_url);
+        urls.filter_map(|image| match source(image.url) {
+            Ok(Source::Base64 { media_type, data }) => Some((media_type, data)),
+            _ => None,
+        })
+        .collect()
     }
 }
 
@@ -197,6 +218,11 @@ pub(super) fn read_reply(body: &[u8]) -> Result<Reply, ReadError> {
     if let Some(Part::Text { citations, .. }) = parts.last_mut() {
         *citations = said.citations();
     }
+    parts.extend(said.pictures().into_iter().map(|(media_type, data)| Part::Image {
+        source: Source::Base64 { media_type, data },
+        detail: None,
+        cache: None,
+    }));
     parts.extend(text_of(said.refusal).map(Part::Refusal));
     for (n, call) in said.tool_calls.iter().flatten().enumerate() {
         let Some(function) = &call.function else { continue };

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::conversation::{Citation, Logprob};
+use crate::{conversation::Citation, dialect::openai::Likely};
 
 /// One item of a response's output.
 #[derive(Clone, Debug, Serialize)]
@@ -69,28 +69,6 @@ impl From<&Citation> for Annotation {
             start_index,
             end_index,
         }
-    }
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Likely {
-    token: String,
-    bytes: Vec<u8>,
-    logprob: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_logprobs: Option<Vec<Likely>>,
-}
-
-impl From<&Logprob> for Likely {
-    fn from(likely: &Logprob) -> Self {
-        let one = |token: &str, logprob, top_logprobs| Self {
-            token: token.to_owned(),
-            bytes: token.as_bytes().to_vec(),
-            logprob,
-            top_logprobs,
-        };
-        let top = likely.top.iter().map(|other| one(&other.token, other.logprob, None)).collect();
-        one(&likely.chosen.token, likely.chosen.logprob, Some(top))
     }
 }
 

@@ -7,11 +7,15 @@ use serde_json::value::RawValue;
 
 use super::{
     NAME, WireUsage,
-    items::{Annotation, Content, Item, Likely, Summary, item_id},
+    items::{Annotation, Content, Item, Summary, item_id},
 };
 use crate::{
     conversation::{Alternative, Citation, Logprob, Part, Reply, Source, StopReason, ToolCall},
-    dialect::{AnswerHeader, ReadError, openai, proof},
+    dialect::{
+        AnswerHeader, ReadError,
+        openai::{self, Likely},
+        proof,
+    },
 };
 
 /// The id of the response that answers a call. It is ours, since whoever asks for it later asks us.

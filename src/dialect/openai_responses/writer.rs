@@ -5,12 +5,12 @@ use penstock_actors::domain::Usage;
 use serde_json::{Value, json};
 
 use super::{
-    items::{Annotation, Content, Item, Likely, Summary, item_id},
+    items::{Annotation, Content, Item, Summary, item_id},
     response::{Frame, REDACTED, Status, image},
 };
 use crate::{
     conversation::{Delta, StopReason},
-    dialect::{AnswerHeader, DeltaWriter, Failure, proof},
+    dialect::{AnswerHeader, DeltaWriter, Failure, openai::Likely, proof},
 };
 
 /// Writes the deltas of one answer.

@@ -16,11 +16,13 @@ use super::{
 /// Changes wait for a signal, so that a test knows when they are taken up.
 const UNWATCHED: (&str, &str) = ("PENSTOCK_SERVER__WATCH", "false");
 
+const SERVE: &str = "exec \"$0\" serve --listen 127.0.0.1:0";
+
 /// A running `penstock serve`. Dropping it kills the process.
 pub struct Process {
     pub address: SocketAddr,
     child: Child,
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
     log: Arc<Mutex<String>>,
 }
 
@@ -34,7 +36,14 @@ impl Process {
     pub fn start_after(shell: &str, settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("penstock.toml"), with_key(settings)).unwrap();
-        Self::start_in(dir, &format!("{shell}\nexec \"$0\" serve --listen 127.0.0.1:0"), &[UNWATCHED])
+        Self::start_in(dir, &format!("{shell}\n{SERVE}"), &[UNWATCHED])
+    }
+
+    /// Kills it, and starts the program in its folder anew.
+    pub fn killed_and_started(self) -> Self {
+        let dir = Arc::clone(&self.dir);
+        drop(self);
+        Self::start_in(dir, SERVE, &[UNWATCHED])
     }
 
     /// Starts the program in a folder without a settings file, with these variables alone and these arguments.
@@ -44,7 +53,8 @@ impl Process {
     }
 
     /// Runs a shell line in a folder until the program, its `$0`, says where it listens.
-    pub fn start_in(dir: tempfile::TempDir, shell: &str, variables: &[(&str, &str)]) -> Self {
+    pub fn start_in(dir: impl Into<Arc<tempfile::TempDir>>, shell: &str, variables: &[(&str, &str)]) -> Self {
+        let dir = dir.into();
         let mut child = Command::new("sh")
             .current_dir(dir.path())
             .env_clear()
