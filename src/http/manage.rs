@@ -8,7 +8,7 @@ use futures_core::Stream as _;
 use penstock_actors::{
     channel::gate::UNLIMITED,
     domain::Uncertain,
-    limiter::Scope,
+    limiter::{LimitHandle, Scope},
     router::{
         Pinned,
         explain::{Considered, explain},
@@ -119,15 +119,16 @@ pub(super) async fn explained(
     let is_known = |name: &str| table.knows(table.resolve(name));
     let backups = worker.shared.relay.backups.load();
     let models = Models::asked(&question.model, &backups, &caller.key, is_known)?;
+    let limited = &*worker.shared.relay.books.limits;
     let each = models.all(&question.model).map(|asked| {
         let model = table.resolve(asked);
-        let limits = worker.shared.relay.books.limits.standing(caller.who(model));
+        let limits = limited.standing(caller.who(model));
         let considered = explain(&table, model, &caller.group, admitted.pin);
         json!({
             "asked": asked,
             "model": model,
             "allowed": admit::may_use(caller, asked, model).is_ok(),
-            "candidates": considered.iter().map(|one| shown(one, backups.uncertain.get(model))).collect::<Vec<_>>(),
+            "candidates": considered.iter().map(|one| shown(one, backups.uncertain.get(model), limited)).collect::<Vec<_>>(),
             "limits": limits.into_iter().map(|(id, limit, used)| {
                 let whose = id.scope.as_seen_by(caller.id);
                 let above = caller.above.iter().find(|above| id.scope == Scope::Key(above.id));
@@ -145,12 +146,18 @@ pub(super) async fn explained(
     Ok(HttpResponse::Ok().json(json!({ "success": true, "message": "", "data": data })))
 }
 
-fn shown(considered: &Considered, uncertain_of_model: Option<&Uncertain>) -> Value {
+fn shown(considered: &Considered, uncertain_of_model: Option<&Uncertain>, limited: &LimitHandle) -> Value {
     let Considered { cell, spec, upstream_model, verdict } = considered;
     let health = cell.health();
     let uncertain = uncertain_of_model.unwrap_or(&spec.care.uncertain);
     let limit = Some(cell.gate.limit()).filter(|limit| *limit != UNLIMITED);
     let breaker = upstream_model.as_ref().map(|model| cell.lines.line(model).state().as_str());
+    let limits = limited
+        .standing_of_channel(spec.name.as_str())
+        .into_iter()
+        .map(|(id, allowed, used)| json!({ "limit": id.kind.as_str(), "allowed": allowed, "used": used }));
+    // What the smallest call would wait for.
+    let opens = limited.opens(spec.name.as_str(), 0, 1).map(|opens| opens.first.as_millis() as u64);
     json!({
         "channel": spec.name.as_str(),
         "id": spec.id,
@@ -159,7 +166,10 @@ fn shown(considered: &Considered, uncertain_of_model: Option<&Uncertain>) -> Val
         "priority": spec.priority,
         "weight": spec.weight,
         "in_flight": cell.gate.in_flight(),
+        "waiting": cell.gate.waiting(),
         "limit": limit,
+        "limits": limits.collect::<Vec<_>>(),
+        "limits_open_in_ms": opens,
         "breaker": breaker,
         "failover_uncertain": *uncertain == Uncertain::FailsOver,
         "success_rate": health.success_rate,

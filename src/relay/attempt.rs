@@ -62,6 +62,9 @@ pub(super) struct Begun {
     pub(super) permit: HeldPermit,
 }
 
+/// Which of its channel's credentials a request showed, and how.
+type Showed = (Option<usize>, Shown);
+
 impl Relay {
     /// Tries a call on one channel.
     ///
@@ -86,13 +89,15 @@ impl Relay {
             }),
         };
         let first_byte = started.elapsed();
-        if let (Ok((flow, _)), Delivery::Whole) = (&mut begun, call.facts.delivery)
+        if let (Ok((flow, _, showed)), Delivery::Whole) = (&mut begun, call.facts.delivery)
             && let Err(failure) = check_whole(flow, &route.spec.timeouts, started).await
         {
+            let (which, shown) = showed;
+            link.showing.refused((*which, shown), &failure, &mut Tried::default(), self.shared.room.now());
             begun = Err(failure);
         }
         match begun {
-            Ok((flow, content_type)) => {
+            Ok((flow, content_type, _)) => {
                 route.cell.succeeded(first_byte);
                 permit.answered(call.body.len(), first_byte, &self.shared.room);
                 Ok(Begun {
@@ -125,7 +130,7 @@ impl Relay {
         call: &Call,
         way: &Way<'_>,
         permit: &mut HeldPermit,
-    ) -> Result<(Flow, HeaderValue), Failure> {
+    ) -> Result<(Flow, HeaderValue, Showed), Failure> {
         let &Way { route, link, at, .. } = way;
         let media = call.media.fetched();
         let ask = Ask {
@@ -153,7 +158,7 @@ impl Relay {
         })?;
         let ask = Ask { echo: request.echo.as_deref(), tools: &request.tools, ..ask };
         let mut tried = Tried::default();
-        let (shown, mut incoming, mut content_type, retry_after) = loop {
+        let (which, shown, mut incoming, mut content_type, retry_after) = loop {
             let which = link.showing.choose(permit, self.shared.room.now());
             let shown = link.showing.show(which, Rc::clone(&target), &request.body).await;
             let shown = shown.map_err(|unshown| not_shown(route, &unshown))?;
@@ -166,7 +171,7 @@ impl Relay {
                 SystemTime::now,
             );
             if (200..300).contains(&incoming.status) {
-                break (shown, incoming, content_type, retry_after);
+                break (which, shown, incoming, content_type, retry_after);
             }
             let head = head(&incoming, &content_type, retry_after);
             let body = read_error(&mut incoming.body, route.spec.timeouts.idle).await;
@@ -197,6 +202,8 @@ impl Relay {
                     flow.put_failure(failure);
                     break;
                 }
+                // Some refuse a credential inside a good answer.
+                link.showing.refused((which, &shown), &failure, &mut tried, self.shared.room.now());
                 return Err(failure);
             }
         }
@@ -205,7 +212,7 @@ impl Relay {
             Delivery::Stream => HeaderValue::from_static(EVENT_STREAM),
             Delivery::Whole => HeaderValue::from_static("application/json"),
         };
-        Ok((flow, content_type))
+        Ok((flow, content_type, (which, shown)))
     }
 
     async fn request(

@@ -314,6 +314,38 @@ async fn a_provider_that_refuses_every_token_is_not_asked_for_them_without_end()
 }
 
 #[tokio::test]
+async fn a_credential_that_is_refused_inside_a_good_answer_is_set_aside() {
+    let upstream = Upstream::start(|mut exchange| async move {
+        let shows = |what: &str| exchange.head.lines().next().unwrap_or_default().contains(what);
+        let body = match (shows("/oauth/"), shows("api-key-1"), shows("token-1")) {
+            (true, first, _) => {
+                let number = if first { 1 } else { 2 };
+                format!(r#"{{"access_token":"token-{number}","expires_in":3600}}"#)
+            }
+            (_, _, true) => r#"{"error_code":110,"error_msg":"Access token invalid"}"#.to_owned(),
+            _ => r#"{"id":"as-1","object":"chat.completion","created":1,"result":"hi","is_truncated":false,
+                     "need_clear_history":false,"finish_reason":"normal",
+                     "usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#
+                .to_owned(),
+        };
+        exchange.answer(200, "application/json", &body).await;
+        After::Keep(exchange)
+    })
+    .await;
+    let one = upstream::channel("up", &format!("http://{}", upstream.address), "");
+    let both = "credentials = [\"api-key-1|secret-one\", \"api-key-2|secret-two\"]";
+    let one = one.replace("openai-compatible", "wenxin").replace("credential = \"secret-up\"", both);
+    let settings = format!("{one}[server]\nworkers = 1\n");
+    let app = TestApp::start(&settings);
+    let mut refused = 0;
+    for body in [chat("m"), chat_stream("m"), chat("m"), chat("m"), chat("m")] {
+        let answer = app.client().chat(&body).await;
+        refused += usize::from(answer.body.contains("upstream_credential_refused"));
+    }
+    assert_eq!(refused, 1, "it was shown once");
+}
+
+#[tokio::test]
 async fn a_key_of_two_halves_becomes_a_token_of_a_moment() {
     let upstream = Upstream::start(|exchange| exchange.answer_well("hi")).await;
     let base = format!("http://{}", upstream.address);

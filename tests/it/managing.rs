@@ -39,7 +39,8 @@ async fn a_call_that_is_not_sent_is_explained() {
     let upstream = Upstream::start(|exchange| exchange.answer_well("hi")).await;
     let app = TestApp::start(&format!(
         "{}{}{}{}{}[aliases]\nbest = \"m\"\n[limits]\nkey = [\"5 requests per minute\"]\n",
-        upstream.channel("well", "priority = 2\nmapping = { m = \"up\" }\n"),
+        upstream
+            .channel("well", "priority = 2\nmapping = { m = \"up\" }\nlimits = [\"1 request per minute\"]\n"),
         upstream.channel("full", "concurrency = 0\n"),
         upstream.channel("off", "enabled = false\n"),
         upstream.channel("vip", "groups = [\"vip\"]\n"),
@@ -57,7 +58,14 @@ async fn a_call_that_is_not_sent_is_explained() {
         .map(|c| format!("{}={}", c["channel"].as_str().unwrap(), c["verdict"].as_str().unwrap()))
         .collect();
     assert_eq!(said, ["well=may_be_tried", "full=full", "off=disabled", "vip=other_group"]);
-    assert_eq!(data["models"][0]["candidates"][0]["upstream_model"], "up");
+    let well = &data["models"][0]["candidates"][0];
+    assert_eq!((&well["upstream_model"], &well["waiting"]), (&"up".into(), &0.into()));
+    let (limit, opens) = (&well["limits"][0], well["limits_open_in_ms"].as_u64());
+    assert_eq!(
+        (&limit["limit"], &limit["used"], &limit["allowed"]),
+        (&"requests_per_minute".into(), &1.into(), &1.into())
+    );
+    assert!(opens.is_some_and(|ms| (50_000..=62_000).contains(&ms)), "{well}");
     assert_eq!(data["models"][0]["limits"][0]["limit"], "key_requests_per_minute");
     assert_eq!(data["models"][0]["limits"][0]["used"], 1);
     assert_eq!(data["models"][1]["candidates"][0]["verdict"], "other_model");

@@ -113,9 +113,20 @@ impl LimitHandle {
     /// Every limit that a call would be under: what it allows, and what is taken.
     pub fn standing(&self, who: Who<'_>) -> Vec<(CellId, u64, u64)> {
         let rules = self.rules.load();
-        let now = self.now(&rules);
-        let claims = rules.of_call(who, Amounts::default(), &Measure::ALL).into_iter();
-        claims.map(|claim| (claim.id.clone(), claim.limit, self.cells.used(&claim.id, now))).collect()
+        self.stand(&rules, rules.of_call(who, Amounts::default(), &Measure::ALL))
+    }
+
+    /// Every limit of a channel: what it allows, and what is taken.
+    pub fn standing_of_channel(&self, channel: &str) -> Vec<(CellId, u64, u64)> {
+        let rules = self.rules.load();
+        let claims = rules.of_channel(channel, Amounts::default(), &Measure::ALL);
+        self.stand(&rules, claims.unwrap_or_default())
+    }
+
+    fn stand(&self, rules: &Rules, claims: Vec<Claim>) -> Vec<(CellId, u64, u64)> {
+        let now = self.now(rules);
+        let used = |claim: Claim| (claim.id.clone(), claim.limit, self.cells.used(&claim.id, now));
+        claims.into_iter().map(used).collect()
     }
 
     /// How the limits stand that a call is under.

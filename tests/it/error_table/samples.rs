@@ -1,5 +1,7 @@
 //! How providers of each dialect refuse: status and body, as their documentation and packages have them.
 
+mod services;
+
 use penstock::mock;
 use serde_json::Value;
 
@@ -125,31 +127,6 @@ const REGION: &str = "params = { region = \"us-east-1\" }";
 
 /// What a provider never says.
 pub const NONE: (u16, &str) = (0, "{}");
-
-/// `code`, `message` and `status`, as the applications' API documents them.
-const DIFY: [(u16, &str); 9] = [
-    (
-        429,
-        r#"{"code":"too_many_requests","message":"Too many requests. Please try again later.","status":429}"#,
-    ),
-    (503, r#"{"code":"service_unavailable","message":"the service is busy","status":503}"#),
-    (
-        401,
-        r#"{"code":"unauthorized","message":"Access token is invalid: the-secret-credential","status":401}"#,
-    ),
-    (
-        400,
-        r#"{"code":"provider_quota_exceeded","message":"the quota of the hosted model is exhausted","status":400}"#,
-    ),
-    (400, r#"{"code":"invalid_param","message":"query is required","status":400}"#),
-    NONE,
-    (
-        400,
-        r#"{"code":"app_unavailable","message":"App unavailable, please check your app configurations.","status":400}"#,
-    ),
-    NONE,
-    (200, r#"{"event":"error","code":"internal_server_error","message":"an internal error","status":500}"#),
-];
 
 const ANTHROPIC: [(u16, &str); 9] = [
     (
@@ -289,7 +266,12 @@ const COHERE: [(u16, &str); 9] = [
 ];
 
 /// Every dialect that providers speak.
-pub const SAMPLES: &[Sample] = &[
+/// Every dialect's.
+pub fn samples() -> impl Iterator<Item = &'static Sample> {
+    SAMPLES.iter().chain(services::SERVICES)
+}
+
+const SAMPLES: &[Sample] = &[
     Sample { dialect: "openai", provider: "openai", refusals: OPENAI, ..USUAL },
     Sample { dialect: "anthropic", provider: "anthropic", refusals: ANTHROPIC, ..USUAL },
     Sample { dialect: "gemini", provider: "gemini", refusals: GOOGLE, ..USUAL },
@@ -504,67 +486,6 @@ pub const SAMPLES: &[Sample] = &[
             (404, r#"{"success":false,"errCode":404,"message":"there is no such library"}"#),
             (413, r#"{"success":false,"errCode":413,"message":"the query is too long"}"#),
             (200, r#"{"success":false,"errCode":1001,"message":"an internal error"}"#),
-        ],
-        ..USUAL
-    },
-    Sample { dialect: "dify", provider: "dify", refusals: DIFY, ..USUAL },
-    Sample { dialect: "dify-completion", provider: "dify-completion", refusals: DIFY, ..USUAL },
-    Sample {
-        dialect: "coze",
-        provider: "coze",
-        refusals: [
-            (200, r#"{"code":4020,"msg":"too many requests of this bot"}"#),
-            (200, r#"{"code":4009,"msg":"the bot's model does not answer for load"}"#),
-            (401, r#"{"code":700012006,"msg":"access token invalid: the-secret-credential"}"#),
-            (200, r#"{"code":4028,"msg":"the free quota is used up"}"#),
-            (200, r#"{"code":4000,"msg":"Request parameter error: user_id is required"}"#),
-            (200, r#"{"code":4014,"msg":"the answer holds sensitive words"}"#),
-            (200, r#"{"code":4200,"msg":"Requested resource bot_id does not exist"}"#),
-            NONE,
-            (200, r#"{"code":5000,"msg":"An internal server error occurred"}"#),
-        ],
-        ..USUAL
-    },
-    Sample {
-        dialect: "deepl",
-        provider: "deepl-free",
-        model: "deepl-zh",
-        refusals: [
-            (429, r#"{"message":"Too many requests"}"#),
-            (503, r#"{"message":"Resource currently unavailable"}"#),
-            (403, r#"{"message":"Forbidden, the-secret-credential"}"#),
-            (456, r#"{"message":"Quota exceeded"}"#),
-            (400, r#"{"message":"Bad request","detail":"Value for 'target_lang' not supported."}"#),
-            NONE,
-            (404, r#"{"message":"Not found"}"#),
-            (413, r#"{"message":"Request size exceeds the limit"}"#),
-            NONE,
-        ],
-        ..USUAL
-    },
-    Sample {
-        dialect: "replicate",
-        provider: "replicate",
-        model: "owner/name",
-        refusals: [
-            (429, r#"{"detail":"Request was throttled. Expected available in 1 second."}"#),
-            (503, r#"{"title":"Service unavailable","detail":"try again","status":503}"#),
-            (
-                401,
-                r#"{"title":"Unauthenticated","detail":"the token the-secret-credential is wrong","status":401}"#,
-            ),
-            (402, r#"{"title":"Insufficient credit","detail":"this account has none","status":402}"#),
-            (
-                422,
-                r#"{"title":"Input validation failed","detail":"- input.temperature: Must be less than or equal to 5","status":422}"#,
-            ),
-            NONE,
-            (404, r#"{"detail":"The requested resource could not be found."}"#),
-            NONE,
-            (
-                201,
-                r#"{"id":"p1","status":"failed","error":"CUDA out of memory","output":null,"urls":{"get":"https://api.replicate.com/v1/predictions/p1"}}"#,
-            ),
         ],
         ..USUAL
     },
