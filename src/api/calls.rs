@@ -79,6 +79,10 @@ struct Usage {
     cache_write_1h: i64,
     output: i64,
     reasoning: i64,
+    audio_in: i64,
+    image_in: i64,
+    audio_out: i64,
+    image_out: i64,
     source: String,
 }
 
@@ -205,6 +209,10 @@ fn shown(found: Found, sees_routing: bool) -> Call {
             cache_write_1h: row.cache_write_1h,
             output: row.output,
             reasoning: row.reasoning,
+            audio_in: row.audio_in,
+            image_in: row.image_in,
+            audio_out: row.audio_out,
+            image_out: row.image_out,
             source: row.usage_source,
         },
         money: Amounts {

@@ -111,6 +111,10 @@ fn rates(rates: &Rates) -> Value {
         ("cache_write_5m", rates.cache_write_5m),
         ("cache_write_1h", rates.cache_write_1h),
         ("reasoning", rates.reasoning),
+        ("audio_in", rates.audio_in),
+        ("image_in", rates.image_in),
+        ("audio_out", rates.audio_out),
+        ("image_out", rates.image_out),
     ];
     let own = own.into_iter().filter_map(|(name, rate)| Some((name.to_owned(), per_million(rate?.0).into())));
     json!({ "usd_per_million_tokens": own.collect::<serde_json::Map<_, _>>() })

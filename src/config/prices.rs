@@ -75,6 +75,10 @@ struct Row {
     cache_write_5m: Option<Written>,
     cache_write_1h: Option<Written>,
     reasoning: Option<Written>,
+    audio_in: Option<Written>,
+    image_in: Option<Written>,
+    audio_out: Option<Written>,
+    image_out: Option<Written>,
     per_call: Option<Written>,
     #[serde(default)]
     tiers: Vec<Tier>,
@@ -93,6 +97,10 @@ struct Tier {
     cache_write_5m: Option<Written>,
     cache_write_1h: Option<Written>,
     reasoning: Option<Written>,
+    audio_in: Option<Written>,
+    image_in: Option<Written>,
+    audio_out: Option<Written>,
+    image_out: Option<Written>,
 }
 
 /// Every price in force: what comes along, overlaid with what the operator's settings file says of prices.
@@ -182,6 +190,10 @@ impl Source<'_> {
             cache_write_5m: maybe(&row.cache_write_5m, "cache_write_5m")?,
             cache_write_1h: maybe(&row.cache_write_1h, "cache_write_1h")?,
             reasoning: maybe(&row.reasoning, "reasoning")?,
+            audio_in: maybe(&row.audio_in, "audio_in")?,
+            image_in: maybe(&row.image_in, "image_in")?,
+            audio_out: maybe(&row.audio_out, "audio_out")?,
+            image_out: maybe(&row.image_out, "image_out")?,
         };
         let mut tiers: Vec<PriceTier> = Vec::new();
         for tier in &row.tiers {
@@ -195,6 +207,10 @@ impl Source<'_> {
                 cache_write_5m: maybe(&tier.cache_write_5m, "tiers.cache_write_5m")?,
                 cache_write_1h: maybe(&tier.cache_write_1h, "tiers.cache_write_1h")?,
                 reasoning: maybe(&tier.reasoning, "tiers.reasoning")?,
+                audio_in: maybe(&tier.audio_in, "tiers.audio_in")?,
+                image_in: maybe(&tier.image_in, "tiers.image_in")?,
+                audio_out: maybe(&tier.audio_out, "tiers.audio_out")?,
+                image_out: maybe(&tier.image_out, "tiers.image_out")?,
             };
             tiers.push(PriceTier { above: tier.above, rates });
         }
@@ -330,8 +346,14 @@ fn versioned(model: Arc<str>, form: Form, exchange: Option<Exchange>) -> Price {
             let tiers = tariff.tiers.iter().map(|t| (t.above, &t.rates));
             for (above, rates) in [(0, &tariff.rates)].into_iter().chain(tiers) {
                 let own = [rates.cached_read, rates.cache_write_5m, rates.cache_write_1h, rates.reasoning];
-                let own = own.map(|r| r.map_or_else(|| "-".to_owned(), |r| r.0.to_string())).join(" ");
+                let shown = |r: Option<PicosPerUnit>| r.map_or_else(|| "-".to_owned(), |r| r.0.to_string());
+                let own = own.map(shown).join(" ");
                 content += &format!("|above {above}: {} {} {own}", rates.input.0, rates.output.0);
+                // Not said where there is none: prices keep the version that they had before there were any.
+                let media = [rates.audio_in, rates.image_in, rates.audio_out, rates.image_out];
+                if media.iter().any(Option::is_some) {
+                    content += &format!(" media {}", media.map(shown).join(" "));
+                }
             }
         }
     }

@@ -119,11 +119,25 @@ struct CompletionUsage {
 struct PromptDetails {
     cached_tokens: u64,
     cache_write_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    audio_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    image_tokens: u64,
 }
 
 #[derive(Serialize)]
 struct CompletionDetails {
     reasoning_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    audio_tokens: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    image_tokens: u64,
+}
+
+/// Few answers are counted so; the others do not mention it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_none(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 impl From<&Usage> for CompletionUsage {
@@ -134,9 +148,15 @@ impl From<&Usage> for CompletionUsage {
             total_tokens: usage.prompt().saturating_add(usage.completion()),
             prompt_tokens_details: PromptDetails {
                 cached_tokens: usage.cached_read,
-                cache_write_tokens: usage.cache_write_5m + usage.cache_write_1h,
+                cache_write_tokens: usage.cache_write_5m.saturating_add(usage.cache_write_1h),
+                audio_tokens: usage.audio_in,
+                image_tokens: usage.image_in,
             },
-            completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning },
+            completion_tokens_details: CompletionDetails {
+                reasoning_tokens: usage.reasoning,
+                audio_tokens: usage.audio_out,
+                image_tokens: usage.image_out,
+            },
         }
     }
 }

@@ -113,17 +113,31 @@ fn of_proc(path: &str) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
 }
 
-/// Processor time of all threads that a process has, in microseconds.
-pub(super) fn cpu_micros(process: u32) -> Result<u64, String> {
-    let folder = format!("/proc/{process}/task");
-    let threads = std::fs::read_dir(&folder).map_err(|error| format!("{folder}: {error}"))?;
-    let mut nanos = 0;
-    for thread in threads.flatten() {
-        // A thread may have ended.
-        let Ok(stat) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
-        nanos += stat.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or_default();
+/// Processor time of threads that a process has, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CpuMicros {
+    /// Of all.
+    pub(super) all: u64,
+    /// Of those that serve clients.
+    pub(super) workers: u64,
+}
+
+impl CpuMicros {
+    /// That of a process so far.
+    pub(super) fn of(process: u32) -> Result<Self, String> {
+        let folder = format!("/proc/{process}/task");
+        let threads = std::fs::read_dir(&folder).map_err(|error| format!("{folder}: {error}"))?;
+        let (mut all, mut workers) = (0, 0);
+        for thread in threads.flatten() {
+            // A thread may have ended.
+            let Ok(stat) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
+            let nanos = stat.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or_default();
+            all += nanos;
+            let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            workers += if name.trim_end() == "http-worker" { nanos } else { 0 };
+        }
+        Ok(Self { all: all / 1_000, workers: workers / 1_000 })
     }
-    Ok(nanos / 1_000)
 }
 
 /// Memory that a process holds, in bytes.

@@ -18,7 +18,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
     options, page,
-    process::{self, Process, free_address},
+    process::{CpuMicros, Process, free_address},
 };
 use crate::store::{Store, dsn::Dsn};
 
@@ -66,6 +66,8 @@ struct Measured {
     process: Process,
     /// Processor microseconds a call, a round each.
     costs: Vec<f64>,
+    /// The same of the HTTP workers alone.
+    worker_costs: Vec<f64>,
     /// Processor microseconds in a second without calls.
     idle: f64,
 }
@@ -95,7 +97,14 @@ pub(super) fn run(options: &options::Scale, program: &Path) -> Result<(), String
         let arguments = ["serve", "--listen", &listen, "--config", "penstock.toml"];
         let mut process = Process::start("gateway", program, &arguments, &folder)?;
         process.await_listening(address)?;
-        measured.push(Measured { size, address, process, costs: Vec::new(), idle: 0.0 });
+        measured.push(Measured {
+            size,
+            address,
+            process,
+            costs: Vec::new(),
+            worker_costs: Vec::new(),
+            idle: 0.0,
+        });
     }
     let window = Duration::from_secs_f64(options.seconds);
     for one in &measured {
@@ -107,19 +116,20 @@ pub(super) fn run(options: &options::Scale, program: &Path) -> Result<(), String
         }
     }
     for one in &mut measured {
-        let before = process::cpu_micros(one.process.id())?;
+        let before = CpuMicros::of(one.process.id())?;
         thread::sleep(Duration::from_secs(1));
-        one.idle = (process::cpu_micros(one.process.id())? - before) as f64;
+        one.idle = (CpuMicros::of(one.process.id())?.all - before.all) as f64;
     }
     for round in 0..options.rounds {
         let count = measured.len();
         for turn in 0..count {
             // Nobody is always first after another.
             let one = &mut measured[if round % 2 == 0 { turn } else { count - 1 - turn }];
-            let before = process::cpu_micros(one.process.id())?;
+            let before = CpuMicros::of(one.process.id())?;
             let calls = load(one, window)?;
-            let spent = process::cpu_micros(one.process.id())? - before;
-            one.costs.push(spent as f64 / calls as f64);
+            let after = CpuMicros::of(one.process.id())?;
+            one.costs.push((after.all - before.all) as f64 / calls as f64);
+            one.worker_costs.push((after.workers - before.workers) as f64 / calls as f64);
         }
     }
     let (table, worst) = report(&measured);
@@ -255,18 +265,22 @@ fn whole(answer: &[u8]) -> Option<u16> {
 
 /// The table, and the worst ratio of medians in it: all are compared with the first.
 fn report(measured: &[Measured]) -> (String, f64) {
-    let costs: Vec<_> = measured.iter().map(|one| spread(&one.costs)).collect();
+    let costs = |of: fn(&Measured) -> &[f64]| measured.iter().map(|one| spread(of(one))).collect::<Vec<_>>();
+    let (all, workers) = (costs(|one| &one.costs), costs(|one| &one.worker_costs));
     let mut table = String::from(
-        "| gateway | processor time a call, µs | lowest to highest | against the first | idle, ms a second |\n\
-         |---|---|---|---|---|\n",
+        "| gateway | processor time a call, µs | against the first | of the HTTP workers | against the first | \
+         idle, ms a second |\n|---|---|---|---|---|---|\n",
     );
     let mut worst = 1.0_f64;
-    for (one, [median, low, high]) in measured.iter().zip(&costs) {
-        let ratio = median / costs[0][0];
+    let shown = |[median, low, high]: [f64; 3]| format!("{median:.1} ({low:.1} to {high:.1})");
+    for (at, one) in measured.iter().enumerate() {
+        let (ratio, of_workers) = (all[at][0] / all[0][0], workers[at][0] / workers[0][0]);
         worst = worst.max(ratio);
         table.push_str(&format!(
-            "| {} | {median:.1} | {low:.1} to {high:.1} | {ratio:.2} | {:.1} |\n",
+            "| {} | {} | {ratio:.2} | {} | {of_workers:.2} | {:.1} |\n",
             one.size.name(),
+            shown(all[at]),
+            shown(workers[at]),
             one.idle / 1_000.0
         ));
     }

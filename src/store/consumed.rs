@@ -5,6 +5,7 @@ use diesel::{
     sql_types::{BigInt, Text},
 };
 use diesel_async::RunQueryDsl as _;
+use penstock_actors::domain::Usage;
 
 use super::{Store, error::Stored, pool::query};
 
@@ -38,11 +39,11 @@ impl Store {
     /// [`StoreError`](super::StoreError)
     pub async fn consumed(&self, from_ms: i64, to_ms: i64) -> Stored<Vec<Consumed>> {
         let integer = self.log.integer();
+        let tokens = Usage::NAMES.join(" + ");
         // Sums are cast to 64 bits: PostgreSQL's and MySQL's would be decimals.
         let sums = format!(
             "SELECT key_id, model, channel, CAST(COUNT(*) AS {integer}) AS calls, \
-             CAST(SUM(input + cached_read + cache_write_5m + cache_write_1h + output + reasoning) AS {integer}) \
-             AS tokens, CAST(SUM(charge) AS {integer}) AS charge FROM request_log \
+             CAST(SUM({tokens}) AS {integer}) AS tokens, CAST(SUM(charge) AS {integer}) AS charge FROM request_log \
              WHERE arrived_ms >= {from_ms} AND arrived_ms < {to_ms} AND channel <> '' \
              GROUP BY key_id, model, channel"
         );

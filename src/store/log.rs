@@ -107,6 +107,14 @@ pub struct CallRow {
     pub output: i64,
     /// Tokens spent on reasoning.
     pub reasoning: i64,
+    /// Prompt tokens of recordings.
+    pub audio_in: i64,
+    /// Prompt tokens of pictures.
+    pub image_in: i64,
+    /// Generated tokens of recordings.
+    pub audio_out: i64,
+    /// Generated tokens of pictures.
+    pub image_out: i64,
     /// `none`, `upstream` or `estimated`.
     pub usage_source: String,
     /// Nano-dollars held.
@@ -195,6 +203,10 @@ impl From<&Logged> for CallRow {
             cache_write_1h: whole(s.usage.cache_write_1h),
             output: whole(s.usage.output),
             reasoning: whole(s.usage.reasoning),
+            audio_in: whole(s.usage.audio_in),
+            image_in: whole(s.usage.image_in),
+            audio_out: whole(s.usage.audio_out),
+            image_out: whole(s.usage.image_out),
             usage_source: match s.usage_source {
                 UsageSource::None => "none",
                 UsageSource::Upstream => "upstream",

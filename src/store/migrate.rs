@@ -40,7 +40,8 @@ macro_rules! step {
 }
 
 /// Every step, oldest first. A step that was released is never edited.
-const STEPS: &[Step] = &[step!(1, "0001_books"), step!(2, "0002_duty"), step!(3, "0003_limits")];
+const STEPS: &[Step] =
+    &[step!(1, "0001_books"), step!(2, "0002_duty"), step!(3, "0003_limits"), step!(4, "0004_media")];
 
 /// How long another process may migrate before this one gives up.
 const LOCK_WITHIN: Duration = Duration::from_secs(60);

@@ -58,7 +58,7 @@ pub struct Metrics {
     pub body_bytes: IntGauge,
     /// Handlers that panicked.
     pub panics: IntCounter,
-    tokens: [IntCounter; 6],
+    tokens: [IntCounter; 10],
     channels: ChannelMetrics,
     rendering: Mutex<()>,
     /// Where the figures of the books are read, once they are kept.
@@ -105,10 +105,6 @@ struct Learned {
     paused: GaugeVec,
     refusals: IntGaugeVec,
 }
-
-/// Names the tokens' buckets as [`Usage`] does.
-const TOKEN_BUCKETS: [&str; 6] =
-    ["input", "cached_read", "cache_write_5m", "cache_write_1h", "output", "reasoning"];
 
 impl Metrics {
     /// Registers every metric.
@@ -182,7 +178,7 @@ impl Metrics {
             client_connections: register!(gauge("penstock_client_connections", "Client connections open.")),
             body_bytes: register!(gauge("penstock_body_bytes", "Bytes of request bodies held.")),
             panics: register!(counter("penstock_handler_panics_total", "Handlers that panicked.")),
-            tokens: TOKEN_BUCKETS.map(|bucket| tokens.with_label_values(&[bucket])),
+            tokens: Usage::NAMES.map(|bucket| tokens.with_label_values(&[bucket])),
             channels: ChannelMetrics {
                 in_flight: register!(ints("penstock_channel_in_flight", "Permits given by the gate.")),
                 limit: register!(floats("penstock_channel_limit", "The gate's limit; +Inf for none.")),
@@ -310,8 +306,7 @@ impl Metrics {
 
     /// Counts what an answer consumed.
     pub fn consumed(&self, usage: &Usage) {
-        let Usage { input, cached_read, cache_write_5m, cache_write_1h, output, reasoning } = *usage;
-        let amounts = [input, cached_read, cache_write_5m, cache_write_1h, output, reasoning];
+        let amounts = usage.buckets();
         for (counter, amount) in self.tokens.iter().zip(amounts) {
             counter.inc_by(amount);
         }

@@ -9,7 +9,7 @@ use super::support::{
     Answer, Client, Process, TestApp, Upstream, chat, chat_stream,
     database::{Database, on_every_database},
     relayed::{Mode, Relayed},
-    upstream::{After, event},
+    upstream::{After, completion, event},
 };
 
 const PLAIN: &str = "sk-plain-0123456789abcdef";
@@ -40,7 +40,33 @@ fn id(answer: &Answer) -> String {
     answer.header("x-request-id").unwrap().to_owned()
 }
 
-on_every_database!(a_call_is_shown_to_who_paid_for_it_and_to_nobody_else);
+on_every_database!(
+    a_call_is_shown_to_who_paid_for_it_and_to_nobody_else,
+    recordings_and_pictures_are_charged_and_shown_apart,
+);
+
+async fn recordings_and_pictures_are_charged_and_shown_apart(database: Database) {
+    let upstream = Upstream::start(|mut exchange| async move {
+        let usage = r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
+            "prompt_tokens_details":{"audio_tokens":60,"cached_tokens":10},
+            "completion_tokens_details":{"audio_tokens":40}}"#;
+        let mut answer: Value = serde_json::from_str(&completion("hi", "m")).unwrap();
+        answer["usage"] = serde_json::from_str(usage).unwrap();
+        exchange.answer(200, "application/json", &answer.to_string()).await;
+        After::Keep(exchange)
+    })
+    .await;
+    let keys = KEYS.replace("output = 15", "output = 15\naudio_in = 30\naudio_out = 70");
+    let settings = format!("[store]\nurl = \"{}\"\n{}{keys}", database.url, upstream.channel("a", ""));
+    let app = TestApp::start(&settings);
+    let plain = app.client().with_key(PLAIN);
+    let call = settled(&plain, &id(&plain.chat(&chat("m")).await)).await;
+    let usage = &call["usage"];
+    let told = ["input", "cached_read", "output", "audio_in", "audio_out", "image_in", "image_out"];
+    assert_eq!(told.map(|bucket| usage[bucket].as_i64().unwrap()), [30, 10, 10, 60, 40, 0, 0], "{call}");
+    let charge = 40 * 3_000 + 10 * 15_000 + 60 * 30_000 + 40 * 70_000;
+    assert_eq!(call["money"]["charge_nanos"], charge, "{call}");
+}
 
 async fn a_call_is_shown_to_who_paid_for_it_and_to_nobody_else(database: Database) {
     let upstream = Upstream::start(|exchange| exchange.answer_well("hi")).await;

@@ -76,6 +76,10 @@ fn by_tariff(tariff: &Tariff, usage: &Usage, group: Ratio) -> Money {
         (usage.cache_write_1h, rates.cache_write_1h().0),
         (usage.output, rates.output.0),
         (usage.reasoning, rates.reasoning().0),
+        (usage.audio_in, rates.audio_in().0),
+        (usage.image_in, rates.image_in().0),
+        (usage.audio_out, rates.audio_out().0),
+        (usage.image_out, rates.image_out().0),
     ];
     rounded(sum(&buckets, tariff.per_call), group)
 }

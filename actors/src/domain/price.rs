@@ -9,7 +9,8 @@ use foldhash::fast::RandomState;
 use super::{ModelName, Money, PicosPerUnit, PriceVersion, Ratio};
 
 /// Pico-dollars for a unit of each bucket of [`super::Usage`]. A bucket without a rate of its own takes
-/// its neighbour's: the caches the input's, an hour's cache write the five minutes', reasoning the output's.
+/// its neighbour's: the caches the input's, an hour's cache write the five minutes', reasoning the output's, recordings
+/// and pictures the input's or the output's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
     /// Prompt tokens that met no cache.
@@ -24,6 +25,14 @@ pub struct Rates {
     pub cache_write_1h: Option<PicosPerUnit>,
     /// Generated tokens spent on reasoning.
     pub reasoning: Option<PicosPerUnit>,
+    /// Prompt tokens of recordings.
+    pub audio_in: Option<PicosPerUnit>,
+    /// Prompt tokens of pictures.
+    pub image_in: Option<PicosPerUnit>,
+    /// Generated tokens of recordings.
+    pub audio_out: Option<PicosPerUnit>,
+    /// Generated tokens of pictures.
+    pub image_out: Option<PicosPerUnit>,
 }
 
 impl Rates {
@@ -47,14 +56,35 @@ impl Rates {
         self.reasoning.unwrap_or(self.output)
     }
 
+    /// The rate of a prompt token of a recording.
+    pub fn audio_in(&self) -> PicosPerUnit {
+        self.audio_in.unwrap_or(self.input)
+    }
+
+    /// The rate of a prompt token of a picture.
+    pub fn image_in(&self) -> PicosPerUnit {
+        self.image_in.unwrap_or(self.input)
+    }
+
+    /// The rate of a generated token of a recording.
+    pub fn audio_out(&self) -> PicosPerUnit {
+        self.audio_out.unwrap_or(self.output)
+    }
+
+    /// The rate of a generated token of a picture.
+    pub fn image_out(&self) -> PicosPerUnit {
+        self.image_out.unwrap_or(self.output)
+    }
+
     /// The most that a prompt token can cost.
     pub fn dearest_prompt(&self) -> PicosPerUnit {
-        self.input.max(self.cached_read()).max(self.cache_write_5m()).max(self.cache_write_1h())
+        let text = self.input.max(self.cached_read()).max(self.cache_write_5m()).max(self.cache_write_1h());
+        text.max(self.audio_in()).max(self.image_in())
     }
 
     /// The most that a generated token can cost.
     pub fn dearest_completion(&self) -> PicosPerUnit {
-        self.output.max(self.reasoning())
+        self.output.max(self.reasoning()).max(self.audio_out()).max(self.image_out())
     }
 }
 
@@ -230,6 +260,12 @@ mod tests {
         assert_eq!((cached.cache_write_1h().0, cached.dearest_prompt().0), (4, 4));
         let free_reads = Rates { cached_read: Some(PicosPerUnit(0)), ..bare };
         assert_eq!((free_reads.cached_read().0, free_reads.dearest_prompt().0), (0, 3));
+        assert_eq!(
+            (bare.audio_in().0, bare.image_in().0, bare.audio_out().0, bare.image_out().0),
+            (3, 3, 7, 7)
+        );
+        let heard = Rates { audio_in: Some(PicosPerUnit(30)), image_out: Some(PicosPerUnit(70)), ..bare };
+        assert_eq!((heard.dearest_prompt().0, heard.dearest_completion().0), (30, 70));
     }
 
     #[test]

@@ -61,6 +61,22 @@ fn well_known_prices_are_what_their_providers_ask() {
 }
 
 #[test]
+fn recordings_and_pictures_cost_what_they_cost() {
+    let list = with(
+        "[[price]]\nmodel = \"own\"\ninput = 1\noutput = 2\naudio_in = 10\nimage_in = 3\naudio_out = 20\nimage_out = 30\n",
+    );
+    let cost = |model: &str, usage: &Usage| charge(&price(&list, model), usage, Ratio::ONE).nanos();
+    let spoken = Usage { input: 100, output: 10, audio_in: 1_000, audio_out: 500, ..Usage::default() };
+    assert_eq!(cost("gpt-audio", &spoken), 100 * 2_500 + 10 * 10_000 + 1_000 * 32_000 + 500 * 64_000);
+    let painted = Usage { input: 100, output: 10, image_in: 258, image_out: 1_290, ..Usage::default() };
+    assert_eq!(cost("gemini-2.5-flash-image", &painted), 358 * 300 + 10 * 2_500 + 1_290 * 30_000);
+    let all = Usage::of([1, 0, 0, 0, 1, 0, 1, 1, 1, 1]);
+    assert_eq!(cost("own", &all), (1 + 2 + 10 + 3 + 20 + 30) * 1_000);
+    let other = with("[[price]]\nmodel = \"own\"\ninput = 1\noutput = 2\naudio_in = 10\n");
+    assert_ne!(price(&list, "own").version, price(&other, "own").version);
+}
+
+#[test]
 fn the_operators_price_wins_over_a_ratio_and_that_over_what_comes_along() {
     let own = r#"
         [[price]]

@@ -71,7 +71,7 @@ impl From<&Usage> for WireUsage {
     fn from(usage: &Usage) -> Self {
         let thinking = usage.reasoning;
         Self {
-            input_tokens: usage.input,
+            input_tokens: usage.input.saturating_add(usage.audio_in).saturating_add(usage.image_in),
             cache_creation_input_tokens: usage.cache_write_5m.saturating_add(usage.cache_write_1h),
             cache_read_input_tokens: usage.cached_read,
             cache_creation: CacheCreation {
@@ -171,8 +171,7 @@ mod tests {
             Part::text("a"),
             Part::ToolCall(call),
         ];
-        let usage =
-            Usage { input: 1, cached_read: 2, cache_write_5m: 3, cache_write_1h: 4, output: 5, reasoning: 6 };
+        let usage = Usage::of([1, 2, 3, 4, 5, 6, 0, 0, 0, 0]);
         let reply = Reply { id: "msg_9".into(), parts, logprobs: vec![], stop: StopReason::ToolCalls, usage };
         assert_eq!(read_reply(&write(&reply)), Ok(reply));
     }

@@ -68,6 +68,7 @@ impl Tally {
             cache_write_1h: self.cache_write_1h,
             output: self.output - reasoning,
             reasoning,
+            ..Usage::default()
         }
     }
 }
@@ -91,15 +92,7 @@ mod tests {
                 "cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":4}}"#,
             r#"{"output_tokens":50,"output_tokens_details":{"thinking_tokens":30},"cache_creation_input_tokens":7}"#,
         ]);
-        let expected = Usage {
-            input: 10,
-            cached_read: 20,
-            cache_write_5m: 3,
-            cache_write_1h: 4,
-            output: 20,
-            reasoning: 30,
-        };
-        assert_eq!(usage, expected);
+        assert_eq!(usage, Usage::of([10, 20, 3, 4, 20, 30, 0, 0, 0, 0]));
         assert_eq!((usage.prompt(), usage.completion()), (37, 50));
     }
 

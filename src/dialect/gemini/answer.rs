@@ -161,7 +161,7 @@ impl From<&Usage> for WireUsage {
     fn from(usage: &Usage) -> Self {
         Self {
             prompt_token_count: usage.prompt(),
-            candidates_token_count: usage.output,
+            candidates_token_count: usage.completion().saturating_sub(usage.reasoning),
             total_token_count: usage.prompt().saturating_add(usage.completion()),
             cached_content_token_count: Some(usage.cached_read).filter(|count| *count > 0),
             thoughts_token_count: Some(usage.reasoning).filter(|count| *count > 0),

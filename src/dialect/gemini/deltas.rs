@@ -134,7 +134,7 @@ struct Token {
 }
 
 /// `UsageMetadata`. Anything may be absent.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireUsage {
     prompt_token_count: Option<u64>,
@@ -142,6 +142,24 @@ pub(super) struct WireUsage {
     cached_content_token_count: Option<u64>,
     candidates_token_count: Option<u64>,
     thoughts_token_count: Option<u64>,
+    prompt_tokens_details: Option<Vec<ModalityCount>>,
+    tool_use_prompt_tokens_details: Option<Vec<ModalityCount>>,
+    cache_tokens_details: Option<Vec<ModalityCount>>,
+    candidates_tokens_details: Option<Vec<ModalityCount>>,
+}
+
+/// `ModalityTokenCount`: how many of the tokens were `AUDIO`, `IMAGE` and so on.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ModalityCount {
+    modality: Option<String>,
+    token_count: Option<u64>,
+}
+
+/// The tokens of one kind.
+fn tokens_of(kind: &str, told: Option<&Vec<ModalityCount>>) -> u64 {
+    let counts = told.into_iter().flatten().filter(|count| count.modality.as_deref() == Some(kind));
+    counts.map(|count| count.token_count.unwrap_or(0)).fold(0, u64::saturating_add)
 }
 
 /// More tokens than any answer has; a larger count is a lie.
@@ -153,11 +171,29 @@ impl From<WireUsage> for Usage {
         let count = |said: Option<u64>| said.unwrap_or(0).min(MOST);
         let prompt = count(wire.prompt_token_count) + count(wire.tool_use_prompt_token_count);
         let cached = count(wire.cached_content_token_count).min(prompt);
+        let (mut input, mut output) = (prompt - cached, count(wire.candidates_token_count));
+        let mut asked = |kind| {
+            let [prompt, tools, cached] = [
+                &wire.prompt_tokens_details,
+                &wire.tool_use_prompt_tokens_details,
+                &wire.cache_tokens_details,
+            ]
+            .map(|told| tokens_of(kind, told.as_ref()));
+            Usage::take(&mut input, prompt.saturating_add(tools).saturating_sub(cached))
+        };
+        let (audio_in, image_in) = (asked("AUDIO"), asked("IMAGE"));
+        let made = wire.candidates_tokens_details.as_ref();
+        let mut made = |kind| Usage::take(&mut output, tokens_of(kind, made));
+        let (audio_out, image_out) = (made("AUDIO"), made("IMAGE"));
         Self {
-            input: prompt - cached,
+            input,
             cached_read: cached,
-            output: count(wire.candidates_token_count),
+            output,
             reasoning: count(wire.thoughts_token_count),
+            audio_in,
+            image_in,
+            audio_out,
+            image_out,
             ..Self::default()
         }
     }
@@ -387,5 +423,17 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(Usage::from(wire), Usage { cached_read: 3, ..Usage::default() });
+        let read = |json: &str| Usage::from(serde_json::from_str::<WireUsage>(json).expect("usage"));
+        let heard = read(
+            r#"{"promptTokenCount":100,"cachedContentTokenCount":20,"candidatesTokenCount":1300,"thoughtsTokenCount":5,
+                "promptTokensDetails":[{"modality":"TEXT","tokenCount":30},{"modality":"AUDIO","tokenCount":60},{"modality":"IMAGE","tokenCount":10}],
+                "cacheTokensDetails":[{"modality":"AUDIO","tokenCount":20}],
+                "candidatesTokensDetails":[{"modality":"TEXT","tokenCount":10},{"modality":"IMAGE","tokenCount":1290},{}]}"#,
+        );
+        assert_eq!(heard, Usage::of([30, 20, 0, 0, 10, 5, 40, 10, 0, 1290]));
+        let lie = read(
+            r#"{"promptTokenCount":1,"promptTokensDetails":[{"modality":"AUDIO","tokenCount":18446744073709551615}]}"#,
+        );
+        assert_eq!(lie, Usage { audio_in: 1, ..Usage::default() });
     }
 }

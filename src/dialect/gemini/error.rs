@@ -42,6 +42,8 @@ pub fn error_body(failure: &Failure, call_id: &str) -> Bytes {
 fn word(status: u16) -> &'static str {
     match status {
         401 => "UNAUTHENTICATED",
+        // What Google itself says where billing is not set up.
+        402 => "FAILED_PRECONDITION",
         403 => "PERMISSION_DENIED",
         404 => "NOT_FOUND",
         409 => "ABORTED",
@@ -49,7 +51,7 @@ fn word(status: u16) -> &'static str {
         499 => "CANCELLED",
         400..=499 => "INVALID_ARGUMENT",
         501 => "UNIMPLEMENTED",
-        503 => "UNAVAILABLE",
+        503 | 529 => "UNAVAILABLE",
         504 => "DEADLINE_EXCEEDED",
         _ => "INTERNAL",
     }

@@ -1,4 +1,4 @@
-//! Reads OpenAI's usage object (`CompletionUsage`, `CreateEmbeddingResponse.usage`): four numbers, of which
+//! Reads OpenAI's usage object (`CompletionUsage`, `CreateEmbeddingResponse.usage`): a few numbers, of which
 //! every answer has some, so it is read by hand.
 
 use penstock_actors::domain::Usage;
@@ -10,23 +10,34 @@ const MOST_TOKENS: u64 = 1 << 40;
 ///
 /// What follows the object is not looked at.
 pub(crate) fn usage(raw: &[u8]) -> Option<Usage> {
-    let (mut prompt, mut completion, mut cached, mut reasoning) = (None, None, None, None);
+    const OF_PROMPT: [&[u8]; 4] = [b"cached_tokens", b"cache_write_tokens", b"audio_tokens", b"image_tokens"];
+    const OF_COMPLETION: [&[u8]; 3] = [b"reasoning_tokens", b"audio_tokens", b"image_tokens"];
+    let (mut prompt, mut completion) = (None, None);
+    let (mut of_prompt, mut of_completion) = ([None; 4], [None; 3]);
     Reader(raw).members(|key, value| match key {
         b"prompt_tokens" => value.number_into(&mut prompt),
         b"completion_tokens" => value.number_into(&mut completion),
-        b"prompt_tokens_details" => value.member_or_null(b"cached_tokens", &mut cached),
-        b"completion_tokens_details" => value.member_or_null(b"reasoning_tokens", &mut reasoning),
+        b"prompt_tokens_details" => value.details(OF_PROMPT, &mut of_prompt),
+        b"completion_tokens_details" => value.details(OF_COMPLETION, &mut of_completion),
         _ => value.skip(),
     })?;
     // No answer has more; a provider that lies must not overflow sums.
-    let (prompt, completion) =
+    let (mut input, mut output) =
         (prompt.unwrap_or(0).min(MOST_TOKENS), completion.unwrap_or(0).min(MOST_TOKENS));
-    let (cached, reasoning) = (cached.unwrap_or(0).min(prompt), reasoning.unwrap_or(0).min(completion));
+    let [cached_read, cache_write_5m, audio_in, image_in] =
+        of_prompt.map(|told| Usage::take(&mut input, told.unwrap_or(0)));
+    let [reasoning, audio_out, image_out] =
+        of_completion.map(|told| Usage::take(&mut output, told.unwrap_or(0)));
     Some(Usage {
-        input: prompt - cached,
-        cached_read: cached,
-        output: completion - reasoning,
+        input,
+        cached_read,
+        cache_write_5m,
+        output,
         reasoning,
+        audio_in,
+        image_in,
+        audio_out,
+        image_out,
         ..Usage::default()
     })
 }
@@ -68,16 +79,15 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// Reads one member of an object; either may be null or missing.
-    fn member_or_null(&mut self, name: &[u8], number: &mut Option<u64>) -> Option<()> {
+    /// Reads these members of an object; it and each of them may be null or missing.
+    fn details<const N: usize>(&mut self, names: [&[u8]; N], numbers: &mut [Option<u64>; N]) -> Option<()> {
         if self.null() {
             return Some(());
         }
-        self.members(|key, value| {
-            if key != name {
-                return value.skip();
-            }
-            if value.null() { Some(()) } else { value.number_into(number) }
+        self.members(|key, value| match names.iter().position(|name| *name == key) {
+            Some(at) if !value.null() => value.number_into(&mut numbers[at]),
+            Some(_) => Some(()),
+            None => value.skip(),
         })
     }
 
@@ -162,6 +172,12 @@ mod tests {
         let usage = usage(raw).expect("usage");
         assert_eq!((usage.input, usage.cached_read, usage.output, usage.reasoning), (6, 4, 2, 5));
         assert_eq!((usage.prompt(), usage.completion()), (10, 7));
+    }
+
+    #[test]
+    fn tokens_of_recordings_and_pictures_have_buckets_of_their_own() {
+        let raw = br#"{"prompt_tokens":100,"completion_tokens":70,"prompt_tokens_details":{"audio_tokens":30,"cached_tokens":20,"cache_write_tokens":5,"text_tokens":50,"image_tokens":10},"completion_tokens_details":{"accepted_prediction_tokens":0,"audio_tokens":40,"reasoning_tokens":10,"image_tokens":900}}"#;
+        assert_eq!(usage(raw), Some(Usage::of([35, 20, 5, 0, 0, 10, 30, 10, 40, 20])));
     }
 
     #[test]

@@ -291,8 +291,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_content_still_has_role_finish_and_usage() {
-        let usage =
-            Usage { input: 1, cached_read: 2, cache_write_5m: 3, cache_write_1h: 4, output: 5, reasoning: 6 };
+        let usage = Usage::of([1, 2, 3, 4, 5, 6, 0, 0, 0, 0]);
         let head = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m\"x","choices":["#;
         assert_eq!(
             check(UsageChunk::Wanted, &[Delta::Usage(usage), Delta::Stop(StopReason::End)]),

@@ -170,26 +170,28 @@ fn read_attempts(from: &mut In<'_>) -> Result<Vec<AttemptFact>, Malformed> {
         .collect()
 }
 
+/// Buckets that are always written; of those behind them as many as say something.
+const ALWAYS: usize = 6;
+
 /// The buckets with their number before them: a later program may know more.
 fn write_usage(usage: &Usage, out: &mut Out<'_>) {
-    let Usage { input, cached_read, cache_write_5m, cache_write_1h, output, reasoning } = *usage;
-    let buckets = [input, cached_read, cache_write_5m, cache_write_1h, output, reasoning];
-    out.byte(buckets.len() as u8);
-    buckets.into_iter().for_each(|bucket| out.unsigned(bucket));
+    let buckets = usage.buckets();
+    let count = buckets.iter().rposition(|bucket| *bucket > 0).map_or(0, |last| last + 1).max(ALWAYS);
+    out.byte(count as u8);
+    buckets[..count].iter().for_each(|bucket| out.unsigned(*bucket));
 }
 
 fn read_usage(from: &mut In<'_>) -> Result<Usage, Malformed> {
-    if from.byte()? != 6 {
+    let count = usize::from(from.byte()?);
+    let mut buckets = Usage::default().buckets();
+    let written = buckets.get_mut(..count).filter(|written| written.len() >= ALWAYS);
+    for bucket in written.ok_or(Malformed::Unknown)? {
+        *bucket = from.unsigned()?;
+    }
+    if count > ALWAYS && buckets[count - 1] == 0 {
         return Err(Malformed::Unknown);
     }
-    Ok(Usage {
-        input: from.unsigned()?,
-        cached_read: from.unsigned()?,
-        cache_write_5m: from.unsigned()?,
-        cache_write_1h: from.unsigned()?,
-        output: from.unsigned()?,
-        reasoning: from.unsigned()?,
-    })
+    Ok(Usage::of(buckets))
 }
 
 // The numbers below are written to disk: they may be added to, never changed.

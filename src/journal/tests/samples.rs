@@ -81,8 +81,9 @@ fn accounts() -> impl Strategy<Value = AccountChain> {
 }
 
 fn usage() -> impl Strategy<Value = Usage> {
-    any::<[u64; 6]>().prop_map(|[input, cached_read, cache_write_5m, cache_write_1h, output, reasoning]| {
-        Usage { input, cached_read, cache_write_5m, cache_write_1h, output, reasoning }
+    (any::<[u64; 10]>(), 0_usize..=10).prop_map(|(mut buckets, told)| {
+        buckets[told..].fill(0);
+        Usage::of(buckets)
     })
 }
 

@@ -148,7 +148,7 @@ fn usage_is_told_while_the_stream_runs_and_at_its_end() {
         cache_write_5m: 300,
         cache_write_1h: 100,
         output: 15,
-        reasoning: 0,
+        ..Usage::default()
     };
     assert_eq!(whole.usage, expected);
     let cut = stream.find("event: content_block_start").expect("there is one");

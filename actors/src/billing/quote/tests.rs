@@ -27,17 +27,15 @@ fn every_bucket_is_multiplied_by_its_own_rate() {
         cache_write_5m: Some(PicosPerUnit(3_750_000)),
         cache_write_1h: Some(PicosPerUnit(6_000_000)),
         reasoning: Some(PicosPerUnit(20_000_000)),
+        audio_in: Some(PicosPerUnit(40_000_000)),
+        image_in: Some(PicosPerUnit(10_000_000)),
+        audio_out: Some(PicosPerUnit(80_000_000)),
+        image_out: Some(PicosPerUnit(30_000_000)),
     };
     let price = price(Form::Tariff(Tariff { rates, ..Tariff::default() }));
-    let one = Usage {
-        input: 1,
-        cached_read: 10,
-        cache_write_5m: 100,
-        cache_write_1h: 1_000,
-        output: 10_000,
-        reasoning: 100_000,
-    };
-    let nanos = 3_000 + 10 * 300 + 100 * 3_750 + 1_000 * 6_000 + 10_000 * 15_000 + 100_000 * 20_000;
+    let one = Usage::of([1, 10, 100, 1_000, 10_000, 100_000, 2, 20, 200, 2_000]);
+    let text = 3_000 + 10 * 300 + 100 * 3_750 + 1_000 * 6_000 + 10_000 * 15_000 + 100_000 * 20_000;
+    let nanos = text + 2 * 40_000 + 20 * 10_000 + 200 * 80_000 + 2_000 * 30_000;
     assert_eq!(charge(&price, &one, Ratio::ONE).nanos(), nanos);
 }
 
@@ -182,16 +180,22 @@ fn a_reservation_is_reckoned_at_the_dearest_rates_within_reach() {
 fn some_rates() -> impl Strategy<Value = Rates> {
     let rate = || (0i64..100_000_000).prop_map(PicosPerUnit);
     let maybe = || proptest::option::of((0i64..100_000_000).prop_map(PicosPerUnit));
-    (rate(), rate(), maybe(), maybe(), maybe(), maybe()).prop_map(
-        |(input, output, cached_read, cache_write_5m, cache_write_1h, reasoning)| Rates {
+    (rate(), rate(), proptest::array::uniform8(maybe())).prop_map(|(input, output, others)| {
+        let [cached_read, cache_write_5m, cache_write_1h, reasoning, media @ ..] = others;
+        let [audio_in, image_in, audio_out, image_out] = media;
+        Rates {
             input,
             output,
             cached_read,
             cache_write_5m,
             cache_write_1h,
             reasoning,
-        },
-    )
+            audio_in,
+            image_in,
+            audio_out,
+            image_out,
+        }
+    })
 }
 
 fn some_form() -> impl Strategy<Value = Form> {
@@ -213,12 +217,11 @@ proptest! {
     #[test]
     fn the_worst_case_is_never_below_what_such_a_call_costs(
         form in some_form(),
-        buckets in proptest::array::uniform6(0u64..40_000),
+        buckets in proptest::array::uniform10(0u64..40_000),
         group in 0i64..3_000_000,
         more in (0u64..1_000, 0u64..1_000),
     ) {
-        let [input, cached_read, cache_write_5m, cache_write_1h, output, reasoning] = buckets;
-        let used = Usage { input, cached_read, cache_write_5m, cache_write_1h, output, reasoning };
+        let used = Usage::of(buckets);
         let price = price(form);
         let drawn = charge(&price, &used, Ratio(group));
         let held = worst(&price, used.prompt() + more.0, used.completion() + more.1, Ratio(group));
