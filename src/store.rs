@@ -36,7 +36,7 @@ pub use drill::Hold;
 pub use error::{StoreError, Stored};
 pub use keys::{DEEPEST, KeyRow, KeyStatus, NewKey, NewSecret, Origin};
 pub use late::{LateStore, LogLag, Voice};
-pub use log::{AttemptRow, CallRow, LOG_WRITER, Logged, attempts};
+pub use log::{AttemptRow, CallRow, CallRows, LOG_WRITER, Logged, MediaRow};
 pub use nodes::{Claimant, Claimed, Ended, KeptPrice, Reach};
 pub use snapshot::Snapshot;
 

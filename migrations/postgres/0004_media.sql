@@ -1,5 +1,8 @@
--- Tokens of recordings and pictures, which have rates of their own.
-ALTER TABLE request_log ADD COLUMN IF NOT EXISTS audio_in BIGINT NOT NULL DEFAULT 0;
-ALTER TABLE request_log ADD COLUMN IF NOT EXISTS image_in BIGINT NOT NULL DEFAULT 0;
-ALTER TABLE request_log ADD COLUMN IF NOT EXISTS audio_out BIGINT NOT NULL DEFAULT 0;
-ALTER TABLE request_log ADD COLUMN IF NOT EXISTS image_out BIGINT NOT NULL DEFAULT 0;
+-- Tokens of recordings and pictures, which have rates of their own; a row for a call that has any.
+CREATE TABLE IF NOT EXISTS call_media (
+    call_id BYTEA NOT NULL PRIMARY KEY,
+    audio_in BIGINT NOT NULL,
+    image_in BIGINT NOT NULL,
+    audio_out BIGINT NOT NULL,
+    image_out BIGINT NOT NULL
+);

@@ -1,5 +1,8 @@
--- Tokens of recordings and pictures, which have rates of their own.
-ALTER TABLE request_log ADD COLUMN audio_in INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE request_log ADD COLUMN image_in INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE request_log ADD COLUMN audio_out INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE request_log ADD COLUMN image_out INTEGER NOT NULL DEFAULT 0;
+-- Tokens of recordings and pictures, which have rates of their own; a row for a call that has any.
+CREATE TABLE IF NOT EXISTS call_media (
+    call_id BLOB NOT NULL PRIMARY KEY,
+    audio_in INTEGER NOT NULL,
+    image_in INTEGER NOT NULL,
+    audio_out INTEGER NOT NULL,
+    image_out INTEGER NOT NULL
+) WITHOUT ROWID;

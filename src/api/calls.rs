@@ -9,16 +9,14 @@ use serde::Serialize;
 use super::{Desk, Viewer};
 use crate::{
     provider::Failure,
-    store::{AttemptRow, CallRow},
+    store::{CallRow, CallRows},
 };
 
 /// A call that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its row, or what will stand there.
-    pub row: Box<CallRow>,
-    /// Its attempts, in order.
-    pub attempts: Vec<AttemptRow>,
+    /// Its rows, or what will stand there.
+    pub rows: Box<CallRows>,
     /// Whether it is in the database yet.
     pub pending: Option<Pending>,
     /// What its price was, where that is kept.
@@ -135,7 +133,7 @@ pub(super) async fn get(desk: &Desk, viewer: &Viewer, id: &str) -> Result<Call, 
         failure.retry_after = Some(Duration::from_secs(2));
         failure
     })?;
-    let found = found.filter(|found| may_see(viewer, &found.row)).ok_or_else(|| {
+    let found = found.filter(|found| may_see(viewer, &found.rows.call)).ok_or_else(|| {
         let message = "There is no call of this id, or it is not yours.";
         let mut failure = Failure::invalid_request("call_not_found", None, message);
         failure.status = 404;
@@ -172,7 +170,8 @@ fn accounts(row: &CallRow) -> impl Iterator<Item = i64> + '_ {
 }
 
 fn shown(found: Found, sees_routing: bool) -> Call {
-    let Found { row, attempts, pending, price } = found;
+    let Found { rows, pending, price } = found;
+    let CallRows { call: row, media, attempts } = *rows;
     let is_under_way = pending == Some(Pending::UnderWay);
     let usd = |nanos| Money::from_nanos(nanos).to_string();
     let arrived = UNIX_EPOCH + Duration::from_millis(row.arrived_ms.max(0) as u64);
@@ -209,10 +208,10 @@ fn shown(found: Found, sees_routing: bool) -> Call {
             cache_write_1h: row.cache_write_1h,
             output: row.output,
             reasoning: row.reasoning,
-            audio_in: row.audio_in,
-            image_in: row.image_in,
-            audio_out: row.audio_out,
-            image_out: row.image_out,
+            audio_in: media.audio_in,
+            image_in: media.image_in,
+            audio_out: media.audio_out,
+            image_out: media.image_out,
             source: row.usage_source,
         },
         money: Amounts {

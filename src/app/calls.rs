@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::{
     api::{Answered, Away, Found, Pending, Question},
     journal::{Journal, Journalled, OpenCall, abandon},
-    store::{CallRow, LateStore, Logged, attempts},
+    store::{CallRows, LateStore, Logged},
 };
 
 /// Questions that are looked up at a time; each takes a connection to the database.
@@ -49,20 +49,20 @@ impl Calls {
         let positions = self.usage_log.consumers()[LOG_WRITER].durable();
         let known = move |stream| positions.get(&stream).copied().unwrap_or_default();
         let found = match store.get_call(call).await.map_err(|e| away(&e))? {
-            Some((row, attempts)) => Some((row, attempts, None)),
+            Some(rows) => Some((rows, None)),
             None => self.in_journal(call, known).await?,
         };
-        let Some((row, attempts, pending)) = found else { return Ok(None) };
-        let version = penstock_actors::domain::PriceVersion(row.price_version);
+        let Some((rows, pending)) = found else { return Ok(None) };
+        let version = penstock_actors::domain::PriceVersion(rows.call.price_version);
         let price = store.price(version).await.map_err(|e| away(&e))?;
-        Ok(Some(Found { row: Box::new(row), attempts, pending, price }))
+        Ok(Some(Found { rows: Box::new(rows), pending, price }))
     }
 
     async fn in_journal(
         &self,
         call: CallId,
         known: impl Fn(penstock_actors::domain::StreamId) -> u64 + Send + 'static,
-    ) -> Result<Option<(CallRow, Vec<crate::store::AttemptRow>, Option<Pending>)>, Away> {
+    ) -> Result<Option<(CallRows, Option<Pending>)>, Away> {
         // Ids of ours have a version; others were never written down.
         let Some(journal) = self.journal.upgrade().filter(|_| (call.0 >> 76) & 0xf == 7) else {
             return Ok(None);
@@ -76,7 +76,7 @@ impl Calls {
             }
             Some(Journalled::Open(open)) => (as_it_stands(&open), Pending::UnderWay),
         };
-        Ok(Some((CallRow::from(&logged), attempts(&logged).collect(), Some(pending))))
+        Ok(Some((CallRows::from(&logged), Some(pending))))
     }
 }
 

@@ -39,12 +39,12 @@ impl Store {
     /// [`StoreError`](super::StoreError)
     pub async fn consumed(&self, from_ms: i64, to_ms: i64) -> Stored<Vec<Consumed>> {
         let integer = self.log.integer();
-        let tokens = Usage::NAMES.join(" + ");
+        let tokens = Usage::NAMES.map(|bucket| format!("COALESCE({bucket}, 0)")).join(" + ");
         // Sums are cast to 64 bits: PostgreSQL's and MySQL's would be decimals.
         let sums = format!(
             "SELECT key_id, model, channel, CAST(COUNT(*) AS {integer}) AS calls, \
              CAST(SUM({tokens}) AS {integer}) AS tokens, CAST(SUM(charge) AS {integer}) AS charge FROM request_log \
-             WHERE arrived_ms >= {from_ms} AND arrived_ms < {to_ms} AND channel <> '' \
+             LEFT JOIN call_media ON call_media.call_id = request_log.call_id WHERE arrived_ms >= {from_ms} AND arrived_ms < {to_ms} AND channel <> '' \
              GROUP BY key_id, model, channel"
         );
         query!(&self.log, c => diesel::sql_query(&sums).load::<Consumed>(c).await)

@@ -11,7 +11,10 @@ use super::{
     log::{self, Logged},
     nodes::PriceRow,
     pool::{Db, Statements},
-    schema::{account, call_attempt, consumer_position as place, ledger_entry, price_version, request_log},
+    schema::{
+        account, call_attempt, call_media, consumer_position as place, ledger_entry, price_version,
+        request_log,
+    },
 };
 
 /// Does a batch in a transaction on the writer.
@@ -67,10 +70,13 @@ pub(super) fn write_log(
     counted: &Statements,
 ) -> Stored<()> {
     in_step(parts, stored_positions!(LOG_WRITER, parts).load(c)?)?;
-    let (calls, attempts, places) = log::rows(batch, parts);
-    let written = [calls.len(), attempts.len(), places.len()];
+    let log::Written { calls, media, attempts, places } = log::Written::of(batch, parts);
+    let written = [calls.len(), media.len(), attempts.len(), places.len()];
     for call in calls {
         diesel::insert_or_ignore_into(request_log::table).values(call).execute(c)?;
+    }
+    for media in media {
+        diesel::insert_or_ignore_into(call_media::table).values(media).execute(c)?;
     }
     for attempt in attempts {
         diesel::insert_or_ignore_into(call_attempt::table).values(attempt).execute(c)?;

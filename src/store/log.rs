@@ -19,7 +19,7 @@ use super::{
     keys::SPACE,
     lite,
     pool::{self, Db, query},
-    schema::{call_attempt, consumer_position as place, request_log},
+    schema::{call_attempt, call_media, consumer_position as place, request_log},
 };
 
 /// The consumer that the request log follows.
@@ -107,14 +107,6 @@ pub struct CallRow {
     pub output: i64,
     /// Tokens spent on reasoning.
     pub reasoning: i64,
-    /// Prompt tokens of recordings.
-    pub audio_in: i64,
-    /// Prompt tokens of pictures.
-    pub image_in: i64,
-    /// Generated tokens of recordings.
-    pub audio_out: i64,
-    /// Generated tokens of pictures.
-    pub image_out: i64,
     /// `none`, `upstream` or `estimated`.
     pub usage_source: String,
     /// Nano-dollars held.
@@ -125,6 +117,58 @@ pub struct CallRow {
     pub cost: i64,
     /// The price in force.
     pub price_version: i64,
+}
+
+/// What a call consumed beside text; few did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Queryable, Insertable)]
+#[diesel(table_name = call_media)]
+pub struct MediaRow {
+    /// The call.
+    pub call_id: Vec<u8>,
+    /// Prompt tokens of recordings.
+    pub audio_in: i64,
+    /// Prompt tokens of pictures.
+    pub image_in: i64,
+    /// Generated tokens of recordings.
+    pub audio_out: i64,
+    /// Generated tokens of pictures.
+    pub image_out: i64,
+}
+
+impl MediaRow {
+    /// A call's row, where it has one.
+    fn of(logged: &Logged) -> Option<Self> {
+        let Settlement { call, usage, .. } = &logged.settlement;
+        let row = Self {
+            call_id: call.0.to_be_bytes().to_vec(),
+            audio_in: whole(usage.audio_in),
+            image_in: whole(usage.image_in),
+            audio_out: whole(usage.audio_out),
+            image_out: whole(usage.image_out),
+        };
+        Some(row).filter(|row| row.audio_in | row.image_in | row.audio_out | row.image_out != 0)
+    }
+}
+
+/// Everything that the request log has of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRows {
+    /// Its own row.
+    pub call: CallRow,
+    /// What it consumed beside text; nothing where there is no row.
+    pub media: MediaRow,
+    /// Its attempts, in order.
+    pub attempts: Vec<AttemptRow>,
+}
+
+impl From<&Logged> for CallRows {
+    fn from(logged: &Logged) -> Self {
+        Self {
+            call: logged.into(),
+            media: MediaRow::of(logged).unwrap_or_default(),
+            attempts: attempts(logged).collect(),
+        }
+    }
 }
 
 /// A try as the request log shows it.
@@ -203,10 +247,6 @@ impl From<&Logged> for CallRow {
             cache_write_1h: whole(s.usage.cache_write_1h),
             output: whole(s.usage.output),
             reasoning: whole(s.usage.reasoning),
-            audio_in: whole(s.usage.audio_in),
-            image_in: whole(s.usage.image_in),
-            audio_out: whole(s.usage.audio_out),
-            image_out: whole(s.usage.image_out),
             usage_source: match s.usage_source {
                 UsageSource::None => "none",
                 UsageSource::Upstream => "upstream",
@@ -222,7 +262,7 @@ impl From<&Logged> for CallRow {
 }
 
 /// The rows of a call's attempts.
-pub fn attempts(logged: &Logged) -> impl Iterator<Item = AttemptRow> {
+fn attempts(logged: &Logged) -> impl Iterator<Item = AttemptRow> {
     let call_id = logged.settlement.call.0.to_be_bytes().to_vec();
     logged.settlement.attempts.iter().zip(1..).map(move |(a, attempt)| AttemptRow {
         call_id: call_id.clone(),
@@ -238,9 +278,22 @@ pub fn attempts(logged: &Logged) -> impl Iterator<Item = AttemptRow> {
 }
 
 /// What a batch writes.
-pub(super) fn rows(batch: &[Logged], parts: &[Range]) -> (Vec<CallRow>, Vec<AttemptRow>, Vec<Place>) {
-    let places = parts.iter().map(|p| Place::of(LOG_WRITER, p)).collect();
-    (batch.iter().map(CallRow::from).collect(), batch.iter().flat_map(attempts).collect(), places)
+pub(super) struct Written {
+    pub(super) calls: Vec<CallRow>,
+    pub(super) media: Vec<MediaRow>,
+    pub(super) attempts: Vec<AttemptRow>,
+    pub(super) places: Vec<Place>,
+}
+
+impl Written {
+    pub(super) fn of(batch: &[Logged], parts: &[Range]) -> Self {
+        Self {
+            calls: batch.iter().map(CallRow::from).collect(),
+            media: batch.iter().filter_map(MediaRow::of).collect(),
+            attempts: batch.iter().flat_map(attempts).collect(),
+            places: parts.iter().map(|p| Place::of(LOG_WRITER, p)).collect(),
+        }
+    }
 }
 
 impl Store {
@@ -270,11 +323,11 @@ impl Store {
         }
     }
 
-    /// A call with its attempts; `None` where the log has none of this id.
+    /// A call with all of its rows; `None` where the log has none of this id.
     ///
     /// # Errors
     /// [`StoreError`](super::StoreError)
-    pub async fn get_call(&self, id: CallId) -> Stored<Option<(CallRow, Vec<AttemptRow>)>> {
+    pub async fn get_call(&self, id: CallId) -> Stored<Option<CallRows>> {
         let id = id.0.to_be_bytes().to_vec();
         let call = query!(&self.log, c => request_log::table
             .find(id.clone())
@@ -282,12 +335,14 @@ impl Store {
             .await
             .optional())?;
         let Some(call) = call else { return Ok(None) };
+        let media =
+            query!(&self.log, c => call_media::table.find(id.clone()).first::<MediaRow>(c).await.optional())?;
         let attempts = query!(&self.log, c => call_attempt::table
             .filter(call_attempt::call_id.eq(id.clone()))
             .order(call_attempt::attempt)
             .load::<AttemptRow>(c)
             .await)?;
-        Ok(Some((call, attempts)))
+        Ok(Some(CallRows { call, media: media.unwrap_or_default(), attempts }))
     }
 
     /// Forgets at most so many of the calls that arrived before a moment; gives how many it forgot. A small
@@ -321,6 +376,9 @@ impl Store {
             diesel::delete(call_attempt::table.filter(call_attempt::call_id.eq_any(ids.clone())))
                 .execute(c)
                 .await?;
+            diesel::delete(call_media::table.filter(call_media::call_id.eq_any(ids.clone())))
+                .execute(c)
+                .await?;
             let gone = diesel::delete(request_log::table.filter(request_log::call_id.eq_any(ids)))
                 .execute(c)
                 .await?;
@@ -338,9 +396,13 @@ async fn write_log_pg(
     let connection: &mut diesel_async::AsyncPgConnection = &mut held;
     let work = connection.transaction(async |c: &mut diesel_async::AsyncPgConnection| {
         in_step(parts, stored_positions!(LOG_WRITER, parts).for_update().load(c).await?)?;
-        let (calls, attempts, places) = rows(batch, parts);
+        let Written { calls, media, attempts, places } = Written::of(batch, parts);
         for calls in calls.chunks(ROWS) {
             let insert = diesel::insert_into(request_log::table).values(calls.to_vec());
+            insert.on_conflict_do_nothing().execute(c).await?;
+        }
+        for media in media.chunks(ROWS) {
+            let insert = diesel::insert_into(call_media::table).values(media.to_vec());
             insert.on_conflict_do_nothing().execute(c).await?;
         }
         for attempts in attempts.chunks(ROWS) {
@@ -372,9 +434,12 @@ async fn write_log_my(
     let connection: &mut diesel_async::AsyncMysqlConnection = &mut held;
     let work = connection.transaction(async |c: &mut diesel_async::AsyncMysqlConnection| {
         in_step(parts, stored_positions!(LOG_WRITER, parts).for_update().load(c).await?)?;
-        let (calls, attempts, places) = rows(batch, parts);
+        let Written { calls, media, attempts, places } = Written::of(batch, parts);
         for calls in calls.chunks(ROWS) {
             diesel::insert_or_ignore_into(request_log::table).values(calls.to_vec()).execute(c).await?;
+        }
+        for media in media.chunks(ROWS) {
+            diesel::insert_or_ignore_into(call_media::table).values(media.to_vec()).execute(c).await?;
         }
         for attempts in attempts.chunks(ROWS) {
             diesel::insert_or_ignore_into(call_attempt::table).values(attempts.to_vec()).execute(c).await?;

@@ -101,10 +101,6 @@ table! {
         cache_write_1h -> BigInt,
         output -> BigInt,
         reasoning -> BigInt,
-        audio_in -> BigInt,
-        image_in -> BigInt,
-        audio_out -> BigInt,
-        image_out -> BigInt,
         usage_source -> Text,
         reserved -> BigInt,
         charge -> BigInt,
@@ -124,6 +120,16 @@ table! {
         code -> Text,
         fault -> Text,
         may_be_billed -> Bool,
+    }
+}
+
+table! {
+    call_media (call_id) {
+        call_id -> Binary,
+        audio_in -> BigInt,
+        image_in -> BigInt,
+        audio_out -> BigInt,
+        image_out -> BigInt,
     }
 }
 

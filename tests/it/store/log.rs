@@ -1,6 +1,6 @@
 //! The request log: written once, found by id, forgotten by age.
 
-use penstock::store::{LOG_WRITER, Store, StoreError};
+use penstock::store::{CallRows, LOG_WRITER, MediaRow, Store, StoreError};
 use penstock_actors::domain::CallId;
 
 use crate::support::{
@@ -19,7 +19,8 @@ async fn a_call_is_found_with_its_attempts(database: Database) {
     let store = database.open().await;
     let id = uuid::Uuid::now_v7();
     store.write_log(&[logged(id.as_u128(), 10, &[5, 1], 40)], &[part(0, 0, 10)]).await.unwrap();
-    let (call, attempts) = store.get_call(CallId(id.as_u128())).await.unwrap().unwrap();
+    let CallRows { call, media, attempts } = store.get_call(CallId(id.as_u128())).await.unwrap().unwrap();
+    assert_eq!(media, MediaRow::default(), "text alone has no row");
     assert_eq!((call.charge, call.cost, call.reserved), (40, 20, 80));
     assert_eq!(
         (call.model.as_str(), call.accounts.as_str(), call.outcome.as_str()),
@@ -48,7 +49,8 @@ async fn a_batch_is_written_once(database: Database) {
 
 async fn old_calls_are_forgotten_in_small_steps(database: Database) {
     let store = database.open().await;
-    let calls: Vec<_> = (1..=10).map(|i| logged(i, i as u64, &[1], 5)).collect();
+    let mut calls: Vec<_> = (1..=10).map(|i| logged(i, i as u64, &[1], 5)).collect();
+    calls.iter_mut().for_each(|call| call.settlement.usage.audio_in = 7);
     store.write_log(&calls, &[part(0, 0, 10)]).await.unwrap();
     let mut steps = Vec::new();
     loop {
@@ -59,8 +61,8 @@ async fn old_calls_are_forgotten_in_small_steps(database: Database) {
     }
     assert_eq!(steps, [3, 3, 1]);
     assert_eq!(store.get_call(CallId(7)).await.unwrap(), None);
-    let (_, attempts) = store.get_call(CallId(8)).await.unwrap().unwrap();
-    assert_eq!(attempts.len(), 2);
+    let kept = store.get_call(CallId(8)).await.unwrap().unwrap();
+    assert_eq!((kept.attempts.len(), kept.media.audio_in), (2, 7));
 }
 
 async fn the_log_may_be_a_database_of_its_own(database: Database) {
