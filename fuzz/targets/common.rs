@@ -1,4 +1,5 @@
 //! What targets share: a pair of dialects and cuts, taken from the first bytes of the input.
+#![allow(dead_code, reason = "each target uses a part of it")]
 
 use penstock::{
     dialect::{Dialect, StreamForm, media::Fetched},

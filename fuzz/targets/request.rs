@@ -32,7 +32,8 @@ fuzz_target!(|data: &[u8]| {
                 at = edit.end as usize;
             }
             written.extend_from_slice(&body[at..]);
-            serde_json::from_slice::<serde_json::Value>(&written).expect("what is edited is JSON");
+            // Half a surrogate pair, which no text can hold, is JSON's grammar all the same (RFC 8259, section 8.2).
+            serde_json::from_slice::<serde::de::IgnoredAny>(&written).expect("what is edited is JSON");
         }
         Err(failure) => assert!((400..500).contains(&failure.status), "{failure:?}"),
     }
