@@ -42,6 +42,14 @@ fn hear(pair: &common::Pair, content_type: &str, parts: &[&[u8]]) -> Option<Hear
     Some(heard)
 }
 
+/// What passes through goes on before the garbage behind it is seen; how much of it is a matter of the cuts.
+fn check(cut: Option<Heard>, whole: &Option<Heard>) {
+    match whole {
+        Some(Heard { is_garbage: true, .. }) => assert!(cut.is_some_and(|cut| cut.is_garbage)),
+        _ => assert_eq!(&cut, whole),
+    }
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some((choice, rest)) = data.split_first_chunk::<2>() else { return };
     let Some((cuts, body)) = rest.split_first_chunk::<2>() else { return };
@@ -52,9 +60,15 @@ fuzz_target!(|data: &[u8]| {
         Delivery::Whole => "application/json",
     };
     let whole = hear(&pair, content_type, &[body]);
-    assert_eq!(hear(&pair, content_type, &common::parts(*cuts, body)), whole);
+    let passes = pair.upstream == pair.face && pair.delivery == Delivery::Whole;
+    let is_json = str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
+    if passes && !is_json {
+        // Behind the model's name it passes unread; what of it is noticed is a matter of the cuts.
+        return;
+    }
+    check(hear(&pair, content_type, &common::parts(*cuts, body)), &whole);
     if body.len() < 512 {
         let bytes: Vec<_> = body.chunks(1).collect();
-        assert_eq!(hear(&pair, content_type, &bytes), whole);
+        check(hear(&pair, content_type, &bytes), &whole);
     }
 });
