@@ -419,7 +419,8 @@ pub(in crate::config) const SECTIONS: &[Section] = &[
         name: "price",
         form: Foreign,
         about: "A price of one's own, in dollars for a million tokens; also cached_read, cache_write_5m, cache_write_1h,\n\
-                reasoning, audio_in, image_in, audio_out, image_out, per_call, tiers, and currency with rate and dated. The model \"*\" is every model without a price.",
+                reasoning, audio_in, image_in, audio_out, image_out, per_call, tiers, and currency with rate and dated.\n\
+                The model \"*\" is every model without a price.",
         settings: &[
             set("model", Text, Example("\"my-model\""), ""),
             set("input", Number, Example("0.25"), ""),
