@@ -69,11 +69,11 @@ optimised: rust
 # What a call costs in Penstock beside nginx, HAProxy and other gateways, in one run. Settings: benches/README.md.
 bench: rust
 	@benches/prepare.sh
-	cargo build --release --bin penstock
+	cargo build --release --bin penstock --package penstock --bin penstock-bench --package penstock-bench
 	@if [ -z "$$BENCH_PENSTOCK" ] && [ "$${BENCH_QUICK:-0}" = 0 ]; then \
-		packaging/optimise.sh && BENCH_PENSTOCK=$(CURDIR)/target/optimised/penstock cargo bench --bench gateway; \
+		packaging/optimise.sh && BENCH_PENSTOCK=$(CURDIR)/target/optimised/penstock target/release/penstock-bench; \
 	else \
-		cargo bench --bench gateway; \
+		target/release/penstock-bench; \
 	fi
 
 # What the parts of the call path cost by themselves.

@@ -24,29 +24,68 @@ const WINDOW: Duration = Duration::from_millis(600);
 const ACCOUNT: &str = include_str!("../../src/mock/foreign/service-account.json");
 const KEYS: &str = "AKIDEXAMPLE|penstock-mock-secret";
 
-/// Rows whose providers speak a dialect of their own, the credential that the mock takes, and what a channel needs
-/// beside it.
-const PROVIDERS: [(&str, Shows, &str); 12] = [
-    ("openai", Shows::Key, ""),
-    ("openai-responses", Shows::Key, ""),
-    ("anthropic", Shows::Key, ""),
-    ("gemini", Shows::Key, ""),
-    ("vertex", Shows::Account, "params = { project = \"penstock-mock\", region = \"eu\" }\n"),
-    ("vertex-claude", Shows::Account, "params = { project = \"penstock-mock\", region = \"eu\" }\n"),
-    ("bedrock", Shows::Keys, "params = { region = \"us-east-1\" }\n"),
-    ("bedrock-claude", Shows::Keys, "params = { region = \"us-east-1\" }\n"),
-    ("cohere", Shows::Key, ""),
-    ("ollama-native", Shows::Key, ""),
-    ("dashscope-native", Shows::Key, ""),
-    ("hunyuan", Shows::Keys, ""),
+/// A provider that speaks a dialect of its own.
+struct Row {
+    provider: &'static str,
+    shows: Shows,
+    /// What its address has behind host and port.
+    path: &'static str,
+    /// Its own name for the model.
+    model: &'static str,
+    /// What a channel needs beside that.
+    more: &'static str,
+}
+
+const USUAL: Row =
+    Row { provider: "", shows: Shows::Secret("sk-mock"), path: "", model: "model-1", more: "" };
+const PROJECT: &str = "params = { project = \"penstock-mock\", region = \"eu\" }\n";
+const REGION: &str = "params = { region = \"us-east-1\" }\n";
+
+/// Every dialect that is streamed. DeepL and PaLM answer whole, in a few words.
+const ROWS: [Row; 21] = [
+    Row { provider: "openai", ..USUAL },
+    Row { provider: "openai-responses", ..USUAL },
+    Row { provider: "anthropic", ..USUAL },
+    Row { provider: "gemini", ..USUAL },
+    Row { provider: "vertex", shows: Shows::Account, more: PROJECT, ..USUAL },
+    Row { provider: "vertex-claude", shows: Shows::Account, more: PROJECT, ..USUAL },
+    Row { provider: "bedrock", shows: Shows::Secret(KEYS), more: REGION, ..USUAL },
+    Row { provider: "bedrock-claude", shows: Shows::Secret(KEYS), more: REGION, ..USUAL },
+    Row { provider: "cohere", ..USUAL },
+    Row { provider: "ollama-native", ..USUAL },
+    Row { provider: "dashscope-native", ..USUAL },
+    Row { provider: "hunyuan", shows: Shows::Secret(KEYS), ..USUAL },
+    Row { provider: "dify", ..USUAL },
+    Row { provider: "coze", model: "bot-7381", ..USUAL },
+    Row { provider: "cohere-v1", ..USUAL },
+    Row {
+        provider: "wenxin",
+        shows: Shows::Secret("mock-api-key|penstock-mock-secret"),
+        model: "ERNIE-4.0-8K",
+        ..USUAL
+    },
+    Row { provider: "zhipu-v3", shows: Shows::Secret("mock-id.penstock-mock-secret"), ..USUAL },
+    Row {
+        provider: "cloudflare-run",
+        path: "/client/v4/accounts/mock/ai",
+        model: "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
+        more: "params = { account = \"mock\" }\n",
+        ..USUAL
+    },
+    Row { provider: "aiproxy-library", more: "params = { library_id = \"lib-1\" }\n", ..USUAL },
+    Row { provider: "replicate", model: "meta/meta-llama-3-8b-instruct", ..USUAL },
+    Row {
+        provider: "spark-websocket",
+        shows: Shows::Secret("mock-app|penstock-mock-secret|mock-key"),
+        model: "Spark-Max",
+        ..USUAL
+    },
 ];
 
 /// What a provider wants to be shown.
 #[derive(Clone, Copy)]
 enum Shows {
-    Key,
-    /// A pair of keys that sign.
-    Keys,
+    Secret(&'static str),
     /// A service account, for which the mock gives tokens.
     Account,
 }
@@ -83,11 +122,11 @@ pub fn measure(
         return Ok(Vec::new());
     }
     let settings = Settings { seconds: settings.seconds.min(WINDOW), ..settings.clone() };
-    let channels: String = PROVIDERS.iter().map(|provider| channel(provider, upstream)).collect();
+    let channels: String = ROWS.iter().map(|row| channel(row, upstream)).collect();
     let target = Target::start_penstock(&settings.penstock, "converting", place, upstream, &channels)?;
-    let mut all: Vec<Conversion> = PROVIDERS
+    let mut all: Vec<Conversion> = ROWS
         .iter()
-        .flat_map(|(provider, ..)| FACES.map(|face| (face, *provider)))
+        .flat_map(|row| FACES.map(|face| (face, row.provider)))
         .map(|(face, provider)| Conversion { face, provider, call: Vec::new(), token: Vec::new() })
         .collect();
     for round in 0..settings.conversions {
@@ -113,11 +152,11 @@ pub fn measure(
     Ok(all)
 }
 
-fn channel(&(provider, shows, more): &(&str, Shows, &str), upstream: &Upstream) -> String {
+fn channel(row: &Row, upstream: &Upstream) -> String {
+    let Row { provider, shows, path, model, more } = row;
     let address = upstream.address;
     let credential = match shows {
-        Shows::Key => "\"sk-mock\"".to_owned(),
-        Shows::Keys => format!("\"{KEYS}\""),
+        Shows::Secret(secret) => format!("\"{secret}\""),
         Shows::Account => {
             let mut account: serde_json::Value = serde_json::from_str(ACCOUNT).unwrap_or_default();
             account["token_uri"] = format!("http://{address}/token").into();
@@ -125,8 +164,8 @@ fn channel(&(provider, shows, more): &(&str, Shows, &str), upstream: &Upstream) 
         }
     };
     format!(
-        "[[channel]]\nname = \"{provider}\"\nprovider = \"{provider}\"\nbase_url = \"http://{address}\"\n\
-         credential = {credential}\nmodels = [\"{provider}\"]\n\
+        "[[channel]]\nname = \"{provider}\"\nprovider = \"{provider}\"\nbase_url = \"http://{address}{path}\"\n\
+         credential = {credential}\nmodels = [\"{provider}\"]\nmapping = {{ {provider} = \"{model}\" }}\n\
          headers = {{ x-penstock-mock-tokens = \"{TOKENS}\", x-penstock-mock-latency-ms = \"0\", \
          x-penstock-mock-ttft-ms = \"0\", x-penstock-mock-pace-ms = \"0\" }}\n{more}\n"
     )
@@ -230,7 +269,7 @@ pub fn tables(f: &mut fmt::Formatter<'_>, all: &[Conversion]) -> fmt::Result {
         writeln!(f, "\n### {title}\n")?;
         writeln!(f, "| provider | {} |", FACES.map(Face::name).join(" | "))?;
         writeln!(f, "|---|{}", "---|".repeat(FACES.len()))?;
-        for (provider, ..) in PROVIDERS {
+        for Row { provider, .. } in ROWS {
             write!(f, "| {provider} |")?;
             for face in FACES {
                 let pair = all.iter().find(|c| c.face == face && c.provider == provider);

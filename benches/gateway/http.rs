@@ -194,3 +194,6 @@ fn chunk_size(line: &[u8]) -> Result<u64, BadAnswer> {
     let text = std::str::from_utf8(digits).map_err(|_| BadAnswer::Chunk)?;
     u64::from_str_radix(text, 16).map_err(|_| BadAnswer::Chunk)
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ impl Peer {
 
     /// What starts it, if it is installed.
     pub fn program(self) -> Option<PathBuf> {
-        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench").join(format!(
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench").join(format!(
             "{}-{}",
             self.name(),
             self.version()

@@ -72,7 +72,8 @@ pub enum UpstreamKind {
 impl Settings {
     /// Reads the environment.
     pub fn from_env() -> Result<Self, Box<dyn Error>> {
-        let built = PathBuf::from(env!("CARGO_BIN_EXE_penstock"));
+        // Both are built into one folder.
+        let built = env::current_exe()?.with_file_name("penstock");
         let penstock = env::var_os("BENCH_PENSTOCK").map_or_else(|| built.clone(), PathBuf::from);
         // A quick run shows that everything works; its figures are rough.
         let is_quick = number::<u8>("BENCH_QUICK", 0)? != 0;

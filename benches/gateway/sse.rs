@@ -52,3 +52,6 @@ impl FrameCounter {
         self.line.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

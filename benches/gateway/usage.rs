@@ -133,3 +133,6 @@ pub fn parent(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.split(' ').nth(1)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

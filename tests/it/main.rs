@@ -5,8 +5,6 @@ mod aging;
 mod anthropic;
 mod awc;
 mod bench;
-#[allow(dead_code, reason = "what only the harness uses is not called here")]
-mod bench_harness;
 mod bodies;
 mod breakers;
 mod breakers_waiting;

@@ -1,7 +1,7 @@
 //! The tables of the open loop.
 
-use crate::gateway::stats::Spread;
-use crate::gateway::steady::{Load, Steady};
+use crate::stats::Spread;
+use crate::steady::{Load, Steady};
 use std::fmt;
 
 /// Latencies of calls.

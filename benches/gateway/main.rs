@@ -3,47 +3,38 @@
 //!
 //! This file is the order of a run and nothing else; `benches/README.md` says how to read the figures.
 
-mod gateway {
-    pub mod client;
-    pub mod conversions;
-    pub mod haproxy;
-    pub mod host;
-    pub mod http;
-    pub mod load;
-    pub mod memory;
-    pub mod nginx;
-    pub mod page;
-    pub mod peers;
-    pub mod process;
-    pub mod report;
-    pub mod scenario;
-    pub mod settings;
-    pub mod sse;
-    pub mod stand_in;
-    pub mod stats;
-    pub mod steady;
-    pub mod target;
-    pub mod usage;
-}
+mod client;
+mod conversions;
+mod haproxy;
+mod host;
+mod http;
+mod load;
+mod memory;
+mod nginx;
+mod page;
+mod peers;
+mod process;
+mod report;
+mod scenario;
+mod settings;
+mod sse;
+mod stand_in;
+mod stats;
+mod steady;
+mod target;
+mod usage;
 
-use gateway::steady::Load;
-use gateway::target::{Share, Target, Upstream};
-use gateway::{
-    conversions, host, load, memory, page, process, report, scenario, settings, stand_in, steady, target,
-    usage,
-};
 use std::error::Error;
 use std::process::ExitCode;
+use steady::Load;
+use target::{Share, Target, Upstream};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--stand-in", address] => stand_in::serve(address),
-        words if words.contains(&"--bench") => run(),
-        _ => {
-            eprintln!("nothing measured: run it with `make bench` or `cargo bench --bench gateway`");
-            return ExitCode::SUCCESS;
-        }
+        [] => run(),
+        _ => Err("it takes no arguments; benches/README.md lists the variables it goes by".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
