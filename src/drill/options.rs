@@ -178,9 +178,12 @@ pub struct Scale {
     /// How long a turn lasts, in seconds.
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
-    /// Fails where a call costs more than so many times what it costs with few.
+    /// Fails where many channels or keys that stand by make a call cost more than so many times.
     #[arg(long, default_value_t = 1.10)]
     pub at_most: f64,
+    /// Fails where many that are all asked in turn make a call cost more than so many times.
+    #[arg(long, default_value_t = 1.50)]
+    pub at_most_asked: f64,
     /// A page that gets the table, between <!-- scale --> and <!-- end of scale -->.
     #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,

@@ -102,14 +102,22 @@ async fn the_cost_of_a_call_is_measured_for_few_and_for_many_and_put_into_a_page
     std::fs::write(&page, "a\n<!-- scale -->\n<!-- end of scale -->\nb\n").unwrap();
     let options = ["--channels", "20", "--keys", "50", "--rounds", "2", "--seconds", "0.4"];
     // What it costs is judged by a release build on a quiet machine.
-    let judged = ["--at-most", "100", "--page", page.to_str().unwrap()];
+    let judged = ["--at-most", "100", "--at-most-asked", "100", "--page", page.to_str().unwrap()];
     let report = drill(&[&["scale"], &options[..], &judged[..]].concat()).await;
-    let rows: Vec<_> = report.lines().filter(|line| line.contains(" keys |")).collect();
-    assert_eq!(rows.len(), 4, "{report}");
+    let rows: Vec<_> = report
+        .lines()
+        .filter(|line| line.starts_with("| 1 channel, ") || line.starts_with("| 20 "))
+        .collect();
+    assert_eq!(rows.len(), 6, "{report}");
     let cell =
         |at: usize| rows[0].split('|').nth(at).unwrap().trim().split(' ').next().unwrap().parse().unwrap();
     let (all, workers): (f64, f64) = (cell(2), cell(4));
     assert!(workers > 0.0 && all > workers, "{report}");
-    assert!(rows[1].starts_with("| 20 channels that serve one model, 10 keys |"), "{report}");
-    assert!(std::fs::read_to_string(&page).unwrap().contains(rows[3]));
+    assert!(
+        rows[1].starts_with("| 20 channels with a model each, one of which is asked, 10 keys |"),
+        "{report}"
+    );
+    assert!(rows[2].starts_with("| 1 channel, 50 keys, 10 of which call |"), "{report}");
+    assert!(rows[3].starts_with("| 20 channels that serve one model, 10 keys |"), "{report}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains(rows[5]));
 }
