@@ -5,10 +5,11 @@ mod samples;
 
 use std::fmt::Write as _;
 
+use actix_http::ws::Message;
 use serde_json::Value;
 
 use self::samples::{CLASSES, Class, Sample, samples};
-use super::support::{Answer, TestApp, Upstream, upstream::After};
+use super::support::{Answer, TestApp, Upstream, upstream::After, websocket};
 
 const HEAD: &str = "\
 # Errors
@@ -21,13 +22,10 @@ writes it anew with `UPDATE_DOCS=1`.
   fault: *bad request*, *content policy*, *too long*. Those are told at once.
 - A provider that throttles and says for how long has its word passed on (`retry-after`), after the gateway itself
   has waited as far as the call may wait.
-- What a provider never says has no row. Spark refuses over its websocket, and is not on this page.
+- What a provider never says has no row. Spark opens a websocket (101) and says in it what is wrong.
 - A refused credential is never told in the provider's words, which may quote it.
 - Every error carries the call's id and whose fault it was.
 ";
-
-/// It refuses over a websocket, which this page's provider does not speak.
-const UNTOLD: [&str; 1] = ["spark"];
 
 /// A client's dialect: its name, and how it asks.
 const FACES: [&str; 4] = ["openai", "anthropic", "gemini", "openai-responses"];
@@ -100,6 +98,11 @@ async fn provider(sample: &'static Sample) -> Upstream {
         }
         let class = exchange.header("x-class").and_then(Class::of).unwrap();
         let (status, body) = sample.refusal(class);
+        if status == 101 {
+            websocket::switch(&mut exchange).await;
+            exchange.write(websocket::bytes([Message::Text(body.into())])).await;
+            return After::Close;
+        }
         let retry = if class == Class::Throttled { "retry-after: 7\r\n" } else { "" };
         let head = format!(
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{retry}content-length: {}\r\n\r\n",
@@ -176,7 +179,7 @@ fn every_dialect_has_its_samples() {
     let missing: Vec<_> = penstock::dialect::Dialect::ALL
         .into_iter()
         .map(penstock::dialect::Dialect::name)
-        .filter(|name| !samples().any(|sample| sample.dialect == *name) && !UNTOLD.contains(name))
+        .filter(|name| !samples().any(|sample| sample.dialect == *name))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
     for sample in samples() {

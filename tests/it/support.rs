@@ -12,6 +12,7 @@ pub mod relayed;
 pub mod settled;
 pub mod turnstile;
 pub mod upstream;
+pub mod websocket;
 
 pub use app::TestApp;
 pub use client::{Answer, Client, read_answer};

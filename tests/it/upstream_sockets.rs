@@ -1,15 +1,16 @@
 //! Answers over a websocket: pings, fragments, closes, cuts, clients that leave, proxies.
 
-use actix_http::ws::{Codec, Item, Message, hash_key};
-use bytes::{Bytes, BytesMut};
+use actix_http::ws::{Item, Message};
+use bytes::Bytes;
 use penstock::mock::MockSettings;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
-use tokio_util::codec::Encoder as _;
 
 use super::{
     support::{
-        Exchange, ScriptedProxy, TestApp, Upstream, Way, chat, chat_stream, eventually, upstream::After,
+        ScriptedProxy, TestApp, Upstream, Way, chat, chat_stream, eventually,
+        upstream::After,
+        websocket::{bytes, switch},
     },
     upstreams::mocked,
 };
@@ -24,20 +25,6 @@ fn setting(address: std::net::SocketAddr, more: &str) -> String {
 
 fn app(upstream: &Upstream, more: &str) -> TestApp {
     TestApp::start(&setting(upstream.address, more))
-}
-
-/// Takes the opening.
-async fn switch(exchange: &mut Exchange) {
-    let key = exchange.header("sec-websocket-key").unwrap();
-    let accept = String::from_utf8(hash_key(key.as_bytes()).to_vec()).unwrap();
-    let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n";
-    exchange.write(format!("{head}sec-websocket-accept: {accept}\r\n\r\n")).await;
-}
-
-fn bytes(messages: impl IntoIterator<Item = Message>) -> BytesMut {
-    let (mut codec, mut out) = (Codec::new(), BytesMut::new());
-    messages.into_iter().for_each(|message| codec.encode(message, &mut out).unwrap());
-    out
 }
 
 fn frame(status: u8, text: &str) -> String {

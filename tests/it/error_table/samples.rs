@@ -16,7 +16,7 @@ pub enum Class {
     ContentPolicy,
     NotFound,
     TooLong,
-    /// A good status with an error in its body.
+    /// A good status with an error in its body, or in what comes over a websocket.
     InsideSuccess,
 }
 
@@ -94,6 +94,7 @@ pub fn code(body: &str) -> String {
         "/error/code",
         "/error/status",
         "/error/type",
+        "/header/code",
         "/__type",
         "/code",
         "/Response/Error/Code",

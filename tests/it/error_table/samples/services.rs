@@ -47,6 +47,24 @@ pub const SERVICES: &[Sample] = &[
         ..USUAL
     },
     Sample {
+        dialect: "spark",
+        provider: "spark-websocket",
+        model: "Spark-Max",
+        credential: "an-app|the-secret-credential|a-key",
+        refusals: [
+            (101, r#"{"header":{"code":11202,"message":"licc limit","sid":"cht1","status":2}}"#),
+            (101, r#"{"header":{"code":10110,"message":"xfyun service is busy","sid":"cht1","status":2}}"#),
+            (401, r#"{"message":"HMAC signature does not match"}"#),
+            (101, r#"{"header":{"code":11200,"message":"auth no license","sid":"cht1","status":2}}"#),
+            (101, r#"{"header":{"code":10005,"message":"param value error","sid":"cht1","status":2}}"#),
+            (101, r#"{"header":{"code":10013,"message":"the input was refused","sid":"cht1","status":2}}"#),
+            NONE,
+            (101, r#"{"header":{"code":10907,"message":"too many tokens","sid":"cht1","status":2}}"#),
+            (101, r#"{"header":{"code":10012,"message":"engine internal error","sid":"cht1","status":2}}"#),
+        ],
+        ..USUAL
+    },
+    Sample {
         dialect: "deepl",
         provider: "deepl-free",
         model: "deepl-zh",
