@@ -60,9 +60,9 @@ pub trait AnswerReader {
     /// [`Garbage`] when the answer is not complete at this point.
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage>;
 
-    /// Events with data for the client so far; none where the answer is no stream.
-    fn events(&self) -> u64 {
-        0
+    /// Tokens of what was passed on so far, by rule of thumb; `None` where nobody looks at the text.
+    fn tokens(&self) -> Option<u64> {
+        None
     }
 
     /// The last words to the client of an answer that cannot go on, where they depend on what was said before;

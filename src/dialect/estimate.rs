@@ -3,7 +3,7 @@
 //! The rule follows what the public tokenizers do on average: four characters of a Latin word, one of a script
 //! without spaces, one mark; rarely off by more than a fifth.
 
-use crate::conversation::{Conversation, Part, Source, Tool};
+use crate::conversation::{Conversation, Delta, Part, Reply, Source, Tool};
 
 /// Tokens that stand around each message.
 const AROUND: u64 = 4;
@@ -45,9 +45,48 @@ fn part(of: &Part) -> u64 {
 
 /// The tokens of a text.
 pub fn text(of: &str) -> u64 {
+    count(of.chars())
+}
+
+/// The tokens of a text as it is written in JSON, between its quotes: at least one, unless it is empty.
+pub fn written(text: &[u8]) -> u64 {
+    let Ok(said) = std::str::from_utf8(text) else { return text.len().div_ceil(4) as u64 };
+    let mut chars = said.chars();
+    let unescaped = std::iter::from_fn(|| match chars.next()? {
+        '\\' => Some(match chars.next()? {
+            'n' | 'r' | 't' | 'b' | 'f' => ' ',
+            'u' => {
+                chars.nth(3)?;
+                // Of a script without spaces, most likely.
+                '\u{6f22}'
+            }
+            mark => mark,
+        }),
+        c => Some(c),
+    });
+    count(unescaped).max(u64::from(!said.is_empty()))
+}
+
+/// The tokens of what one delta of a stream says.
+pub fn delta(of: &Delta) -> u64 {
+    match of {
+        Delta::Text(said) | Delta::Thinking(said) | Delta::Refusal(said) => text(said).max(1),
+        Delta::ToolCallStart { name, .. } => AROUND + text(name),
+        Delta::ToolCallArguments { fragment, .. } => text(fragment),
+        Delta::Media { .. } => PICTURE,
+        _ => 0,
+    }
+}
+
+/// The tokens of what an answer says.
+pub fn reply(of: &Reply) -> u64 {
+    of.parts.iter().map(part).sum()
+}
+
+fn count(of: impl Iterator<Item = char>) -> u64 {
     let mut tokens = 0;
     let mut word = 0_u64;
-    for c in of.chars() {
+    for c in of {
         if c.is_ascii_alphabetic() || (c.is_alphabetic() && c.len_utf8() == 2) {
             word += 1;
             continue;

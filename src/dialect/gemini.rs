@@ -9,6 +9,7 @@ mod asking;
 mod deltas;
 pub mod embed;
 mod error;
+mod offsets;
 mod parse;
 mod passing;
 mod schema;

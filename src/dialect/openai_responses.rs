@@ -21,6 +21,7 @@ pub use passing::{Events, REQUEST, WHOLE, facts, foreseen};
 
 use super::{
     AnswerHead, AnswerHeader, DeltaWriter, Face, Failure,
+    count::{self, Count},
     fields::ParamError,
     openai,
     upstream::{DeltaReader, ReadError, SseReader, Upstream, Wanted, Written},
@@ -73,39 +74,36 @@ impl Upstream for OpenAiResponses {
 /// `ResponseUsage`. Anything may be absent.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 struct WireUsage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Count::read")]
     input_tokens: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "count::or_default")]
     input_tokens_details: InputDetails,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Count::read")]
     output_tokens: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "count::or_default")]
     output_tokens_details: OutputDetails,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Count::read")]
     total_tokens: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 struct InputDetails {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Count::read")]
     cached_tokens: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Count::read")]
     cache_write_tokens: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 struct OutputDetails {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Count::read")]
     reasoning_tokens: u64,
 }
-
-/// More tokens than any answer has; a larger count is a lie.
-const MOST: u64 = 1 << 40;
 
 impl From<WireUsage> for Usage {
     /// Tokens read from a cache or written to it are part of the input's, reasoning is part of the output's.
     fn from(wire: WireUsage) -> Self {
-        let (input, output) = (wire.input_tokens.min(MOST), wire.output_tokens.min(MOST));
+        let (input, output) = (wire.input_tokens, wire.output_tokens);
         let cached = wire.input_tokens_details.cached_tokens.min(input);
         let written = wire.input_tokens_details.cache_write_tokens.min(input - cached);
         let reasoning = wire.output_tokens_details.reasoning_tokens.min(output);

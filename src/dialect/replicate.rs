@@ -21,6 +21,7 @@ use serde::Deserialize;
 
 use super::{
     AnswerHead, Failure,
+    count::Count,
     fields::ParamError,
     flat, leftover,
     steps::{Step, Steps, Then},
@@ -88,10 +89,9 @@ impl Upstream for Replicate {
             Some(Output::Pieces(pieces)) => pieces.concat(),
             Some(Output::Other(_)) => return Err(ReadError::garbage("the prediction is no text")),
         };
-        let count = |n: Option<f64>| n.unwrap_or(0.0).clamp(0.0, 1e12) as u64;
         let Metrics { input_token_count, output_token_count } = prediction.metrics.unwrap_or_default();
         let usage =
-            Usage { input: count(input_token_count), output: count(output_token_count), ..Usage::default() };
+            Usage { input: input_token_count.get(), output: output_token_count.get(), ..Usage::default() };
         Ok(Reply { id: prediction.id, parts: vec![Part::text(text)], usage, ..Reply::default() })
     }
 
@@ -155,9 +155,10 @@ enum Output {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct Metrics {
-    input_token_count: Option<f64>,
-    output_token_count: Option<f64>,
+    input_token_count: Count,
+    output_token_count: Count,
 }
 
 #[derive(Default, Deserialize)]

@@ -47,11 +47,6 @@ pub fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// A count as providers write it; negative ones become 0.
-pub fn count(written: Option<i64>) -> u64 {
-    written.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
-}
-
 /// The failure that an answer with a good status reports by a code.
 pub fn failed(trouble: Option<Trouble>, code: String, message: String) -> ReadError {
     let trouble = trouble.unwrap_or(Trouble::Failed);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use penstock_actors::domain::{Delivery, Usage};
+use penstock_actors::domain::Usage;
 
 use super::fault;
 use crate::{
@@ -20,18 +20,14 @@ use crate::{
 pub(super) struct Delivered {
     /// Bytes of content.
     pub(super) bytes: u64,
-    /// Events that carry data.
-    pub(super) events: u64,
+    /// Tokens of its texts, where somebody looks at them.
+    pub(super) spoken: Option<u64>,
 }
 
 impl Delivered {
-    /// Generated tokens, estimated: of a stream one an event, or a quarter of the bytes beyond some 200 of
-    /// form an event where that is more; of a whole answer a quarter of its bytes beyond some 300.
-    pub(super) fn tokens(self, delivery: Delivery) -> u64 {
-        match delivery {
-            Delivery::Stream => self.events.max(self.bytes.saturating_sub(self.events * 200) / 4),
-            Delivery::Whole => self.bytes.saturating_sub(300) / 4,
-        }
+    /// Generated tokens, estimated: those of its texts, or a quarter of its bytes beyond some 300 of form.
+    pub(super) fn tokens(self) -> u64 {
+        self.spoken.unwrap_or_else(|| self.bytes.saturating_sub(300) / 4)
     }
 }
 
@@ -175,7 +171,7 @@ impl Flow {
                 AnswerEvent::Done => self.ended = true,
             }
         }
-        self.delivered.events = self.reader.events();
+        self.delivered.spoken = self.reader.tokens();
         if self.failed.is_some() {
             self.source = None;
         } else if self.ended

@@ -283,8 +283,13 @@ impl Page {
     ///
     /// # Errors
     /// Where an account cannot cover what the stream goes on to cost: it must end.
-    pub(super) fn progress(&mut self, delivered: Delivered, now: Instant) -> Result<(), Failure> {
-        let completion = delivered.tokens(self.opening.delivery);
+    pub(super) fn progress(
+        &mut self,
+        told: Option<Usage>,
+        delivered: Delivered,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        let completion = delivered.tokens();
         let is_due = completion >= self.noted.completion + PROGRESS_TOKENS
             || completion > self.noted.completion
                 && now.saturating_duration_since(self.noted.at).as_secs() >= PROGRESS_SECS;
@@ -292,7 +297,7 @@ impl Page {
             return Ok(());
         }
         self.noted = Noted { at: now, completion };
-        let usage = self.estimated(delivered);
+        let (usage, _) = self.so_far(told, delivered);
         let Some(Terms { priced: Priced::At(price), ratio, reservation: Some(reservation), held, .. }) =
             &mut self.terms
         else {
@@ -318,21 +323,20 @@ impl Page {
         self.opening.foreseen.prompt().saturating_add(self.opening.foreseen.completion())
     }
 
-    /// Tokens that it took, by what was delivered; none where nothing was.
-    pub(super) fn tokens_of(&self, delivered: Delivered) -> u64 {
-        if delivered == Delivered::default() {
-            return 0;
-        }
-        let usage = self.estimated(delivered);
-        usage.prompt().saturating_add(usage.completion())
-    }
-
-    /// What was consumed, as far as can be told from here.
-    fn estimated(&self, delivered: Delivered) -> Usage {
-        Usage {
-            input: self.opening.foreseen.prompt(),
-            output: delivered.tokens(self.opening.delivery),
-            ..Usage::default()
+    /// What was consumed by what was delivered: as the provider told, some of which tell of the prompt at the start and
+    /// of the answer at its end only; what it has not told is counted here.
+    fn so_far(&self, told: Option<Usage>, delivered: Delivered) -> (Usage, UsageSource) {
+        let output = if self.opening.endpoint.generates() { delivered.tokens() } else { 0 };
+        match told {
+            Some(told) if told.completion() >= output => (told, UsageSource::Upstream),
+            Some(told) => {
+                let output = told.output + (output - told.completion());
+                (Usage { output, ..told }, UsageSource::Estimated)
+            }
+            None => {
+                let input = self.opening.foreseen.prompt();
+                (Usage { input, output, ..Usage::default() }, UsageSource::Estimated)
+            }
         }
     }
 
@@ -423,14 +427,14 @@ impl Page {
     }
 
     /// What is owed for: the provider's figure where there is one, else what reached the client, counted
-    /// here. Nothing where nothing reached it.
-    fn consumed(&self, end: &End<'_>) -> (Usage, UsageSource) {
+    /// here; that of an answer that came to its end is final. Nothing where nothing reached the client.
+    pub(super) fn consumed(&self, end: &End<'_>) -> (Usage, UsageSource) {
         let is_delivered = self.first_byte_ms > 0 || end.outcome == Outcome::Completed;
         match (end.usage, is_delivered) {
             _ if self.dispatched.is_none() => (Usage::default(), UsageSource::None),
             (_, false) if !matches!(end.outcome, Outcome::Completed) => (Usage::default(), UsageSource::None),
-            (Some(usage), _) => (usage, UsageSource::Upstream),
-            (None, _) => (self.estimated(end.delivered), UsageSource::Estimated),
+            (Some(usage), _) if end.outcome == Outcome::Completed => (usage, UsageSource::Upstream),
+            (told, _) => self.so_far(told, end.delivered),
         }
     }
 }

@@ -145,7 +145,7 @@ impl CallRecord {
         now: Instant,
     ) -> Result<(), Failure> {
         self.consumed(usage, delivered);
-        self.page.as_mut().map_or(Ok(()), |page| page.progress(delivered, now))
+        self.page.as_mut().map_or(Ok(()), |page| page.progress(usage, delivered, now))
     }
 
     /// Settles a call that ended without an answer. Gives what its refusal waits for, as the others do.
@@ -187,14 +187,13 @@ impl CallRecord {
         if let Some(waited) = self.waited {
             self.metrics.waited(waited);
         }
+        let end = End { outcome, took, failure, usage: self.usage, delivered: self.delivered };
         if let Some(mut charge) = self.charge.take() {
-            charge.used(self.usage.map_or_else(
-                || self.page.as_ref().map_or(0, |page| page.tokens_of(self.delivered)),
-                |usage| usage.prompt().saturating_add(usage.completion()),
-            ));
+            let told = self.usage.unwrap_or_default();
+            let usage = self.page.as_ref().map_or(told, |page| page.consumed(&end).0);
+            charge.used(usage.prompt().saturating_add(usage.completion()));
         }
-        let page = self.page.take()?;
-        page.settle(&End { outcome, took, failure, usage: self.usage, delivered: self.delivered })
+        self.page.take()?.settle(&end)
     }
 }
 

@@ -5,7 +5,8 @@ mod support;
 
 use serde_json::{Value, json};
 
-use self::support::{CASES, Case, Provider, deltas, setting};
+pub use self::support::{CASES, deltas, setting};
+use self::support::{Case, Provider};
 use super::support::{Answer, TestApp, Upstream, upstream::After};
 use penstock::mock::{Cut, Garbage, MockSettings};
 

@@ -52,4 +52,9 @@ impl Endpoint {
     pub fn is_chat(self) -> bool {
         matches!(self, Self::ChatCompletions | Self::Messages | Self::Responses | Self::GenerateContent)
     }
+
+    /// Whether answers are tokens that a model generated.
+    pub fn generates(self) -> bool {
+        self.is_chat() || self == Self::Completions
+    }
 }

@@ -98,6 +98,8 @@ struct Started<'a> {
 }
 
 impl Recognise for Events {
+    const TEXTS: &'static [&'static [u8]] = &[b"text", b"thinking", b"partial_json"];
+
     fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
         // Most events; they hold nothing of use.
         if name == b"content_block_delta" || data.starts_with(b"{\"type\":\"content_block_delta\"") {

@@ -3,30 +3,32 @@
 use penstock_actors::domain::Usage;
 use serde::Deserialize;
 
+use crate::dialect::count::Count;
+
 /// The `usage` object of a message, of its start, or of a delta. Anything may be absent.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct WireUsage {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
+    input_tokens: Count,
+    output_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_creation_input_tokens: Count,
     cache_creation: Option<CacheCreation>,
     output_tokens_details: Option<OutputDetails>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
 struct CacheCreation {
-    ephemeral_5m_input_tokens: Option<u64>,
-    ephemeral_1h_input_tokens: Option<u64>,
+    ephemeral_5m_input_tokens: Count,
+    ephemeral_1h_input_tokens: Count,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
 struct OutputDetails {
-    thinking_tokens: Option<u64>,
+    thinking_tokens: Count,
 }
-
-/// More tokens than any answer has; a larger count is a lie, and sums of this many cannot overflow.
-const MOST: u64 = 1 << 40;
 
 /// The counts of one answer so far. Each count is cumulative, so a larger one replaces a smaller
 /// one, and an absent or zero count says nothing.
@@ -45,12 +47,12 @@ pub(super) struct Tally {
 impl Tally {
     /// Takes the next report.
     pub(super) fn report(&mut self, usage: &WireUsage) {
-        let raise = |count: &mut u64, said: Option<u64>| *count = (*count).max(said.unwrap_or(0).min(MOST));
+        let raise = |count: &mut u64, said: Count| *count = (*count).max(said.get());
         raise(&mut self.input, usage.input_tokens);
         raise(&mut self.output, usage.output_tokens);
         raise(&mut self.cache_read, usage.cache_read_input_tokens);
         raise(&mut self.cache_write, usage.cache_creation_input_tokens);
-        raise(&mut self.thinking, usage.output_tokens_details.and_then(|d| d.thinking_tokens));
+        raise(&mut self.thinking, usage.output_tokens_details.unwrap_or_default().thinking_tokens);
         if let Some(split) = usage.cache_creation {
             raise(&mut self.cache_write_5m, split.ephemeral_5m_input_tokens);
             raise(&mut self.cache_write_1h, split.ephemeral_1h_input_tokens);

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::stop_reason;
 use crate::{
     conversation::{Part, Reply, ToolCall},
-    dialect::upstream::ReadError,
+    dialect::{count::Count, upstream::ReadError},
 };
 
 #[derive(Deserialize)]
@@ -80,20 +80,20 @@ struct Cited {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct WireUsage {
-    input_tokens: u64,
-    output_tokens: u64,
-    cache_read_input_tokens: u64,
-    cache_write_input_tokens: u64,
+    input_tokens: Count,
+    output_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_write_input_tokens: Count,
 }
 
 impl From<WireUsage> for Usage {
     /// The API counts cached tokens apart from the input.
     fn from(usage: WireUsage) -> Self {
         Self {
-            input: usage.input_tokens,
-            cached_read: usage.cache_read_input_tokens,
-            cache_write_5m: usage.cache_write_input_tokens,
-            output: usage.output_tokens,
+            input: usage.input_tokens.get(),
+            cached_read: usage.cache_read_input_tokens.get(),
+            cache_write_5m: usage.cache_write_input_tokens.get(),
+            output: usage.output_tokens.get(),
             ..Self::default()
         }
     }

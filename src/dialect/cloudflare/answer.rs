@@ -9,8 +9,9 @@ use super::trouble;
 use crate::{
     conversation::{Delta, Reply, StopReason},
     dialect::{
+        count::Count,
         pieces::CallPiece,
-        said::{self, Progress, Said, count},
+        said::{self, Progress, Said},
         upstream::{FrameReader, ReadError},
     },
     wire::sse,
@@ -84,22 +85,22 @@ struct WireFunction {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
-    prompt_tokens: Option<i64>,
-    completion_tokens: Option<i64>,
+    prompt_tokens: Count,
+    completion_tokens: Count,
     prompt_tokens_details: Option<Details>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Details {
-    cached_tokens: Option<i64>,
+    cached_tokens: Count,
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
-        let input = count(wire.prompt_tokens);
-        let cached_read = count(wire.prompt_tokens_details.unwrap_or_default().cached_tokens).min(input);
-        let output = count(wire.completion_tokens);
+        let input = wire.prompt_tokens.get();
+        let cached_read = wire.prompt_tokens_details.unwrap_or_default().cached_tokens.get().min(input);
+        let output = wire.completion_tokens.get();
         Self { input: input - cached_read, cached_read, output, ..Self::default() }
     }
 }

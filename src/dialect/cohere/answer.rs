@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::stop_reason;
 use crate::{
     conversation::{Part, Reply, ToolCall},
-    dialect::upstream::ReadError,
+    dialect::{count::Count, upstream::ReadError},
 };
 
 #[derive(Deserialize)]
@@ -54,27 +54,25 @@ pub(super) struct WireFunction {
 pub(super) struct WireUsage {
     tokens: Option<Tokens>,
     billed_units: Option<Tokens>,
-    cached_tokens: Option<f64>,
+    cached_tokens: Count,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Tokens {
-    input_tokens: Option<f64>,
-    output_tokens: Option<f64>,
+    input_tokens: Count,
+    output_tokens: Count,
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
-        // Negative and broken counts become 0.
-        let count = |n: Option<f64>| n.unwrap_or(0.0).clamp(0.0, 1e12) as u64;
         let tokens = wire.tokens.or(wire.billed_units).unwrap_or_default();
-        let (input, cached) = (count(tokens.input_tokens), count(wire.cached_tokens));
+        let (input, cached) = (tokens.input_tokens.get(), wire.cached_tokens.get());
         let cached_read = cached.min(input);
         Self {
             input: input - cached_read,
             cached_read,
-            output: count(tokens.output_tokens),
+            output: tokens.output_tokens.get(),
             ..Self::default()
         }
     }

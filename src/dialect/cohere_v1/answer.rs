@@ -9,6 +9,7 @@ use crate::{
     conversation::{Citation, Delta, Reply, StopReason},
     dialect::{
         cohere,
+        count::Count,
         pieces::CallPiece,
         said::{Progress, Said, filled},
         upstream::{FrameReader, ReadError},
@@ -62,8 +63,8 @@ struct Meta {
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct Tokens {
-    input_tokens: Option<f64>,
-    output_tokens: Option<f64>,
+    input_tokens: Option<Count>,
+    output_tokens: Option<Count>,
 }
 
 impl Meta {
@@ -71,8 +72,7 @@ impl Meta {
     fn usage(self) -> Option<Usage> {
         let tokens = self.tokens.filter(|t| t.input_tokens.is_some()).or(self.billed_units)?;
         tokens.input_tokens.or(tokens.output_tokens)?;
-        // Counts are written as decimals; negative and broken ones become 0.
-        let count = |n: Option<f64>| n.unwrap_or(0.0).clamp(0.0, 1e12) as u64;
+        let count = |told: Option<Count>| told.unwrap_or_default().get();
         let (input, output) = (count(tokens.input_tokens), count(tokens.output_tokens));
         Some(Usage { input, output, ..Usage::default() })
     }

@@ -8,6 +8,7 @@ use super::Refusal;
 use crate::{
     conversation::{Delta, StopReason},
     dialect::{
+        count::Count,
         trouble::Trouble,
         upstream::{FrameReader, ReadError},
     },
@@ -27,8 +28,8 @@ struct Chat {
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
-    output_count: i64,
-    input_count: i64,
+    output_count: Count,
+    input_count: Count,
 }
 
 /// `Message`.
@@ -53,8 +54,7 @@ impl Message {
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
-        let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        Self { input: count(wire.input_count), output: count(wire.output_count), ..Self::default() }
+        Self { input: wire.input_count.get(), output: wire.output_count.get(), ..Self::default() }
     }
 }
 

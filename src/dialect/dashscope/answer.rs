@@ -7,6 +7,7 @@ use super::{stop_reason, trouble};
 use crate::{
     conversation::Reply,
     dialect::{
+        count::Count,
         pieces::CallPiece,
         said::{self, Said},
         upstream::ReadError,
@@ -91,8 +92,8 @@ impl From<WireCall> for CallPiece {
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
-    input_tokens: i64,
-    output_tokens: i64,
+    input_tokens: Count,
+    output_tokens: Count,
     prompt_tokens_details: Option<InputDetails>,
     output_tokens_details: Option<OutputDetails>,
 }
@@ -100,21 +101,20 @@ struct WireUsage {
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct InputDetails {
-    cached_tokens: i64,
+    cached_tokens: Count,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct OutputDetails {
-    reasoning_tokens: i64,
+    reasoning_tokens: Count,
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
-        let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        let (input, output) = (count(wire.input_tokens), count(wire.output_tokens));
-        let cached_read = count(wire.prompt_tokens_details.unwrap_or_default().cached_tokens).min(input);
-        let reasoning = count(wire.output_tokens_details.unwrap_or_default().reasoning_tokens).min(output);
+        let (input, output) = (wire.input_tokens.get(), wire.output_tokens.get());
+        let cached_read = wire.prompt_tokens_details.unwrap_or_default().cached_tokens.get().min(input);
+        let reasoning = wire.output_tokens_details.unwrap_or_default().reasoning_tokens.get().min(output);
         Self {
             input: input - cached_read,
             cached_read,

@@ -9,6 +9,7 @@ use super::Refusal;
 use crate::{
     conversation::{Delta, Part, Reply, StopReason},
     dialect::{
+        count::Count,
         trouble::Trouble,
         upstream::{FrameReader, ReadError},
     },
@@ -38,8 +39,8 @@ struct Metadata {
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
-    prompt_tokens: i64,
-    completion_tokens: i64,
+    prompt_tokens: Count,
+    completion_tokens: Count,
 }
 
 /// How a workflow ended.
@@ -52,8 +53,7 @@ struct Finished {
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
-        let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        Self { input: count(wire.prompt_tokens), output: count(wire.completion_tokens), ..Self::default() }
+        Self { input: wire.prompt_tokens.get(), output: wire.completion_tokens.get(), ..Self::default() }
     }
 }
 

@@ -6,7 +6,7 @@ use penstock_actors::domain::Usage;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::finish_reason;
+use super::{finish_reason, offsets::Offsets};
 use crate::{
     conversation::{Citation, Logprob, Part, Reply, Source, StopReason},
     dialect::AnswerHeader,
@@ -192,7 +192,8 @@ impl<'a> WirePart<'a> {
     }
 }
 
-pub(super) fn grounding(citations: &[Citation]) -> Option<Grounding<'_>> {
+/// What a text rests on, whose characters lie as `offsets` say.
+pub(super) fn grounding<'a>(citations: &'a [Citation], offsets: &Offsets) -> Option<Grounding<'a>> {
     (!citations.is_empty()).then(|| Grounding {
         grounding_chunks: citations
             .iter()
@@ -203,8 +204,8 @@ pub(super) fn grounding(citations: &[Citation]) -> Option<Grounding<'_>> {
             .enumerate()
             .map(|(n, c)| Support {
                 segment: Segment {
-                    start_index: c.place.map(|place| place.0),
-                    end_index: c.place.map(|place| place.1),
+                    start_index: c.place.map(|place| offsets.byte_at(place.0)),
+                    end_index: c.place.map(|place| offsets.byte_at(place.1)),
                     text: c.quote.as_deref(),
                 },
                 grounding_chunk_indices: [n],
@@ -240,7 +241,10 @@ pub(super) fn write_answer(reply: &Reply, header: &AnswerHeader<'_>) -> Bytes {
         let made = match part {
             Part::Text { text, .. } if text.is_empty() => continue,
             Part::Text { text, citations, .. } => {
-                candidate.grounding_metadata = grounding(citations).or(candidate.grounding_metadata);
+                let mut offsets = Offsets::default();
+                offsets.push(text);
+                candidate.grounding_metadata =
+                    grounding(citations, &offsets).or(candidate.grounding_metadata);
                 WirePart::text(text)
             }
             Part::Thinking { text, signature } => {

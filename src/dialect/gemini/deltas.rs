@@ -5,10 +5,10 @@ use penstock_actors::domain::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{NAME, error, stop_reason};
+use super::{NAME, error, offsets::Offsets, stop_reason};
 use crate::{
     conversation::{Alternative, Citation, Delta, Logprob, Reply, StopReason},
-    dialect::{ReadError, proof, upstream::FrameReader},
+    dialect::{ReadError, count::Count, proof, upstream::FrameReader},
     wire::sse,
 };
 
@@ -106,6 +106,7 @@ struct Support {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Segment {
+    part_index: Option<usize>,
     start_index: Option<u64>,
     end_index: Option<u64>,
     text: Option<String>,
@@ -137,11 +138,16 @@ struct Token {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireUsage {
-    prompt_token_count: Option<u64>,
-    tool_use_prompt_token_count: Option<u64>,
-    cached_content_token_count: Option<u64>,
-    candidates_token_count: Option<u64>,
-    thoughts_token_count: Option<u64>,
+    #[serde(default)]
+    prompt_token_count: Count,
+    #[serde(default)]
+    tool_use_prompt_token_count: Count,
+    #[serde(default)]
+    cached_content_token_count: Count,
+    #[serde(default)]
+    candidates_token_count: Count,
+    #[serde(default)]
+    thoughts_token_count: Count,
     prompt_tokens_details: Option<Vec<ModalityCount>>,
     tool_use_prompt_tokens_details: Option<Vec<ModalityCount>>,
     cache_tokens_details: Option<Vec<ModalityCount>>,
@@ -153,25 +159,22 @@ pub(super) struct WireUsage {
 #[serde(rename_all = "camelCase")]
 struct ModalityCount {
     modality: Option<String>,
-    token_count: Option<u64>,
+    #[serde(default)]
+    token_count: Count,
 }
 
 /// The tokens of one kind.
 fn tokens_of(kind: &str, told: Option<&Vec<ModalityCount>>) -> u64 {
     let counts = told.into_iter().flatten().filter(|count| count.modality.as_deref() == Some(kind));
-    counts.map(|count| count.token_count.unwrap_or(0)).fold(0, u64::saturating_add)
+    counts.map(|count| count.token_count.get()).fold(0, u64::saturating_add)
 }
-
-/// More tokens than any answer has; a larger count is a lie.
-const MOST: u64 = 1 << 40;
 
 impl From<WireUsage> for Usage {
     /// Cached tokens are part of the prompt's; thoughts are not part of the candidates'.
     fn from(wire: WireUsage) -> Self {
-        let count = |said: Option<u64>| said.unwrap_or(0).min(MOST);
-        let prompt = count(wire.prompt_token_count) + count(wire.tool_use_prompt_token_count);
-        let cached = count(wire.cached_content_token_count).min(prompt);
-        let (mut input, mut output) = (prompt - cached, count(wire.candidates_token_count));
+        let prompt = wire.prompt_token_count.get() + wire.tool_use_prompt_token_count.get();
+        let cached = wire.cached_content_token_count.get().min(prompt);
+        let (mut input, mut output) = (prompt - cached, wire.candidates_token_count.get());
         let mut asked = |kind| {
             let [prompt, tools, cached] = [
                 &wire.prompt_tokens_details,
@@ -189,7 +192,7 @@ impl From<WireUsage> for Usage {
             input,
             cached_read: cached,
             output,
-            reasoning: count(wire.thoughts_token_count),
+            reasoning: wire.thoughts_token_count.get(),
             audio_in,
             image_in,
             audio_out,
@@ -206,6 +209,8 @@ pub(super) struct ChunkReader {
     id: Option<String>,
     calls: u32,
     finish: Option<String>,
+    /// Of the text without thoughts.
+    offsets: Offsets,
 }
 
 impl ChunkReader {
@@ -224,10 +229,13 @@ impl ChunkReader {
         let mut candidates = response.candidates.unwrap_or_default();
         candidates.retain(|candidate| candidate.index.unwrap_or(0) == 0);
         for candidate in candidates {
+            let mut begins = Vec::new();
             for part in candidate.content.and_then(|content| content.parts).into_iter().flatten() {
+                begins.push(self.offsets.bytes());
                 self.part(part, out);
             }
-            out.extend(candidate.grounding_metadata.iter().flat_map(citations).map(Delta::Citation));
+            let found = candidate.grounding_metadata.iter();
+            out.extend(found.flat_map(|found| self.citations(found, &begins)).map(Delta::Citation));
             let likely = candidate.logprobs_result.map(logprobs).unwrap_or_default();
             out.extend((!likely.is_empty()).then_some(Delta::Logprobs(likely)));
             if let Some(word) = candidate.finish_reason {
@@ -257,7 +265,10 @@ impl ChunkReader {
             return;
         }
         out.extend(signature);
-        out.extend(text.map(Delta::Text));
+        if let Some(text) = text {
+            self.offsets.push(&text);
+            out.push(Delta::Text(text));
+        }
         if let Some(Inline { mime_type, data }) = part.inline_data {
             out.push(Delta::Media { media_type: mime_type, data });
         }
@@ -272,6 +283,31 @@ impl ChunkReader {
             let fragment = call.args.map_or("{}", RawValue::get).to_owned();
             out.push(Delta::ToolCallArguments { index, fragment });
         }
+    }
+
+    /// What the text rests on. A place counts from its part of the answer, which began at a byte of `begins`; the first
+    /// part of a stream goes on from chunk to chunk.
+    fn citations(&self, grounding: &Grounding, begins: &[u64]) -> Vec<Citation> {
+        let mut all = Vec::new();
+        for support in &grounding.grounding_supports {
+            let segment = support.segment.as_ref();
+            let place = segment.and_then(|segment| {
+                let part = segment.part_index.filter(|part| *part > 0);
+                let begin = part.and_then(|part| begins.get(part)).copied().unwrap_or(0);
+                let char_at = |byte: u64| self.offsets.char_at(begin.saturating_add(byte));
+                Some((char_at(segment.start_index.unwrap_or(0)), char_at(segment.end_index?)))
+            });
+            let sources = support.grounding_chunk_indices.iter();
+            for web in sources.filter_map(|at| grounding.grounding_chunks.get(*at)?.web.as_ref()) {
+                all.extend(web.uri.clone().map(|url| Citation {
+                    url,
+                    title: web.title.clone(),
+                    quote: segment.and_then(|segment| segment.text.clone()),
+                    place,
+                }));
+            }
+        }
+        all
     }
 
     fn stop(&self) -> Option<StopReason> {
@@ -296,27 +332,6 @@ impl FrameReader for ChunkReader {
             None => Err(ReadError::garbage("the stream ended without a finish reason")),
         }
     }
-}
-
-fn citations(grounding: &Grounding) -> Vec<Citation> {
-    let mut all = Vec::new();
-    for support in &grounding.grounding_supports {
-        for web in support
-            .grounding_chunk_indices
-            .iter()
-            .filter_map(|at| grounding.grounding_chunks.get(*at)?.web.as_ref())
-        {
-            let segment = support.segment.as_ref();
-            all.extend(web.uri.clone().map(|url| Citation {
-                url,
-                title: web.title.clone(),
-                quote: segment.and_then(|segment| segment.text.clone()),
-                place:
-                    segment.and_then(|segment| Some((segment.start_index.unwrap_or(0), segment.end_index?))),
-            }));
-        }
-    }
-    all
 }
 
 fn logprobs(result: Logprobs) -> Vec<Logprob> {
@@ -351,7 +366,10 @@ pub(super) fn read_reply(body: &[u8]) -> Result<Reply, ReadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::upstream::{DeltaReader, SseReader};
+    use crate::{
+        conversation::Part,
+        dialect::upstream::{DeltaReader, SseReader},
+    };
 
     const STREAM: &str = concat!(
         "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"hm\",\"thought\":true}],\"role\":\"model\"},\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":10},\"modelVersion\":\"g\",\"responseId\":\"r1\"}\r\n\r\n",
@@ -405,6 +423,24 @@ mod tests {
     }
 
     #[test]
+    fn places_are_told_in_characters() {
+        let place = |part: &str, parts: &str| {
+            let body = format!(
+                r#"{{"candidates":[{{"content":{{"parts":[{parts}]}},"finishReason":"STOP","groundingMetadata":{{"groundingChunks":[{{"web":{{"uri":"u"}}}}],"groundingSupports":[{{"segment":{{{part}"startIndex":6,"endIndex":9}},"groundingChunkIndices":[0]}}]}}}}]}}"#
+            );
+            let reply = read_reply(body.as_bytes()).expect("an answer");
+            let cited = reply.parts.iter().find_map(|part| match part {
+                Part::Text { citations, .. } => citations.first().and_then(|c| c.place),
+                _ => None,
+            });
+            cited.expect("a place")
+        };
+        assert_eq!(place("", r#"{"text":"漢字はé"}"#), (2, 3));
+        assert_eq!(place("", r#"{"text":"hm","thought":true},{"text":"漢字は"}"#), (2, 3));
+        assert_eq!(place(r#""partIndex":1,"#, r#"{"text":"漢"},{"text":"漢字は"}"#), (3, 4));
+    }
+
+    #[test]
     fn blocked_prompts_and_errors_inside_are_told() {
         let blocked = read_reply(br#"{"promptFeedback":{"blockReason":"SAFETY"},"responseId":"r"}"#)
             .expect("an answer");
@@ -417,12 +453,6 @@ mod tests {
 
     #[test]
     fn usage_is_disjoint_whatever_is_claimed() {
-        let wire = WireUsage {
-            cached_content_token_count: Some(u64::MAX),
-            prompt_token_count: Some(3),
-            ..Default::default()
-        };
-        assert_eq!(Usage::from(wire), Usage { cached_read: 3, ..Usage::default() });
         let read = |json: &str| Usage::from(serde_json::from_str::<WireUsage>(json).expect("usage"));
         let heard = read(
             r#"{"promptTokenCount":100,"cachedContentTokenCount":20,"candidatesTokenCount":1300,"thoughtsTokenCount":5,
@@ -431,6 +461,8 @@ mod tests {
                 "candidatesTokensDetails":[{"modality":"TEXT","tokenCount":10},{"modality":"IMAGE","tokenCount":1290},{}]}"#,
         );
         assert_eq!(heard, Usage::of([30, 20, 0, 0, 10, 5, 40, 10, 0, 1290]));
+        let lie = read(r#"{"cachedContentTokenCount":18446744073709551615,"promptTokenCount":3}"#);
+        assert_eq!(lie, Usage { cached_read: 3, ..Usage::default() });
         let lie = read(
             r#"{"promptTokenCount":1,"promptTokensDetails":[{"modality":"AUDIO","tokenCount":18446744073709551615}]}"#,
         );

@@ -129,6 +129,8 @@ struct Blocked {
 }
 
 impl Recognise for Chunks {
+    const TEXTS: &'static [&'static [u8]] = &[b"text"];
+
     fn event(&mut self, _name: &[u8], data: &[u8]) -> Seen {
         let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return Seen::default() };
         if let Some(error) = chunk.error {

@@ -7,6 +7,7 @@ use super::{
     answer::{Candidate, Content, Inline, Response, WirePart, WireUsage, grounding, logprobs},
     error::error_body,
     finish_reason,
+    offsets::Offsets,
 };
 use crate::{
     conversation::{Delta, StopReason},
@@ -27,6 +28,7 @@ pub(super) struct ChunkWriter {
     /// Calls that are not out yet: index, id, name, arguments.
     calls: Vec<(u32, String, String, String)>,
     refusal: Option<String>,
+    offsets: Offsets,
 }
 
 impl ChunkWriter {
@@ -40,6 +42,7 @@ impl ChunkWriter {
             proof: None,
             calls: Vec::new(),
             refusal: None,
+            offsets: Offsets::default(),
         }
     }
 
@@ -114,14 +117,15 @@ impl DeltaWriter for ChunkWriter {
             Delta::Refusal(text) => self.refusal.get_or_insert_default().push_str(text),
             Delta::Text(text) => {
                 self.flush(out);
+                self.offsets.push(text);
                 self.part(WirePart::text(text), out);
             }
             // A proof belongs to what the model does next, not to a thought.
             Delta::Thinking(text) => self.candidate(of_parts(vec![WirePart::thought(text)]), None, out),
             Delta::Citation(citation) => {
                 let all = std::slice::from_ref(citation);
-                let candidate =
-                    Candidate { grounding_metadata: grounding(all), ..of_parts(vec![WirePart::text("")]) };
+                let grounding_metadata = grounding(all, &self.offsets);
+                let candidate = Candidate { grounding_metadata, ..of_parts(vec![WirePart::text("")]) };
                 self.candidate(candidate, None, out);
             }
             Delta::Logprobs(likely) => {

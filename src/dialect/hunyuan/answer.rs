@@ -7,6 +7,7 @@ use super::{stop_reason, trouble};
 use crate::{
     conversation::Reply,
     dialect::{
+        count::Count,
         pieces::CallPiece,
         said::{self, Said},
         upstream::ReadError,
@@ -79,26 +80,25 @@ struct WireFunction {
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct WireUsage {
-    prompt_tokens: i64,
-    completion_tokens: i64,
+    prompt_tokens: Count,
+    completion_tokens: Count,
     prompt_tokens_details: Details,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Details {
-    cached_tokens: i64,
+    cached_tokens: Count,
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
-        let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        let input = count(wire.prompt_tokens);
-        let cached_read = count(wire.prompt_tokens_details.cached_tokens).min(input);
+        let input = wire.prompt_tokens.get();
+        let cached_read = wire.prompt_tokens_details.cached_tokens.get().min(input);
         Self {
             input: input - cached_read,
             cached_read,
-            output: count(wire.completion_tokens),
+            output: wire.completion_tokens.get(),
             ..Self::default()
         }
     }

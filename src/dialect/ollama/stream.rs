@@ -8,7 +8,10 @@ use serde_json::value::RawValue;
 use super::failed;
 use crate::{
     conversation::{Alternative, Delta, Logprob, Part, Reply, StopReason, ToolCall},
-    dialect::upstream::{FrameReader, ReadError},
+    dialect::{
+        count::Count,
+        upstream::{FrameReader, ReadError},
+    },
 };
 
 /// One line, or the whole answer.
@@ -24,8 +27,8 @@ struct Line<'a> {
     #[serde(default)]
     done: bool,
     done_reason: Option<String>,
-    prompt_eval_count: Option<u64>,
-    eval_count: Option<u64>,
+    prompt_eval_count: Option<Count>,
+    eval_count: Option<Count>,
 }
 
 #[derive(Deserialize)]
@@ -155,8 +158,8 @@ impl Line<'_> {
     fn usage(&self) -> Option<Usage> {
         let (input, output) = (self.prompt_eval_count, self.eval_count);
         (input.is_some() || output.is_some()).then(|| Usage {
-            input: input.unwrap_or(0),
-            output: output.unwrap_or(0),
+            input: input.unwrap_or_default().get(),
+            output: output.unwrap_or_default().get(),
             ..Usage::default()
         })
     }

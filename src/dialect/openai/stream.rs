@@ -10,7 +10,7 @@ use memchr::memmem::{self, Finder};
 
 use super::{failure_inside, usage};
 use crate::{
-    dialect::{AnswerEvent, AnswerReader, Garbage, passing::json_string},
+    dialect::{AnswerEvent, AnswerReader, Garbage, passing::json_string, spoken},
     wire::{
         json::{Kind, Scanner, TopLevel, Watch},
         sse::{self, SseFramer},
@@ -23,6 +23,9 @@ const EVENT: &[Watch] = &[
     Watch::kept("usage", 8192),
     Watch::place("choices"),
 ];
+
+/// Under which keys the model's words stand: of chats, of reasoning by various names, of tools, of completions.
+const TEXTS: &[&[u8]] = &[b"content", b"reasoning_content", b"reasoning", b"arguments", b"refusal", b"text"];
 
 /// How much of the last event is remembered, in bytes.
 const LONGEST_LAST: usize = 64 << 10;
@@ -39,8 +42,8 @@ pub struct StreamReader {
     /// The last event that held choices, to tell an end without `[DONE]` from a cut. A copy: a slice of the
     /// chunk would keep its buffer from being used again.
     last: Vec<u8>,
-    /// Events passed on that hold data of an answer.
-    events: u64,
+    /// Tokens of the texts that were passed on.
+    tokens: u64,
     done: bool,
     finders: Finders,
 }
@@ -66,7 +69,7 @@ impl StreamReader {
             hide_usage: !usage_wanted,
             opening: None,
             last: Vec::new(),
-            events: 0,
+            tokens: 0,
             done: false,
             finders: Finders { error: Finder::new("\"error\""), usage: Finder::new("\"usage\"") },
         }
@@ -119,7 +122,7 @@ impl StreamReader {
         } else {
             self.remember(&data);
         }
-        self.events += 1;
+        self.tokens += spoken::tokens(&data, TEXTS);
         match self.renamed(&frame, &data) {
             None => out.pass(&frame),
             Some(renamed) => out.push(AnswerEvent::Bytes(renamed)),
@@ -260,8 +263,8 @@ impl AnswerReader for StreamReader {
         }
     }
 
-    fn events(&self) -> u64 {
-        self.events
+    fn tokens(&self) -> Option<u64> {
+        Some(self.tokens)
     }
 }
 

@@ -3,8 +3,7 @@
 
 use penstock_actors::domain::Usage;
 
-/// More tokens than any answer has.
-const MOST_TOKENS: u64 = 1 << 40;
+use crate::dialect::count::MOST;
 
 /// Splits OpenAI's totals into disjoint buckets; `None` where the object is not one of theirs.
 ///
@@ -15,15 +14,14 @@ pub(crate) fn usage(raw: &[u8]) -> Option<Usage> {
     let (mut prompt, mut completion) = (None, None);
     let (mut of_prompt, mut of_completion) = ([None; 4], [None; 3]);
     Reader(raw).members(|key, value| match key {
-        b"prompt_tokens" => value.number_into(&mut prompt),
-        b"completion_tokens" => value.number_into(&mut completion),
+        b"prompt_tokens" => value.count_into(&mut prompt),
+        b"completion_tokens" => value.count_into(&mut completion),
         b"prompt_tokens_details" => value.details(OF_PROMPT, &mut of_prompt),
         b"completion_tokens_details" => value.details(OF_COMPLETION, &mut of_completion),
         _ => value.skip(),
     })?;
     // No answer has more; a provider that lies must not overflow sums.
-    let (mut input, mut output) =
-        (prompt.unwrap_or(0).min(MOST_TOKENS), completion.unwrap_or(0).min(MOST_TOKENS));
+    let (mut input, mut output) = (prompt.unwrap_or(0).min(MOST), completion.unwrap_or(0).min(MOST));
     let [cached_read, cache_write_5m, audio_in, image_in] =
         of_prompt.map(|told| Usage::take(&mut input, told.unwrap_or(0)));
     let [reasoning, audio_out, image_out] =
@@ -62,21 +60,36 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// Reads a whole number that has not been read before.
-    fn number_into(&mut self, number: &mut Option<u64>) -> Option<()> {
-        self.space();
-        let end = self.0.iter().position(|b| !b.is_ascii_digit()).unwrap_or(self.0.len());
-        let (digits, rest) = self.0.split_at(end);
-        if matches!(rest.first(), Some(b'.' | b'e' | b'E')) || (digits.len() > 1 && digits[0] == b'0') {
+    /// Reads a count that has not been read before, or null. Some providers write counts with a fraction, which is cut.
+    fn count_into(&mut self, number: &mut Option<u64>) -> Option<()> {
+        if self.null() {
+            return Some(());
+        }
+        let digits = self.digits()?;
+        if digits.len() > 1 && digits[0] == b'0' {
+            return None;
+        }
+        if let Some(fraction) = self.0.strip_prefix(b".") {
+            self.0 = fraction;
+            self.digits()?;
+        }
+        if matches!(self.0.first(), Some(b'e' | b'E')) {
             return None;
         }
         let read =
             digits.iter().try_fold(0_u64, |sum, d| sum.checked_mul(10)?.checked_add(u64::from(d - b'0')));
-        self.0 = rest;
-        match number.replace(read.filter(|_| !digits.is_empty())?) {
+        match number.replace(read?) {
             None => Some(()),
             Some(_) => None,
         }
+    }
+
+    /// At least one digit.
+    fn digits(&mut self) -> Option<&'b [u8]> {
+        let end = self.0.iter().position(|b| !b.is_ascii_digit()).unwrap_or(self.0.len());
+        let (digits, rest) = self.0.split_at(end);
+        self.0 = rest;
+        (end > 0).then_some(digits)
     }
 
     /// Reads these members of an object; it and each of them may be null or missing.
@@ -85,8 +98,7 @@ impl<'b> Reader<'b> {
             return Some(());
         }
         self.members(|key, value| match names.iter().position(|name| *name == key) {
-            Some(at) if !value.null() => value.number_into(&mut numbers[at]),
-            Some(_) => Some(()),
+            Some(at) => value.count_into(&mut numbers[at]),
             None => value.skip(),
         })
     }
@@ -191,12 +203,15 @@ mod tests {
                 Some((2, 0)),
             ),
             (r#"{"prompt_tokens":2,"prompt_tokens_details":{"cached_tokens":9}}"#, Some((2, 0))),
-            (r#"{"prompt_tokens":18446744073709551615}"#, Some((MOST_TOKENS, 0))),
+            (r#"{"prompt_tokens":18446744073709551615}"#, Some((MOST, 0))),
             (r#"{"prompt_tokens":18446744073709551616}"#, None),
             (r#"{"prompt_tokens":1,"prompt_tokens":1}"#, None),
             (r#"{"prompt_tokens":"1"}"#, None),
-            (r#"{"prompt_tokens":null}"#, None),
-            (r#"{"prompt_tokens":1.0}"#, None),
+            (r#"{"prompt_tokens":null,"completion_tokens":2}"#, Some((0, 2))),
+            (r#"{"prompt_tokens":11.0,"completion_tokens": 2.75}"#, Some((11, 2))),
+            (r#"{"prompt_tokens":1.}"#, None),
+            (r#"{"prompt_tokens":.5}"#, None),
+            (r#"{"prompt_tokens":1.0e2}"#, None),
             (r#"{"prompt_tokens":-1}"#, None),
             (r#"{"prompt_tokens":01}"#, None),
             (r#"{"prompt_tokens_details":[]}"#, None),
@@ -225,7 +240,7 @@ mod tests {
                 "completion_tokens": numbers[1].unwrap_or(2),
                 "completion_tokens_details": {"reasoning_tokens": numbers[3], "other": other},
             });
-            let (prompt, completion) = (numbers[0].unwrap_or(1).min(MOST_TOKENS), numbers[1].unwrap_or(2).min(MOST_TOKENS));
+            let (prompt, completion) = (numbers[0].unwrap_or(1).min(MOST), numbers[1].unwrap_or(2).min(MOST));
             for text in [raw.to_string(), serde_json::to_string_pretty(&raw).expect("json")] {
                 let read = usage(text.as_bytes()).expect("usage");
                 prop_assert_eq!((read.prompt(), read.completion()), (prompt, completion));

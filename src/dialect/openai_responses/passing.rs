@@ -92,6 +92,9 @@ struct Response<'a> {
 }
 
 impl Recognise for Events {
+    // Events that end something tell all of it once more.
+    const TEXTS: &'static [&'static [u8]] = &[b"delta"];
+
     fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
         self.number += 1;
         // Most events; they hold nothing of use.

@@ -6,12 +6,15 @@ use serde_json::value::RawValue;
 
 use super::json_string;
 use crate::{
-    dialect::{AnswerEvent, AnswerReader, Failure, Garbage, StreamForm},
+    dialect::{AnswerEvent, AnswerReader, Failure, Garbage, StreamForm, spoken},
     wire::sse::{self, SseFramer},
 };
 
 /// What a dialect recognises in the events of its streams.
 pub trait Recognise {
+    /// Under which keys of an event's data the model's words stand.
+    const TEXTS: &'static [&'static [u8]];
+
     /// Looks at one event, by its name and its data.
     fn event(&mut self, name: &[u8], data: &[u8]) -> Seen;
 
@@ -60,6 +63,8 @@ pub struct PassingStream<R> {
     form: StreamForm,
     /// Elements of the array so far, where the client wants one.
     elements: u64,
+    /// Tokens of the texts so far.
+    tokens: u64,
     over: bool,
 }
 
@@ -67,7 +72,7 @@ impl<R: Recognise> PassingStream<R> {
     /// Makes a reader whose events name `model` and hold at most `cap` bytes.
     pub fn new(recognise: R, model: &str, form: StreamForm, cap: usize) -> Self {
         let (framer, model) = (SseFramer::new(cap), json_string(model));
-        Self { framer, recognise, model, form, elements: 0, over: false }
+        Self { framer, recognise, model, form, elements: 0, tokens: 0, over: false }
     }
 
     fn frame(&mut self, frame: Bytes, out: &mut Vec<AnswerEvent>) {
@@ -89,6 +94,7 @@ impl<R: Recognise> PassingStream<R> {
             return;
         }
         let place = seen.model.filter(|place| data[place.clone()] != self.model[..]);
+        self.tokens += spoken::tokens(&data, R::TEXTS);
         let bytes = match (self.form, place) {
             (StreamForm::Events, None) => frame.clone(),
             (StreamForm::Events, Some(place)) => sse::rewritten(&frame, &data, place, &self.model),
@@ -140,6 +146,10 @@ impl<R: Recognise> AnswerReader for PassingStream<R> {
             true => Ok(()),
             false => Err(Garbage("The provider's stream ended before the answer did.".to_owned())),
         }
+    }
+
+    fn tokens(&self) -> Option<u64> {
+        Some(self.tokens)
     }
 
     fn last_words(&mut self, failure: &Failure, call_id: &str) -> Option<Bytes> {

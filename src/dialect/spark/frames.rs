@@ -8,6 +8,7 @@ use super::trouble;
 use crate::{
     conversation::{Delta, StopReason},
     dialect::{
+        count::Count,
         pieces::{CallPiece, CallPieces},
         upstream::{FrameReader, ReadError},
     },
@@ -68,14 +69,13 @@ struct Counts {
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
-    prompt_tokens: i64,
-    completion_tokens: i64,
+    prompt_tokens: Count,
+    completion_tokens: Count,
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
-        let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        Self { input: count(wire.prompt_tokens), output: count(wire.completion_tokens), ..Self::default() }
+        Self { input: wire.prompt_tokens.get(), output: wire.completion_tokens.get(), ..Self::default() }
     }
 }
 

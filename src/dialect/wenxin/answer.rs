@@ -7,8 +7,9 @@ use super::trouble;
 use crate::{
     conversation::{Citation, Reply, StopReason},
     dialect::{
+        count::Count,
         pieces::CallPiece,
-        said::{self, Said, count},
+        said::{self, Said},
         upstream::ReadError,
     },
 };
@@ -51,8 +52,8 @@ struct Found {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
-    prompt_tokens: Option<i64>,
-    completion_tokens: Option<i64>,
+    prompt_tokens: Count,
+    completion_tokens: Count,
 }
 
 impl Answer {
@@ -86,8 +87,8 @@ impl Answer {
 
     fn said(self, stop: Option<StopReason>) -> Said {
         let usage = self.usage.map(|wire| Usage {
-            input: count(wire.prompt_tokens),
-            output: count(wire.completion_tokens),
+            input: wire.prompt_tokens.get(),
+            output: wire.completion_tokens.get(),
             ..Usage::default()
         });
         let found = self.search_info.unwrap_or_default().search_results.into_iter();

@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 
 use super::trouble;
 use crate::dialect::{
+    count::Count,
     fields::ParamError,
-    said::{self, count},
+    said,
     tree::{object, texts},
     upstream::ReadError,
 };
@@ -86,9 +87,10 @@ struct Item<'a> {
     index: u64,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
 struct Counted {
-    prompt_tokens: Option<i64>,
+    prompt_tokens: Count,
 }
 
 #[derive(Serialize)]
@@ -145,7 +147,7 @@ pub fn answer(body: &[u8], encoding: Encoding, model: &str) -> Result<(Bytes, Op
         };
         data.push(ToldItem { object: "embedding", index, embedding });
     }
-    let input = answer.usage.map(|usage| count(usage.prompt_tokens));
+    let input = answer.usage.map(|usage| usage.prompt_tokens.get());
     let tokens = input.unwrap_or(0);
     let usage = ToldUsage { prompt_tokens: tokens, total_tokens: tokens };
     let told = Told { object: "list", data, model, usage };

@@ -8,7 +8,8 @@ use super::trouble;
 use crate::{
     conversation::{Delta, Reply, StopReason},
     dialect::{
-        said::{self, Progress, Said, count},
+        count::Count,
+        said::{self, Progress, Said},
         upstream::{FrameReader, ReadError},
     },
 };
@@ -40,16 +41,16 @@ struct Choice {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct WireUsage {
-    prompt_tokens: Option<i64>,
-    completion_tokens: Option<i64>,
-    total_tokens: Option<i64>,
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    total_tokens: Count,
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
-        let (input, output) = (count(wire.prompt_tokens), count(wire.completion_tokens));
+        let (input, output) = (wire.prompt_tokens.get(), wire.completion_tokens.get());
         // Older models tell the sum alone.
-        let input = if input + output == 0 { count(wire.total_tokens) } else { input };
+        let input = if input + output == 0 { wire.total_tokens.get() } else { input };
         Self { input, output, ..Self::default() }
     }
 }

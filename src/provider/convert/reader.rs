@@ -8,7 +8,7 @@ use penstock_actors::domain::Usage;
 use crate::{
     conversation::Delta,
     dialect::{
-        DeltaReader, DeltaWriter, ReadError, Upstream,
+        DeltaReader, DeltaWriter, ReadError, Upstream, estimate,
         gemini::embed::{Texts, gemini_answer},
         wenxin::embed::{self as wenxin, Encoding},
     },
@@ -32,8 +32,8 @@ pub(super) struct Streamed {
     reader: Box<dyn DeltaReader>,
     writer: Box<dyn DeltaWriter>,
     deltas: Vec<Delta>,
-    /// Deltas of which something was written: about one event each.
-    events: u64,
+    /// Tokens of what was said.
+    tokens: u64,
     state: State,
     call_id: String,
 }
@@ -41,7 +41,7 @@ pub(super) struct Streamed {
 impl Streamed {
     pub(super) fn new(reader: Box<dyn DeltaReader>, writer: Box<dyn DeltaWriter>, call_id: &str) -> Self {
         let call_id = call_id.to_owned();
-        Self { reader, writer, deltas: Vec::new(), events: 0, state: State::Waiting, call_id }
+        Self { reader, writer, deltas: Vec::new(), tokens: 0, state: State::Waiting, call_id }
     }
 
     /// Writes the deltas that were read, then says what ended the reading, if anything did.
@@ -63,9 +63,8 @@ impl Streamed {
             {
                 out.push(AnswerEvent::Usage(*usage));
             }
-            let before = written.len();
             self.writer.write(&delta, &mut written);
-            self.events += u64::from(written.len() > before);
+            self.tokens += estimate::delta(&delta);
             if matches!(delta, Delta::Stop(_)) {
                 self.state = State::Over;
             }
@@ -116,8 +115,8 @@ impl AnswerReader for Streamed {
         }
     }
 
-    fn events(&self) -> u64 {
-        self.events
+    fn tokens(&self) -> Option<u64> {
+        Some(self.tokens)
     }
 
     fn last_words(&mut self, failure: &Failure, call_id: &str) -> Option<Bytes> {

@@ -5,7 +5,7 @@ use penstock_actors::domain::Usage;
 
 use crate::{
     conversation::{Delta, Reply},
-    dialect::{AnswerHeader, DeltaReader, Face, ReadError, StreamForm, Upstream},
+    dialect::{AnswerHeader, DeltaReader, Face, ReadError, StreamForm, Upstream, estimate},
     provider::{AnswerEvent, AnswerReader, Garbage, Next, convert::change::Changes},
 };
 
@@ -29,8 +29,9 @@ impl Heading {
         }
     }
 
-    /// Writes the answer for the client. What nobody counted is not told, so that it is estimated.
-    fn write(&self, mut reply: Reply, out: &mut Vec<AnswerEvent>) {
+    /// Writes the answer for the client, and gives its tokens by rule of thumb. What nobody counted is not told, so
+    /// that it is estimated.
+    fn write(&self, mut reply: Reply, out: &mut Vec<AnswerEvent>) -> u64 {
         if reply.id.is_empty() {
             reply.id.clone_from(&self.call_id);
         }
@@ -45,6 +46,7 @@ impl Heading {
         out.extend((reply.usage != Usage::default()).then_some(AnswerEvent::Usage(reply.usage)));
         out.push(AnswerEvent::Bytes(self.face.whole(&header, &reply)));
         out.push(AnswerEvent::Done);
+        estimate::reply(&reply)
     }
 }
 
@@ -70,6 +72,8 @@ pub(in crate::provider::convert) struct Whole {
     body: BytesMut,
     cap: usize,
     changes: Changes,
+    /// Tokens of the answer, once it is there.
+    tokens: u64,
 }
 
 impl Whole {
@@ -80,7 +84,7 @@ impl Whole {
         cap: usize,
         changes: Changes,
     ) -> Self {
-        Self { upstream, heading, body: BytesMut::new(), cap, changes }
+        Self { upstream, heading, body: BytesMut::new(), cap, changes, tokens: 0 }
     }
 }
 
@@ -97,11 +101,15 @@ impl AnswerReader for Whole {
         match self.upstream.read_whole(&self.body) {
             Ok(mut reply) => {
                 self.changes.make(&mut reply);
-                self.heading.write(reply, out);
+                self.tokens = self.heading.write(reply, out);
                 Ok(())
             }
             Err(error) => failed(error, out),
         }
+    }
+
+    fn tokens(&self) -> Option<u64> {
+        Some(self.tokens)
     }
 }
 
@@ -115,6 +123,8 @@ pub(in crate::provider::convert) struct Gathered {
     /// Bytes that may still come; an answer is never longer than its stream.
     left: usize,
     cap: usize,
+    /// Tokens of the answer, once it is there.
+    tokens: u64,
 }
 
 impl Gathered {
@@ -124,7 +134,7 @@ impl Gathered {
         heading: Heading,
         cap: usize,
     ) -> Self {
-        Self { reader, heading, reply: Some(Reply::default()), deltas: Vec::new(), left: cap, cap }
+        Self { reader, heading, reply: Some(Reply::default()), deltas: Vec::new(), left: cap, cap, tokens: 0 }
     }
 
     fn digest(&mut self, read: Result<(), ReadError>, out: &mut Vec<AnswerEvent>) -> Result<(), Garbage> {
@@ -135,7 +145,7 @@ impl Gathered {
             reply.add(delta);
         }
         if is_over {
-            self.heading.write(self.reply.take().unwrap_or_default(), out);
+            self.tokens = self.heading.write(self.reply.take().unwrap_or_default(), out);
             return Ok(());
         }
         match read {
@@ -175,5 +185,9 @@ impl AnswerReader for Gathered {
             None => Ok(()),
             Some(_) => Err(Garbage("the stream ended before the answer did".to_owned())),
         }
+    }
+
+    fn tokens(&self) -> Option<u64> {
+        Some(self.tokens)
     }
 }
