@@ -17,6 +17,8 @@ use super::{
 
 /// Names that are no settings of the file.
 pub const CONFIG: &str = "PENSTOCK_CONFIG";
+/// Where the guides have clients keep their key; a gateway may well be started from the same shell.
+const CLIENT_KEY: &str = "PENSTOCK_KEY";
 
 /// The variables that a process was started with. Prints names only: values may be secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -98,7 +100,8 @@ pub(super) fn layers(
     let mut layers = Vec::new();
     for name in environment.names().filter(|name| name.starts_with("PENSTOCK_")) {
         let Some((_, path, kind)) = known.iter().find(|(variable, ..)| variable == name) else {
-            if name != CONFIG && !used.contains(name) && !is_service_link(name) {
+            let is_other = name == CONFIG || name == CLIENT_KEY || is_service_link(name);
+            if !is_other && !used.contains(name) {
                 problems.push(Problem::variable(name, unknown(name, &known)));
             }
             continue;

@@ -211,6 +211,18 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
+fn what_containers_and_clients_call_by_the_same_name_is_no_setting() {
+    let others = [
+        ("PENSTOCK_KEY", "sk-x"),
+        ("PENSTOCK_SERVICE_HOST", "10.0.0.9"),
+        ("PENSTOCK_PORT", "tcp://10.0.0.9:3000"),
+    ];
+    assert!(check_with("", Overrides::default(), &others).is_ok());
+    let wrong = check_with("", Overrides::default(), &[("PENSTOCK_KEYS", "sk-x")]);
+    assert_eq!(wrong.expect_err("refused")[0].to_string(), "PENSTOCK_KEYS: names no setting");
+}
+
+#[test]
 fn every_scalar_setting_can_be_set_by_its_variable() {
     use reference::Shown::{Comment, Default, Example};
     for section in reference::SECTIONS.iter().filter(|s| s.form == reference::Form::Table) {
