@@ -1,29 +1,81 @@
-//! How much an event of a stream says, where it passes through and is not read: the tokens of its texts.
+//! How much a stream says whose events pass through and are not read: the tokens of their texts.
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr2, memmem::Finder};
 
 use super::estimate;
 
-/// The tokens of the texts that stand in a JSON document under any of these keys, by rule of thumb.
-pub fn tokens(data: &[u8], keys: &[&[u8]]) -> u64 {
-    let (mut rest, mut sum) = (data, 0);
-    while let Some(colon) = memchr(b':', rest) {
-        let (before, behind) = (&rest[..colon], rest[colon + 1..].trim_ascii_start());
-        let is_wanted = keys.iter().any(|key| ends_with_key(before, key));
-        rest = behind;
-        if let Some(text) = behind.strip_prefix(b"\"").filter(|_| is_wanted) {
-            let (text, behind) = text.split_at(end_of_text(text));
-            sum += estimate::written(text);
-            rest = behind;
-        }
-    }
-    sum
+/// Longest form around a text that is remembered, in bytes.
+const LONGEST: usize = 4 << 10;
+
+/// Counts the tokens of the texts in a stream's events, by rule of thumb.
+///
+/// One event is mostly like the last but for its text: what stood before and behind the last text is compared
+/// before anything is searched.
+#[derive(Debug)]
+pub struct Speech {
+    /// Finds where texts stand.
+    keys: Vec<Finder<'static>>,
+    /// What stood before the last text; empty where nothing is known.
+    before: Vec<u8>,
+    /// What stood behind it, where no text is.
+    behind: Vec<u8>,
+    tokens: u64,
 }
 
-/// Whether a key stands at the end. Inside a text its quotes would be escaped.
-fn ends_with_key(before: &[u8], key: &[u8]) -> bool {
-    let opened = before.strip_suffix(b"\"").and_then(|before| before.strip_suffix(key));
-    opened.and_then(|before| before.strip_suffix(b"\"")).is_some_and(|before| !before.ends_with(b"\\"))
+impl Speech {
+    /// Texts are what stands under these keys, each with its quotes and its colon.
+    pub fn new(keys: &'static [&'static str]) -> Self {
+        let keys = keys.iter().map(Finder::new).collect();
+        Self { keys, before: Vec::new(), behind: Vec::new(), tokens: 0 }
+    }
+
+    /// The tokens so far.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Takes the next event's data.
+    pub fn hear(&mut self, data: &[u8]) {
+        if !self.before.is_empty()
+            && let Some(text) = data.strip_prefix(&self.before[..])
+        {
+            let (text, behind) = text.split_at(end_of_text(text));
+            self.tokens += estimate::written(text);
+            if behind != self.behind {
+                self.tokens += self.texts(behind).map(estimate::written).sum::<u64>();
+                keep(&mut self.behind, behind);
+            }
+            return;
+        }
+        let first = self.texts(data).filter(|text| !text.is_empty()).min_by_key(|text| text.as_ptr());
+        self.tokens += self.texts(data).map(estimate::written).sum::<u64>();
+        self.before.clear();
+        if let Some(first) = first {
+            let begin = first.as_ptr() as usize - data.as_ptr() as usize;
+            let behind = &data[begin + first.len()..];
+            if self.texts(behind).all(<[u8]>::is_empty) {
+                keep(&mut self.before, &data[..begin]);
+                keep(&mut self.behind, behind);
+            }
+        }
+    }
+
+    fn texts<'d>(&self, data: &'d [u8]) -> impl Iterator<Item = &'d [u8]> {
+        self.keys.iter().flat_map(move |key| {
+            key.find_iter(data).filter_map(move |at| {
+                let text = data[at + key.needle().len()..].trim_ascii_start().strip_prefix(b"\"")?;
+                Some(&text[..end_of_text(text)])
+            })
+        })
+    }
+}
+
+/// Remembers bytes, unless they are too many.
+fn keep(memory: &mut Vec<u8>, bytes: &[u8]) {
+    memory.clear();
+    if bytes.len() <= LONGEST {
+        memory.extend_from_slice(bytes);
+    }
 }
 
 /// Where a text ends that has begun; at the end of all where that is missing.
@@ -45,7 +97,13 @@ mod tests {
 
     use super::*;
 
-    const KEYS: &[&[u8]] = &[b"content", b"text"];
+    const KEYS: &[&str] = &["\"content\":", "\"text\":"];
+
+    fn tokens(data: &[u8]) -> u64 {
+        let mut speech = Speech::new(KEYS);
+        speech.hear(data);
+        speech.tokens()
+    }
 
     #[test]
     fn only_the_texts_of_wanted_keys_count() {
@@ -60,22 +118,38 @@ mod tests {
             (r#"{"content":"cut off\"#, 2),
             (r#"{"content""#, 0),
         ] {
-            assert_eq!(tokens(data.as_bytes(), KEYS), wanted, "{data}");
+            assert_eq!(tokens(data.as_bytes()), wanted, "{data}");
         }
-        assert_eq!(tokens(b"{\"text\":\"\xff\xfe\xfd\xfc\xfb\"}", KEYS), 2, "what is no UTF-8");
+        assert_eq!(tokens(b"{\"text\":\"\xff\xfe\xfd\xfc\xfb\"}"), 2, "what is no UTF-8");
+    }
+
+    fn event(texts: &[String], tail: &str) -> String {
+        let choices: Vec<_> =
+            texts.iter().map(|text| serde_json::json!({"delta": {"content": text}})).collect();
+        serde_json::json!({"model": "m", "choices": choices, "x": "content", "z": tail}).to_string()
     }
 
     proptest! {
         #[test]
-        fn a_text_counts_as_much_written_as_said(text in r#"[a-z :"\\\n,漢é]{1,30}"#) {
-            let data = serde_json::json!({"model": "m", "choices": [{"delta": {"content": text}}], "x": "content"});
-            let said = estimate::text(&text).max(1);
-            prop_assert_eq!(tokens(data.to_string().as_bytes(), KEYS), said);
+        fn texts_count_as_much_written_as_said_whatever_came_before(
+            events in proptest::collection::vec(
+                (proptest::collection::vec(r#"[a-z :"\\\n,漢é]{0,12}"#, 0..3), "[a-z]{0,2}"), 1..6)
+        ) {
+            let mut speech = Speech::new(KEYS);
+            let mut said = 0;
+            for (texts, tail) in &events {
+                speech.hear(event(texts, tail).as_bytes());
+                said += texts.iter().map(|t| estimate::text(t).max(u64::from(!t.is_empty()))).sum::<u64>();
+                prop_assert_eq!(speech.tokens(), said);
+            }
         }
 
         #[test]
         fn no_bytes_make_it_fail(data in proptest::collection::vec(any::<u8>(), 0..60), text in r#"["\\:{}a-z ]{0,40}"#) {
-            let _ = (tokens(&data, KEYS), tokens(text.as_bytes(), &[b"a", b""]));
+            let mut speech = Speech::new(&["a", "\""]);
+            for data in [&data[..], text.as_bytes(), &data[..], text.as_bytes()] {
+                speech.hear(data);
+            }
         }
     }
 }

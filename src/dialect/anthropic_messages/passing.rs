@@ -98,7 +98,7 @@ struct Started<'a> {
 }
 
 impl Recognise for Events {
-    const TEXTS: &'static [&'static [u8]] = &[b"text", b"thinking", b"partial_json"];
+    const TEXTS: &'static [&'static str] = &["\"text\":", "\"thinking\":", "\"partial_json\":"];
 
     fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
         // Most events; they hold nothing of use.

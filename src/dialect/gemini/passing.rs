@@ -129,7 +129,7 @@ struct Blocked {
 }
 
 impl Recognise for Chunks {
-    const TEXTS: &'static [&'static [u8]] = &[b"text"];
+    const TEXTS: &'static [&'static str] = &["\"text\":"];
 
     fn event(&mut self, _name: &[u8], data: &[u8]) -> Seen {
         let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return Seen::default() };

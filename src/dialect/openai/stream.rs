@@ -10,7 +10,7 @@ use memchr::memmem::{self, Finder};
 
 use super::{failure_inside, usage};
 use crate::{
-    dialect::{AnswerEvent, AnswerReader, Garbage, passing::json_string, spoken},
+    dialect::{AnswerEvent, AnswerReader, Garbage, passing::json_string, spoken::Speech},
     wire::{
         json::{Kind, Scanner, TopLevel, Watch},
         sse::{self, SseFramer},
@@ -25,7 +25,14 @@ const EVENT: &[Watch] = &[
 ];
 
 /// Under which keys the model's words stand: of chats, of reasoning by various names, of tools, of completions.
-const TEXTS: &[&[u8]] = &[b"content", b"reasoning_content", b"reasoning", b"arguments", b"refusal", b"text"];
+const TEXTS: &[&str] = &[
+    "\"content\":",
+    "\"reasoning_content\":",
+    "\"reasoning\":",
+    "\"arguments\":",
+    "\"refusal\":",
+    "\"text\":",
+];
 
 /// How much of the last event is remembered, in bytes.
 const LONGEST_LAST: usize = 64 << 10;
@@ -42,8 +49,8 @@ pub struct StreamReader {
     /// The last event that held choices, to tell an end without `[DONE]` from a cut. A copy: a slice of the
     /// chunk would keep its buffer from being used again.
     last: Vec<u8>,
-    /// Tokens of the texts that were passed on.
-    tokens: u64,
+    /// What was passed on.
+    speech: Speech,
     done: bool,
     finders: Finders,
 }
@@ -69,7 +76,7 @@ impl StreamReader {
             hide_usage: !usage_wanted,
             opening: None,
             last: Vec::new(),
-            tokens: 0,
+            speech: Speech::new(TEXTS),
             done: false,
             finders: Finders { error: Finder::new("\"error\""), usage: Finder::new("\"usage\"") },
         }
@@ -122,7 +129,7 @@ impl StreamReader {
         } else {
             self.remember(&data);
         }
-        self.tokens += spoken::tokens(&data, TEXTS);
+        self.speech.hear(&data);
         match self.renamed(&frame, &data) {
             None => out.pass(&frame),
             Some(renamed) => out.push(AnswerEvent::Bytes(renamed)),
@@ -264,7 +271,7 @@ impl AnswerReader for StreamReader {
     }
 
     fn tokens(&self) -> Option<u64> {
-        Some(self.tokens)
+        Some(self.speech.tokens())
     }
 }
 

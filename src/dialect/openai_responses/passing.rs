@@ -93,7 +93,7 @@ struct Response<'a> {
 
 impl Recognise for Events {
     // Events that end something tell all of it once more.
-    const TEXTS: &'static [&'static [u8]] = &[b"delta"];
+    const TEXTS: &'static [&'static str] = &["\"delta\":"];
 
     fn event(&mut self, name: &[u8], data: &[u8]) -> Seen {
         self.number += 1;

@@ -6,14 +6,14 @@ use serde_json::value::RawValue;
 
 use super::json_string;
 use crate::{
-    dialect::{AnswerEvent, AnswerReader, Failure, Garbage, StreamForm, spoken},
+    dialect::{AnswerEvent, AnswerReader, Failure, Garbage, StreamForm, spoken::Speech},
     wire::sse::{self, SseFramer},
 };
 
 /// What a dialect recognises in the events of its streams.
 pub trait Recognise {
     /// Under which keys of an event's data the model's words stand.
-    const TEXTS: &'static [&'static [u8]];
+    const TEXTS: &'static [&'static str];
 
     /// Looks at one event, by its name and its data.
     fn event(&mut self, name: &[u8], data: &[u8]) -> Seen;
@@ -63,8 +63,7 @@ pub struct PassingStream<R> {
     form: StreamForm,
     /// Elements of the array so far, where the client wants one.
     elements: u64,
-    /// Tokens of the texts so far.
-    tokens: u64,
+    speech: Speech,
     over: bool,
 }
 
@@ -72,7 +71,7 @@ impl<R: Recognise> PassingStream<R> {
     /// Makes a reader whose events name `model` and hold at most `cap` bytes.
     pub fn new(recognise: R, model: &str, form: StreamForm, cap: usize) -> Self {
         let (framer, model) = (SseFramer::new(cap), json_string(model));
-        Self { framer, recognise, model, form, elements: 0, tokens: 0, over: false }
+        Self { framer, recognise, model, form, elements: 0, speech: Speech::new(R::TEXTS), over: false }
     }
 
     fn frame(&mut self, frame: Bytes, out: &mut Vec<AnswerEvent>) {
@@ -94,7 +93,7 @@ impl<R: Recognise> PassingStream<R> {
             return;
         }
         let place = seen.model.filter(|place| data[place.clone()] != self.model[..]);
-        self.tokens += spoken::tokens(&data, R::TEXTS);
+        self.speech.hear(&data);
         let bytes = match (self.form, place) {
             (StreamForm::Events, None) => frame.clone(),
             (StreamForm::Events, Some(place)) => sse::rewritten(&frame, &data, place, &self.model),
@@ -149,7 +148,7 @@ impl<R: Recognise> AnswerReader for PassingStream<R> {
     }
 
     fn tokens(&self) -> Option<u64> {
-        Some(self.tokens)
+        Some(self.speech.tokens())
     }
 
     fn last_words(&mut self, failure: &Failure, call_id: &str) -> Option<Bytes> {
