@@ -59,12 +59,12 @@ until_ready() { # url, path of its log
 }
 
 key=sk-optimise-0123456789abcdef
-channel() { # name, what it needs beside it, its credential, and what its address has behind host and port
+channel() { # name, what it needs beside it, its credential
     cat <<TOML
 [[channel]]
 name = "$1"
 provider = "$1"
-base_url = "$mock${4:-}"
+base_url = "$mock"
 credential = "${3:-sk-mock}"
 models = ["$1"]
 headers = { x-penstock-mock-tokens = "40", x-penstock-mock-latency-ms = "0", x-penstock-mock-ttft-ms = "0", x-penstock-mock-pace-ms = "0" }
@@ -74,8 +74,7 @@ TOML
 }
 
 # Dialects that a conversion is counted for; what is not in use here is laid out as rarely used.
-providers="openai anthropic gemini openai-responses bedrock cohere ollama-native dashscope-native hunyuan dify coze
-    cohere-v1 wenxin cloudflare-run"
+providers="openai anthropic gemini openai-responses bedrock cohere ollama-native dashscope-native hunyuan dify cohere-v1 wenxin"
 configuration() {
     cat <<TOML
 [server]
@@ -100,7 +99,6 @@ TOML
         bedrock) channel "$provider" 'params = { region = "us-east-1" }' "AKIDEXAMPLE|penstock-mock-secret" ;;
         hunyuan) channel "$provider" "" "AKIDEXAMPLE|penstock-mock-secret" ;;
         wenxin) channel "$provider" "" "mock-api-key|penstock-mock-secret" ;;
-        cloudflare-run) channel "$provider" 'params = { account = "mock" }' "" /client/v4/accounts/mock/ai ;;
         *) channel "$provider" ;;
         esac
     done
