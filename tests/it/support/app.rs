@@ -215,10 +215,12 @@ impl Drop for TestApp {
         if !self.unchecked && !std::thread::panicking() {
             // Guards are dropped when a worker next polls; a leak is what stays.
             let deadline = Instant::now() + super::SOON;
-            while !self.leaks().is_empty() && Instant::now() < deadline {
+            let mut leaks = self.leaks();
+            while !leaks.is_empty() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
+                leaks = self.leaks();
             }
-            assert_eq!(self.leaks(), Vec::<String>::new(), "leaked");
+            assert_eq!(leaks, Vec::<String>::new(), "leaked");
         }
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
