@@ -117,7 +117,10 @@ impl Relay {
                     route.cell.failed();
                 }
                 permit.failed(&failure, &self.shared.room);
-                route.cell.lines.observe(&route.line, link.showing.tells(&failure, self.shared.room.now()));
+                if route.cell.is_reached_by(&route.spec) {
+                    let sign = link.showing.tells(&failure, self.shared.room.now());
+                    route.cell.lines.observe(&route.line, sign);
+                }
                 link.cleanse(&mut failure);
                 Err(failure)
             }

@@ -13,7 +13,7 @@ use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use penstock_actors::{
     channel::{ChannelCell, Counted, Line},
-    domain::{Delivery, Fault},
+    domain::{Delivery, Fault, Sign},
 };
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -206,9 +206,11 @@ impl AnswerBody {
         self.permit = None;
         self.behind.link.cleanse(&mut failure);
         if failure.fault == Fault::Upstream {
-            let Behind { cell, line, counted, .. } = &self.behind;
+            let Behind { cell, line, counted, link } = &self.behind;
             cell.failed();
-            cell.lines.broke_off(line, *counted, evidence::sign(&failure));
+            let tells = cell.is_reached_by(&link.spec);
+            let sign = if tells { evidence::sign(&failure) } else { Sign::Nothing };
+            cell.lines.broke_off(line, *counted, sign);
         }
         self.record.consumed(self.flow.usage, self.flow.delivered);
         let kept = self.record.broken(&failure);

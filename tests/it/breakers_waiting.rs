@@ -326,3 +326,33 @@ async fn no_call_is_lost_where_one_of_three_channels_dies() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_calls_under_way_tell_of_an_old_credential_or_place_is_not_held_against_the_new_one() {
+    for (status, changed) in [(401, "credential"), (402, "credential"), (500, "place"), (CLOSES, "place")] {
+        let (old, good) = (Gated::start(status).await, well().await);
+        let settings = format!("{}{}", old.upstream.channel("a", "weight = 1\n"), QUICK.replace("\"1s\"", "\"300s\""));
+        let app = TestApp::start(&settings);
+        let mut under_way = Vec::new();
+        for _ in 0..8 {
+            under_way.push(ask(&app.client(), &chat("m")).await);
+        }
+        eventually("they are there", || old.upstream.count() == 8).await;
+        let settings = match changed {
+            "credential" => settings.replace("secret-a", "mended"),
+            _ => settings.replace(&old.upstream.address.to_string(), &good.address.to_string()),
+        };
+        app.reload(&settings).await.unwrap();
+        old.turns.add_permits(8);
+        for tcp in &mut under_way {
+            assert!(read_answer(tcp).await.status >= 400, "{status}");
+        }
+        old.status.store(200, Ordering::SeqCst);
+        old.turns.add_permits(1);
+        // Has the supervisor look at what was counted.
+        app.reload(&settings.replace("weight = 1", "weight = 2")).await.unwrap();
+        let looked = (app.cell("a").lines.standing(), state(&app, "a"));
+        assert_eq!(looked, (Standing::On, BreakerState::Closed), "{status}");
+        assert_eq!(app.client().chat(&chat("m")).await.status, 200, "{status}");
+    }
+}

@@ -150,9 +150,7 @@ async fn another_credential_ends_a_pause_and_a_removed_channel_its_calls_wait() 
     let mut waits = ask(&app.client(), &chat("m")).await;
     eventually("it waits", || app.cell("a").gate.waiting() == 1).await;
     app.reload(&channel.replace("secret-a", "changed")).await.unwrap();
-    // The channel changes a moment before the table does: who is let through between them shows what it had.
     assert_eq!(read_answer(&mut waits).await.status, 200);
-    assert_eq!(app.client().chat(&chat("m")).await.status, 200);
     assert_eq!(upstream.seen().last().unwrap().header("authorization"), Some("Bearer changed"));
 
     let upstream = refusing(1, "retry-after: 25\r\n").await;

@@ -9,7 +9,7 @@ use super::{
     switch::{Evidence, Standing, Switch},
 };
 use crate::{
-    domain::{BreakerRules, Credentials, ModelName, SwitchRule},
+    domain::{BreakerRules, ChannelSpec, ModelName, SwitchRule},
     metrics::Rolling,
 };
 
@@ -19,8 +19,8 @@ pub(super) struct Caretaker {
     breakers: HashMap<ModelName, Watched>,
     switch: Switch,
     seen: Evidence,
-    /// What the evidence is about.
-    credentials: Credentials,
+    /// What all of it is about.
+    spec: Arc<ChannelSpec>,
     /// Attempts that were no retries.
     others: Rolling<u64>,
     others_seen: u64,
@@ -44,16 +44,12 @@ const RETRY_SLOTS: u32 = 10;
 impl Caretaker {
     /// Begins with what was counted so far; what was published stays until the next look.
     pub(super) fn new(cell: &ChannelCell) -> Self {
-        let (answered, rules) = (cell.totals().succeeded, cell.spec().care.breaker);
-        let lines = cell.lines.all();
-        let watched = lines.iter().map(|(model, line)| {
-            (Arc::clone(model), Watched { breaker: Breaker::new(rules), seen: line.tries() })
-        });
+        let spec = cell.spec();
         Self {
-            breakers: watched.collect(),
+            breakers: Watched::all(cell, spec.care.breaker),
             switch: Switch::default(),
-            seen: cell.lines.evidence(answered),
-            credentials: cell.spec().credentials.clone(),
+            seen: cell.lines.evidence(cell.totals().succeeded),
+            spec,
             others: Rolling::new(RETRY_WINDOW / RETRY_SLOTS, RETRY_SLOTS as usize),
             others_seen: others(cell),
         }
@@ -66,13 +62,22 @@ impl Caretaker {
         // Retries are counted as they begin, attempts as they end.
         self.others_seen = others.max(self.others_seen);
         cell.lines.publish_others(self.others.sum(now));
+        let spec = cell.spec();
+        if !spec.is_reached_alike(&self.spec) {
+            self.breakers = Watched::all(cell, spec.care.breaker);
+        }
+        if !spec.is_same_account(&self.spec) || spec.care.switch == SwitchRule::Never {
+            self.switch = Switch::default();
+            self.seen = cell.lines.evidence(cell.totals().succeeded);
+        }
+        self.spec = spec;
         let lines = self.look_at_lines(cell, now);
         let evidence = self.look_at_evidence(cell, now);
         if lines == Moved::Nothing { evidence } else { lines }
     }
 
     fn look_at_lines(&mut self, cell: &ChannelCell, now: Duration) -> Moved {
-        let rules = cell.spec().care.breaker;
+        let rules = self.spec.care.breaker;
         let mut moved = Moved::Nothing;
         let lines = cell.lines.all();
         self.breakers.retain(|model, _| lines.contains_key(model));
@@ -94,11 +99,6 @@ impl Caretaker {
     }
 
     fn look_at_evidence(&mut self, cell: &ChannelCell, now: Duration) -> Moved {
-        let spec = cell.spec();
-        if self.credentials != spec.credentials || spec.care.switch == SwitchRule::Never {
-            self.credentials = spec.credentials.clone();
-            self.switch = Switch::default();
-        }
         let all = cell.lines.evidence(cell.totals().succeeded);
         let since = Evidence {
             answered: all.answered.saturating_sub(self.seen.answered),
@@ -107,7 +107,7 @@ impl Caretaker {
         };
         self.seen = all;
         let before = self.switch.standing();
-        let standing = match spec.care.switch {
+        let standing = match self.spec.care.switch {
             SwitchRule::ByEvidence => self.switch.observe(since, now),
             SwitchRule::Never => Standing::On,
         };
@@ -133,6 +133,12 @@ impl Caretaker {
 }
 
 impl Watched {
+    /// Begins anew with every model of the channel.
+    fn all(cell: &ChannelCell, rules: BreakerRules) -> HashMap<ModelName, Self> {
+        let fresh = |line: &Line| Self { breaker: Breaker::new(rules), seen: line.tries() };
+        cell.lines.all().iter().map(|(model, line)| (Arc::clone(model), fresh(line))).collect()
+    }
+
     fn look(
         &mut self,
         cell: &ChannelCell,
@@ -178,7 +184,7 @@ mod tests {
     use super::*;
     use crate::{
         channel::switch::OffReason,
-        domain::{Credential, Sign},
+        domain::{Credential, Credentials, Sign},
         router::plan::tests::spec,
     };
 
@@ -215,9 +221,32 @@ mod tests {
         assert_eq!(caretaker.tick(&cell, at(1)), Moved::Something);
         assert_eq!(cell.lines.standing(), Standing::Off(OffReason::BadCredential));
         settings.credentials = Credentials::one(Credential::new("new"));
+        // What nobody has looked at yet is the old one's, too.
+        for _ in 0..3 {
+            cell.lines.observe(&line, Sign::BadCredential);
+        }
         cell.apply(Arc::new(settings));
         assert_eq!(caretaker.tick(&cell, at(1)), Moved::Something);
         assert_eq!(cell.lines.standing(), Standing::On);
+        assert_eq!(caretaker.tick(&cell, at(2)), Moved::Nothing);
+    }
+
+    #[test]
+    fn a_breaker_closes_when_the_channel_leads_elsewhere_and_stays_open_where_it_does_not() {
+        let mut settings = spec("a", 1, 0, 1, "default");
+        let cell = ChannelCell::new(1, Arc::new(settings.clone()));
+        let (mut caretaker, line) = (Caretaker::new(&cell), cell.lines.line(&"up".into()));
+        (0..20).for_each(|_| cell.lines.observe(&line, Sign::Failed));
+        caretaker.tick(&cell, at(1));
+        settings.weight = 7;
+        cell.apply(Arc::new(settings.clone()));
+        caretaker.tick(&cell, at(1));
+        assert_eq!(line.state(), BreakerState::Open);
+        settings.base_url = "http://another".into();
+        cell.apply(Arc::new(settings));
+        assert_eq!(caretaker.tick(&cell, at(1)), Moved::Something);
+        assert_eq!(line.state(), BreakerState::Closed);
+        assert_eq!(caretaker.tick(&cell, at(2)), Moved::Nothing);
     }
 
     #[test]

@@ -242,6 +242,12 @@ impl ChannelCell {
         self.spec.load_full()
     }
 
+    /// Whether the settings in force lead where these did: if not, how a request of these fares tells nothing of the
+    /// channel any more.
+    pub fn is_reached_by(&self, spec: &ChannelSpec) -> bool {
+        self.spec.load().is_reached_alike(spec)
+    }
+
     /// By what the channel's requests go out.
     pub fn transport(&self) -> TransportKind {
         self.spec.load().transport
@@ -329,11 +335,7 @@ impl ChannelCell {
     /// Puts new settings in force. For the supervisor alone.
     pub(super) fn apply(&self, spec: Arc<ChannelSpec>) {
         let old = self.spec.swap(Arc::clone(&spec));
-        let is_another_account = old.base_url != spec.base_url
-            || old.credentials != spec.credentials
-            || old.headers != spec.headers
-            || old.provider != spec.provider;
-        if is_another_account || spec.learning.pacing == Pacing::Off {
+        if !spec.is_same_account(&old) || spec.learning.pacing == Pacing::Off {
             self.learning.pacer.forget();
         }
         self.rotate(&old, &spec);
@@ -350,7 +352,7 @@ impl ChannelCell {
     fn rotate(&self, old: &ChannelSpec, spec: &ChannelSpec) {
         let known = self.rotation.load_full().filter(|_| {
             // The same secret at another place is another account.
-            old.base_url == spec.base_url && old.headers == spec.headers && old.provider == spec.provider
+            old.is_same_place(spec)
         });
         let rotation = has_several(spec).then(|| match known {
             Some(rotation) if rotation.is_of(&spec.credentials) => rotation,

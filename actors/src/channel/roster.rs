@@ -21,7 +21,7 @@ use crate::{
     testing::PanicDrill,
 };
 
-/// Starts, tunes and retires supervisors, then has the router publish the table.
+/// Starts and retires supervisors, has the router publish the table, then tunes the supervisors.
 ///
 /// Mailbox: 16 messages; catalogs come from one place, which waits for each.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Supervised for Roster {
     }
 }
 
-/// The catalog as it should be. Answers once the route table that follows from it is published.
+/// The catalog as it should be. Answers once all of it is in force.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Desired(pub Arc<Catalog>);
@@ -116,13 +116,14 @@ impl Handler<Desired> for Roster {
         let cells = self.running.iter().map(|(name, r)| (name.clone(), Arc::clone(&r.cell))).collect();
         let router = self.router.clone();
         let deliver = async move {
+            // The table first: whom a changed channel lets through goes out with its new settings.
+            if let Err(error) = router.send(Publish { catalog, cells }).await {
+                tracing::error!(%error, "route table was not published");
+            }
             for (supervisor, apply) in changes {
                 if let Err(error) = supervisor.send(apply).await {
                     tracing::error!(%error, "channel settings were not applied");
                 }
-            }
-            if let Err(error) = router.send(Publish { catalog, cells }).await {
-                tracing::error!(%error, "route table was not published");
             }
         };
         Box::pin(deliver.into_actor(self).map(|(), _, _| ()))

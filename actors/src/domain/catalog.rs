@@ -190,6 +190,27 @@ pub struct ChannelSpec {
     pub care: Care,
 }
 
+impl ChannelSpec {
+    /// Whether requests of both settings are one account's at one place: what the provider says of its limits, its
+    /// credential or its credit to one of them is true for the other.
+    pub fn is_same_account(&self, other: &Self) -> bool {
+        self.is_same_place(other) && self.credentials == other.credentials
+    }
+
+    /// The same, but that another credential may be shown there.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        self.base_url == other.base_url
+            && self.provider == other.provider
+            && self.params == other.params
+            && self.headers == other.headers
+    }
+
+    /// The same, and by the same way: where one of them fails, the other does.
+    pub fn is_reached_alike(&self, other: &Self) -> bool {
+        self.is_same_account(other) && self.proxy == other.proxy
+    }
+}
+
 /// Channels and aliases as one immutable value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
