@@ -152,6 +152,35 @@ impl KeyTable {
         self.shards.iter().flat_map(|shard| shard.values())
     }
 
+    /// Everyone, beside whom the same secret opened in the table before.
+    pub fn beside<'t>(
+        &'t self,
+        before: &'t Self,
+    ) -> impl Iterator<Item = (&'t Arc<Caller>, Option<&'t Arc<Caller>>)> {
+        self.pairs(before, |_, _| true)
+    }
+
+    /// The same, of those who are not what they were in the table that this one was built from.
+    pub fn changed_since<'t>(
+        &'t self,
+        before: &'t Self,
+    ) -> impl Iterator<Item = (&'t Arc<Caller>, Option<&'t Arc<Caller>>)> {
+        let has_changed =
+            |now: &Arc<Caller>, then: Option<&Arc<Caller>>| !then.is_some_and(|c| Arc::ptr_eq(c, now));
+        self.pairs(before, |new, old| !Arc::ptr_eq(new, old))
+            .filter(move |(now, then)| has_changed(now, *then))
+    }
+
+    /// Those of the shards that are wanted, by themselves and as they were.
+    fn pairs<'t>(
+        &'t self,
+        before: &'t Self,
+        wants: impl Fn(&Arc<Shard>, &Arc<Shard>) -> bool,
+    ) -> impl Iterator<Item = (&'t Arc<Caller>, Option<&'t Arc<Caller>>)> {
+        let shards = self.shards.iter().zip(before.shards.iter()).filter(move |(new, old)| wants(new, old));
+        shards.flat_map(|(new, old)| new.iter().map(|(digest, caller)| (caller, old.get(digest))))
+    }
+
     /// How many secrets open something.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|s| s.len()).sum()
@@ -287,6 +316,8 @@ mod tests {
         let after = before.next(keys(1_001));
         let shared = before.shards.iter().zip(after.shards.iter()).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
         assert_eq!((shared, after.len()), (SHARDS - 1, 1_001));
+        let changed: Vec<_> = after.changed_since(&before).map(|(c, old)| (&*c.key, old.is_none())).collect();
+        assert_eq!((changed, after.beside(&before).count()), (vec![("1000", true)], 1_001));
         assert!(after.next([]).is_empty());
     }
 

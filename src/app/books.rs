@@ -4,7 +4,7 @@
 mod source;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
@@ -16,7 +16,7 @@ use penstock_actors::{
     billing::{Ledger, Refresh},
     domain::{AccountId, Money, PriceList, StreamId},
     limiter::{
-        LimitHandle,
+        CellId, LimitHandle,
         actor::{Past, Restore},
     },
     ports::{BooksStore, JournalSource, OwnStreams, RequestLogStore},
@@ -169,18 +169,17 @@ impl Bookkeeping {
         }
     }
 
-    /// Whether the request log has everything that older starts settled.
-    pub(super) fn has_logged_older(&self) -> bool {
-        let log = &self.accounting.usage_log;
-        let is_in = |(stream, end): &(StreamId, u64)| log.durable(&Accounting::DURABLE[1..], *stream) >= *end;
-        self.source.ended.iter().all(is_in)
+    /// Tells whether the request log has everything that was settled by now.
+    pub(super) fn is_logged(&self) -> impl Fn() -> bool + use<> {
+        let (heads, log) = (self.source.heads(), self.accounting.usage_log.clone());
+        move || heads.iter().all(|(stream, end)| log.durable(&Accounting::DURABLE[1..], *stream) >= *end)
     }
 
-    /// Has the Limiter count what was consumed before this start.
-    pub(super) async fn restore(&self, past: Vec<Past>) {
-        let rows = past.len();
-        match self.accounting.limiter.send(Restore(past)).await {
-            Ok(()) => tracing::info!(rows, "limits know of the time before this start"),
+    /// Has the Limiter count what was consumed before these limits came into force.
+    pub(super) async fn restore(&self, past: Vec<Past>, of: HashSet<CellId>) {
+        let (rows, limits) = (past.len(), of.len());
+        match self.accounting.limiter.send(Restore(past, of)).await {
+            Ok(()) => tracing::info!(limits, rows, "limits know of the time before"),
             Err(error) => tracing::warn!(%error, "limits begin anew"),
         }
     }

@@ -165,7 +165,7 @@ impl Gateway {
         let publisher = Rc::new(Publisher::new(actors.applier(), settings));
         publisher.publish().await?;
         let (keys_in_force, routes) = (Arc::clone(&shared.keys), Arc::clone(&actors.table));
-        limits::restore(&books, Arc::clone(&store), keys_in_force, routes);
+        limits::follow(&books, Arc::clone(&store), keys_in_force, routes);
         actix_web::rt::spawn(server);
         let tokens = Tokens::start(Rc::clone(&publisher), Arc::clone(&transport), vault);
         let discovery = Discovery::start(Rc::clone(&publisher), Arc::clone(&transport));

@@ -331,7 +331,8 @@ async fn no_call_is_lost_where_one_of_three_channels_dies() {
 async fn what_calls_under_way_tell_of_an_old_credential_or_place_is_not_held_against_the_new_one() {
     for (status, changed) in [(401, "credential"), (402, "credential"), (500, "place"), (CLOSES, "place")] {
         let (old, good) = (Gated::start(status).await, well().await);
-        let settings = format!("{}{}", old.upstream.channel("a", "weight = 1\n"), QUICK.replace("\"1s\"", "\"300s\""));
+        let settings =
+            format!("{}{}", old.upstream.channel("a", "weight = 1\n"), QUICK.replace("\"1s\"", "\"300s\""));
         let app = TestApp::start(&settings);
         let mut under_way = Vec::new();
         for _ in 0..8 {

@@ -3,7 +3,11 @@
 
 use super::{
     support::{
-        Answer, Process, TestApp, Turnstile, Upstream, app::KEY, chat, eventually, process, read_answer,
+        Answer, Process, TestApp, Turnstile, Upstream,
+        app::KEY,
+        chat,
+        database::{Database, on_every_database},
+        eventually, process, read_answer,
     },
     waiting::{ask, queue_up},
 };
@@ -97,16 +101,25 @@ async fn a_parents_limit_is_changed_and_explained_while_calls_go_on() {
     let app = TestApp::start(&settings(""));
     let first = app.client().with_key(FIRST);
     assert_eq!(first.chat(&chat("m")).await.status, 200);
-    app.reload(&settings("limits = [\"1 request per day\"]")).await.unwrap();
-    assert_eq!(first.chat(&chat("m")).await.status, 200, "cells begin where a limit does");
+    app.reload(&settings("limits = [\"2 requests per day\"]")).await.unwrap();
+    let used = async || {
+        let explained = first.post("/api/explain", br#"{"model":"m"}"#).await.json();
+        explained["data"]["models"][0]["limits"][0]["used"].as_u64()
+    };
+    let give_up = tokio::time::Instant::now() + super::support::SOON;
+    while used().await != Some(1) {
+        assert!(tokio::time::Instant::now() < give_up, "what was called before does not count");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(first.chat(&chat("m")).await.status, 200);
     assert_refused(&first.chat(&chat("m")).await, "parent_requests_per_day_exceeded", "team");
     let explained = first.post("/api/explain", br#"{"model":"m"}"#).await.json();
     let limit = &explained["data"]["models"][0]["limits"][0];
     assert_eq!(
         (&limit["limit"], &limit["of"], &limit["used"]),
-        (&"parent_requests_per_day".into(), &"team".into(), &1.into())
+        (&"parent_requests_per_day".into(), &"team".into(), &2.into())
     );
-    app.reload(&settings("limits = [\"2 requests per day\"]")).await.unwrap();
+    app.reload(&settings("limits = [\"3 requests per day\"]")).await.unwrap();
     assert_eq!(first.chat(&chat("m")).await.status, 200);
 }
 
@@ -206,8 +219,45 @@ async fn a_restart_remembers_what_a_key_of_the_store_took() {
     assert_eq!(team.chat(&chat("m")).await.status, 200);
     let running = running.killed_and_started();
     let team = running.client().with_key(&secret);
-    running.wait_until("the past is known", |log| log.contains("limits know of the time before this start"));
+    running.wait_until("the past is known", |log| log.contains("limits know of the time before"));
     assert_refused(&team.chat(&chat("m")).await, "key_requests_per_day_exceeded", "this API key");
+}
+
+on_every_database!(a_limit_that_is_set_while_a_key_is_in_use_knows_what_it_took_before);
+
+async fn a_limit_that_is_set_while_a_key_is_in_use_knows_what_it_took_before(database: Database) {
+    let upstream = well().await;
+    let store = format!("[store]\nurl = \"{}\"\n", database.url);
+    let running = Process::start(&(store + &upstream.channel("a", "")));
+    let key = |arguments: &[&str]| {
+        let all = [&["key"], arguments, &["--config", "penstock.toml"]].concat();
+        let done = process::run(&running.dir(), &all);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    };
+    let secret = key(&["create", "--name", "team"]);
+    let child = key(&["create", "--name", "child", "--parent", "team"]);
+    let [team, child] = [secret, child].map(|secret| running.client().with_key(&secret));
+    until(&child, 200).await;
+    assert_eq!(team.chat(&chat("m")).await.status, 200);
+    let known = |times: usize| {
+        running.wait_until("the past is known", |log| {
+            log.matches("limits know of the time before").count() == times
+        });
+    };
+    key(&["limits", "team", "3 requests per day"]);
+    known(1);
+    assert_eq!(child.chat(&chat("m")).await.status, 200);
+    assert_refused(&team.chat(&chat("m")).await, "key_requests_per_day_exceeded", "this API key");
+    // Without it for a while, calls are counted by nobody but the log.
+    key(&["limits", "team"]);
+    until(&team, 200).await;
+    key(&["limits", "team", "5 requests per day", "3 tokens per month"]);
+    known(2);
+    assert_refused(&team.chat(&chat("m")).await, "key_tokens_per_month_exceeded", "this API key");
+    key(&["limits", "team", "5 requests per day"]);
+    until(&team, 200).await;
+    assert_refused(&child.chat(&chat("m")).await, "parent_requests_per_day_exceeded", "team");
 }
 
 /// Calls until an answer has this status: a change of the store is in force within moments.

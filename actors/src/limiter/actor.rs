@@ -1,6 +1,7 @@
 //! The Limiter: clears cells that are idle, and counts what this process did not admit itself. It never admits.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -145,8 +146,8 @@ impl LimitHandle {
         self.cells.hold(claims, self.now(rules))
     }
 
-    /// Counts what was consumed without being admitted here, so long ago.
-    pub fn add(&self, past: &Past) {
+    /// Counts what was consumed without being admitted here, so long ago, where it is wanted.
+    pub fn add(&self, past: &Past, wants: impl Fn(&CellId) -> bool) {
         let rules = self.rules.load();
         let now = self.now(&rules);
         let Past { name, above, limits, group, model, .. } = past;
@@ -155,7 +156,7 @@ impl LimitHandle {
         let of_channel = rules.of_channel(&past.channel, past.amounts, &Measure::ALL);
         for claim in claims.chain(of_channel.into_iter().flatten()) {
             let span = claim.id.kind.span;
-            if past.spans.contains(&span) {
+            if past.spans.contains(&span) && wants(&claim.id) {
                 self.cells.add(&claim.id, claim.amount, past.ago, now);
             }
         }
@@ -177,7 +178,7 @@ pub struct Opens {
     pub per_second: f64,
 }
 
-/// What was consumed before this start, or elsewhere.
+/// What was consumed before a limit came into force, or elsewhere.
 #[derive(Clone, Debug)]
 pub struct Past {
     /// By which key.
@@ -204,7 +205,7 @@ pub struct Past {
 
 /// Clears idle cells, and follows the ring for calls that other processes' streams tell of.
 ///
-/// Mailbox: 16 messages; it is told of the past once, at the start.
+/// Mailbox: 16 messages; it is told of the past at the start, and when limits are set.
 pub struct Limiter {
     log: UsageLogView,
     gauges: Arc<ConsumerGauges>,
@@ -255,7 +256,7 @@ impl Limiter {
                 return;
             }
             if let Some(settlement) = journal.decode(event.payload) {
-                limits.add(&Past::of(&settlement));
+                limits.add(&Past::of(&settlement), |_| true);
             }
         });
         if let Read::Behind(events) = read {
@@ -309,16 +310,18 @@ impl Supervised for Limiter {
     }
 }
 
-/// What the request log knows of the time before this start.
+/// What the request log knows of the time before these limits came into force.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Restore(pub Vec<Past>);
+pub struct Restore(pub Vec<Past>, pub HashSet<CellId>);
 
 impl Handler<Restore> for Limiter {
     type Result = ();
 
-    fn handle(&mut self, Restore(past): Restore, ctx: &mut Self::Context) {
-        guarded(self, ctx, "limiter", |me, _| past.iter().for_each(|past| me.limits.add(past)));
+    fn handle(&mut self, Restore(past, of): Restore, ctx: &mut Self::Context) {
+        guarded(self, ctx, "limiter", |me, _| {
+            past.iter().for_each(|past| me.limits.add(past, |id| of.contains(id)));
+        });
     }
 }
 

@@ -267,6 +267,20 @@ impl Cells {
         }
     }
 
+    /// Whether there is such a cell.
+    pub fn has(&self, id: &CellId) -> bool {
+        self.shard(id).load().contains_key(id)
+    }
+
+    /// Takes these cells out: what is taken from now on, others count.
+    pub fn forget<'i>(&self, ids: impl IntoIterator<Item = &'i CellId>) {
+        for id in ids {
+            if let Some(cell) = self.shard(id).load().get(id).cloned() {
+                self.remove(&cell);
+            }
+        }
+    }
+
     /// What is taken of a cell now; nothing where there is none.
     pub fn used(&self, id: &CellId, now: Now<'_>) -> u64 {
         self.shard(id).load().get(id).map_or(0, |cell| cell.used(now))

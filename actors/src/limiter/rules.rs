@@ -296,8 +296,13 @@ impl Rules {
         claims
     }
 
+    /// Whether keys are limited as by those other rules.
+    pub fn limit_keys_alike(&self, other: &Self) -> bool {
+        self.every_key == other.every_key && self.keys == other.keys
+    }
+
     /// The limits of one key: those of the settings, its own, or every key's.
-    fn of_key<'s>(&'s self, name: &str, own: Option<&'s LimitSet>) -> &'s LimitSet {
+    pub fn of_key<'s>(&'s self, name: &str, own: Option<&'s LimitSet>) -> &'s LimitSet {
         self.keys.get(name).or(own).unwrap_or(&self.every_key)
     }
 

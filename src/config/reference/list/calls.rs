@@ -77,7 +77,8 @@ pub(super) const LIMITS: Section = Section {
     about: "What may be taken in a time: requests, tokens (of prompt and answer) or USD, per minute, hour, day or month.\n\
             Minutes and hours slide; days and months are the calendar's. A call over a limit is refused with 429 and\n\
             the time to come back, and whose limit it is. Calls count as they begin and are put right when they end, and those\n\
-            of a key that stands under another count with that one, too.",
+            of a key that stands under another count with that one, too. A limit that is set counts what was taken\n\
+            before it was.",
     settings: &[
         set(
             "time_zone",
