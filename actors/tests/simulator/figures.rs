@@ -135,9 +135,11 @@ impl Refusals {
         );
     }
 
-    /// Refusals cost nobody a slot, and spare nearly everyone a wait in vain.
+    /// Refusals cost nobody a slot, and spare most a wait in vain. Not all: who is let in at the border has an even
+    /// chance, for it is the p50 that decides; under overload without end, everyone comes in there.
     pub fn check(&self) {
         assert!(self.served[0] * 100 >= self.served[1] * 99, "{:?}", self.served);
-        assert!(self.in_vain[0] * 10 <= self.in_vain[1], "{:?}", self.in_vain);
+        assert!(self.in_vain[0] * 4 <= self.in_vain[1], "{:?}", self.in_vain);
+        assert!(self.in_vain[0] <= self.served[0], "{:?} of {:?}", self.in_vain, self.served);
     }
 }

@@ -37,6 +37,8 @@ pub struct Provider {
     pub service: f64,
     /// Mean tokens of a call.
     pub size: u64,
+    /// What a call is estimated to take, in percent of its tokens: the least, and how many more.
+    pub estimates: (u64, u64),
     /// What its limits are multiplied with at a second.
     pub scale: fn(u64) -> f64,
 }
@@ -228,7 +230,8 @@ impl World {
     fn pump(&mut self) {
         while let Some(permit) = self.gate.claim() {
             let (_, tokens) = self.next;
-            let estimated = tokens * (90 + self.random.below(60)) / 100;
+            let (least, more) = self.provider.estimates;
+            let estimated = tokens * (least + self.random.below(more)) / 100;
             let pacer = &self.learning.pacer;
             let paced = match pacer.is_on().then(|| pacer.take(estimated, self.now)).transpose() {
                 Ok(paced) => paced,
