@@ -1,15 +1,14 @@
 //! `GET /api/runtime`: how the channels stand and who waits, as JSON or as text for a terminal. It asks nobody.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use penstock_actors::{
     channel::{ChannelCell, breaker::Tries, gate::UNLIMITED, line::Budget, switch::Standing},
-    router::{
-        RouteTable, WaitingRoom,
-        estimate::{Service, expect},
-    },
+    router::{RouteTable, WaitingRoom, estimate::foresee},
 };
 use serde::Serialize;
+
+use crate::api_key::KeyTable;
 
 /// Tokens of the call for which the expected wait is told.
 const TYPICAL_TOKENS: u64 = 1_000;
@@ -125,6 +124,8 @@ struct Wait {
 #[derive(Debug, Serialize)]
 struct Key {
     id: i64,
+    /// Told to operators alone; null where no secret opens it any more.
+    name: Option<String>,
     /// Tokens by weight while it had to wait; only differences mean something.
     counter: u64,
 }
@@ -133,7 +134,8 @@ impl Runtime {
     /// `now_ms` is on the clock of the limits.
     pub(super) fn of(table: &RouteTable, room: &WaitingRoom, now_ms: u64) -> Self {
         let fairness = room.fairness();
-        let mut keys: Vec<_> = fairness.counters().map(|(key, counter)| Key { id: key.0, counter }).collect();
+        let counted = fairness.counters().map(|(key, counter)| Key { id: key.0, name: None, counter });
+        let mut keys: Vec<_> = counted.collect();
         drop(fairness);
         keys.sort_unstable_by_key(|key| (std::cmp::Reverse(key.counter), key.id));
         keys.truncate(KEYS);
@@ -142,6 +144,19 @@ impl Runtime {
             waiting: Waiting { calls: room.calls(), bytes: room.bytes() },
             channels: table.cells().iter().map(|cell| channel(cell, room, now_ms)).collect(),
             keys,
+        }
+    }
+
+    /// Gives the keys that are shown their names.
+    pub(super) fn name_keys(&mut self, known: &KeyTable) {
+        if self.keys.is_empty() {
+            return;
+        }
+        let mut shown: HashMap<i64, &mut Key> = self.keys.iter_mut().map(|key| (key.id, key)).collect();
+        for caller in known.callers() {
+            if let Some(key) = shown.get_mut(&caller.id.0) {
+                key.name = Some(caller.key.clone());
+            }
         }
     }
 
@@ -195,7 +210,8 @@ impl Runtime {
         }
         if !self.keys.is_empty() {
             let head = [["key", "tokens by weight"].map(str::to_owned)];
-            let keys = self.keys.iter().map(|key| [key.id.to_string(), key.counter.to_string()]);
+            let name = |key: &Key| key.name.clone().unwrap_or_else(|| key.id.to_string());
+            let keys = self.keys.iter().map(|key| [name(key), key.counter.to_string()]);
             let rows: Vec<_> = head.into_iter().chain(keys).collect();
             text.push('\n');
             text.push_str(&columns(&rows));
@@ -235,11 +251,9 @@ fn breakers(cell: &ChannelCell) -> Vec<Breaker> {
 }
 
 fn channel(cell: &Arc<ChannelCell>, room: &WaitingRoom, now_ms: u64) -> Channel {
-    let (gate, (mean, scatter), health) = (&cell.gate, cell.pace(), cell.health());
-    let mut service = Service::default();
-    let outlook = cell.outlook(TYPICAL_TOKENS, gate.waiting().into(), room);
-    service.add_paced(gate.limit(), gate.in_flight(), mean, scatter, outlook);
-    let expected = expect(gate.waiting().into(), &service).map(|model| room.calibration().correct(model));
+    let (gate, mean, health) = (&cell.gate, cell.pace().0, cell.health());
+    let foreseen = foresee(&[cell.stand(cell.backlog(), TYPICAL_TOKENS, room)]);
+    let expected = foreseen.wait.map(|model| room.calibration().correct(model));
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let limit = Some(gate.limit()).filter(|limit| *limit != UNLIMITED);
     let spec = cell.spec();
@@ -317,7 +331,10 @@ mod tests {
             revision: 1,
             waiting: Waiting { calls: 2, bytes: 70 },
             channels: vec![channel("a-long-name", Some(16)), channel("b", None), channel("c", Some(0))],
-            keys: vec![Key { id: 7, counter: 1_000 }],
+            keys: vec![
+                Key { id: 7, name: None, counter: 1_000 },
+                Key { id: 8, name: Some("team".to_owned()), counter: 900 },
+            ],
         };
         let text = runtime.text();
         for line in [
@@ -326,7 +343,8 @@ mod tests {
             "b                            none   none   3          0        -        -         -         100%     3 of 90  -",
             "c (off)                      0      0      3          0        1.3s     -         -         100%     3 of 90  -",
             "b            slow   half_open",
-            "7    1000",
+            "7     1000",
+            "team  900",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

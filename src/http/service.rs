@@ -362,8 +362,17 @@ fn ready(worker: &Worker) -> HttpResponse {
 /// What a proxy adds to the requests it passes on.
 const FORWARDED: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
 
+/// Who looks at how the gateway stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Onlooker {
+    /// Whoever runs it.
+    Operator,
+    /// A key that may see routing; other keys are none of its business.
+    Key,
+}
+
 /// What shows channels is for who sits on the machine, or has a key that may see routing.
-fn may_look_inside(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<(), Failure> {
+fn may_look_inside(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<Onlooker, Failure> {
     let local = request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
     // Behind a proxy on this machine everyone comes from here.
     let proxied = FORWARDED.iter().any(|name| request.headers().contains_key(*name));
@@ -371,16 +380,22 @@ fn may_look_inside(request: &HttpRequest, worker: &Worker, at: &Moment) -> Resul
         let root = worker.shared.api.root.as_ref();
         root.zip(auth::secret(request).ok()).is_some_and(|(root, shown)| *root == digest(&shown))
     };
-    if (!local || proxied) && !is_root() && !authorize(request, worker, at)?.caller.may_see_routing {
-        return Err(admit::forbidden("metrics_not_allowed", "This API key may not read the metrics."));
+    if (local && !proxied) || is_root() {
+        return Ok(Onlooker::Operator);
     }
-    Ok(())
+    match authorize(request, worker, at)?.caller.may_see_routing {
+        true => Ok(Onlooker::Key),
+        false => Err(admit::forbidden("metrics_not_allowed", "This API key may not read the metrics.")),
+    }
 }
 
 fn runtime(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<HttpResponse, Failure> {
-    may_look_inside(request, worker, at)?;
+    let onlooker = may_look_inside(request, worker, at)?;
     let shared = &worker.shared.relay;
-    let runtime = Runtime::of(&worker.relay.table(), &shared.room, shared.books.limits.clock_ms());
+    let mut runtime = Runtime::of(&worker.relay.table(), &shared.room, shared.books.limits.clock_ms());
+    if onlooker == Onlooker::Operator {
+        runtime.name_keys(&worker.shared.keys.load());
+    }
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     Ok(match accept {
         Some(accept) if accept.trim_start().starts_with("text/plain") => {

@@ -255,3 +255,40 @@ async fn a_failed_channel_is_waited_past_and_tiers_open_in_time() {
         assert_eq!((answer.status, answer.header("x-penstock-channel")), (200, Some(channel)));
     }
 }
+
+#[tokio::test]
+async fn the_status_counts_a_call_that_waits_for_two_channels_for_its_part_at_each_and_names_keys() {
+    let turnstile = Turnstile::start().await;
+    let [a, b] = ["a", "b"].map(|name| turnstile.channel(name, "concurrency = 1\n"));
+    let app = TestApp::start(&(a + &b));
+    let mut open = vec![ask(&app.client(), &chat("m")).await, ask(&app.client(), &chat("m")).await];
+    eventually("both are served", || turnstile.count() == 2).await;
+    // Both channels learn how long this takes.
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    for _ in 0..20 {
+        open.push(queue_up(&app, &app.client(), &chat("m")).await);
+    }
+    turnstile.turn(2);
+    eventually("the next two are served", || turnstile.count() == 4).await;
+    eventually("each has nine to serve", || {
+        (app.cell("a").backlog() + app.cell("b").backlog()).round() == 18.0
+    })
+    .await;
+    let shown = app.client().get("/api/runtime").await.json();
+    for channel in shown["channels"].as_array().unwrap() {
+        let of = |pointer: &str| channel.pointer(pointer).unwrap().as_f64().unwrap();
+        let (service, wait) = (of("/service_ms"), of("/expected_wait/p50_ms"));
+        assert_eq!(of("/waiting"), 18.0);
+        // Nine before one more, not eighteen; how the two share them follows what each seemed to take.
+        assert!(wait >= 3.0 * service && wait <= 16.0 * service, "{channel}");
+    }
+    assert_eq!(shown["keys"][0]["name"], "test", "{shown}");
+    // From elsewhere a key that may see routing is not told whose other keys are.
+    let elsewhere = app.client().with_header("x-forwarded-for: 9.9.9.9").get("/api/runtime").await.json();
+    assert_eq!(elsewhere["keys"][0]["name"], serde_json::Value::Null, "{elsewhere}");
+    turnstile.turn(20);
+    for tcp in &mut open {
+        assert_eq!(read_answer(tcp).await.status, 200);
+    }
+    eventually("nothing is left", || app.cell("a").backlog() + app.cell("b").backlog() == 0.0).await;
+}

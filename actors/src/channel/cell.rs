@@ -27,7 +27,12 @@ use super::{
 use crate::{
     domain::{ChannelName, ChannelSpec, Credentials, Pacing, TransportKind},
     limiter::{Amounts, Opens, OverLimit, WAITED_FOR},
-    router::{WaitingRoom, estimate::Outlook, room::NotifyBell, ticket::Ticket},
+    router::{
+        WaitingRoom,
+        estimate::{Outlook, Stand},
+        room::NotifyBell,
+        ticket::Ticket,
+    },
 };
 
 /// Live state of one channel. Written by its supervisor, but for the counters.
@@ -62,6 +67,7 @@ pub struct ChannelCell {
     scatter: AtomicU32,
     restarts: AtomicU64,
     complained_secs: AtomicU64,
+    backlog: AtomicU64,
 }
 
 fn has_several(spec: &ChannelSpec) -> bool {
@@ -119,6 +125,7 @@ impl ChannelCell {
             scatter: AtomicU32::new(1.0_f32.to_bits()),
             restarts: AtomicU64::new(0),
             complained_secs: AtomicU64::new(0),
+            backlog: AtomicU64::new(0),
             spec: ArcSwap::new(spec),
         })
     }
@@ -191,6 +198,30 @@ impl ChannelCell {
         // What the windows let through at once, they tell of to the moment.
         let credit = (ahead + 1) as f64;
         learned.and(Outlook { per_second: Some(per_second), credit, wait: first, stands: nth })
+    }
+
+    /// Calls that are its to serve, of those that wait; of one that waits for other channels too, a part. The router
+    /// says so now and then.
+    pub fn backlog(&self) -> f64 {
+        f64::from_bits(self.backlog.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn publish_backlog(&self, calls: f64) {
+        self.backlog.store(calls.to_bits(), Ordering::Relaxed);
+    }
+
+    /// How it stands for a call of so many tokens that so many others go before.
+    pub fn stand(&self, ahead: f64, tokens: u64, room: &WaitingRoom) -> Stand {
+        let (mean, scatter) = self.pace();
+        Stand {
+            slot: self.slot,
+            ahead,
+            limit: self.gate.limit(),
+            in_flight: self.gate.in_flight(),
+            mean,
+            scatter,
+            outlook: self.outlook(tokens, ahead.round() as u64, room),
+        }
     }
 
     /// A place among those who wait; `None` where there is room by now. Whoever takes it has the gate looked at

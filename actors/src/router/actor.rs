@@ -11,7 +11,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supe
 
 use super::{
     candidates::candidates,
-    estimate::{Calibration, Estimate, Service, expect},
+    estimate::{Calibration, Estimate, Foreseen, foresee},
     registry::Registry,
     room::{Ended, WaitingRoom},
     table::{RouteTable, TableHandle},
@@ -44,6 +44,8 @@ struct Core {
     /// Restarts of supervisors that were answered by offering anew.
     restarts: SlotMap<u64>,
     calibration: Calibration,
+    /// Whether channels say that calls wait for them.
+    has_told_backlogs: bool,
     ticks: u64,
 }
 
@@ -86,39 +88,32 @@ impl Router {
             ticket.eject(Ejected::NoCandidate);
             return;
         }
-        let expected = self.expect(ticket, &cells);
-        if let Some(told) = expected.map(|model| self.core.calibration.correct(model)) {
+        let foreseen = self.foresee(ticket, &cells);
+        if let Some(told) = foreseen.wait.map(|model| self.core.calibration.correct(model)) {
             ticket.tell(told);
             if now + told.p50 > ticket.ask.deadline {
                 ticket.eject(Ejected::TooLong(Some(told)));
                 return;
             }
         }
-        self.offer(ticket, &cells, expected);
+        self.offer(ticket, &cells, &foreseen);
     }
 
     /// What the model says of a ticket's wait at these channels.
-    fn expect(&self, ticket: &Ticket, cells: &[&Arc<ChannelCell>]) -> Option<Estimate> {
+    fn foresee(&self, ticket: &Ticket, cells: &[&Arc<ChannelCell>]) -> Foreseen {
         let fairness = self.room.fairness();
-        let mut service = Service::default();
-        let (mut ahead, mut weights) = (0.0, 0.0);
-        for cell in cells {
-            let (mean, scatter) = cell.pace();
-            let weight = f64::from(cell.gate.limit().clamp(1, 1 << 20));
+        let stand = |cell: &&Arc<ChannelCell>| {
             let serving = cell.serving.load(Ordering::Relaxed);
-            let before = self.core.registry.ahead(&ticket.ask, cell.slot, serving, &fairness);
-            let outlook = cell.outlook(ticket.ask.cost, before, &self.room);
-            service.add_paced(cell.gate.limit(), cell.gate.in_flight(), mean, scatter, outlook);
-            ahead += before as f64 * weight;
-            weights += weight;
-        }
-        expect((ahead / weights).round() as u64, &service)
+            let ahead = self.core.registry.ahead(&ticket.ask, cell.slot, serving, &fairness);
+            cell.stand(ahead, ticket.ask.cost, &self.room)
+        };
+        foresee(&cells.iter().map(stand).collect::<Vec<_>>())
     }
 
     /// Offers a ticket to these channels, and takes it away from others.
-    fn offer(&mut self, ticket: &Arc<Ticket>, cells: &[&Arc<ChannelCell>], expected: Option<Estimate>) {
-        let slots: Vec<_> = cells.iter().map(|cell| cell.slot).collect();
-        let (new, gone) = self.core.registry.offer(ticket.id, ticket.ask, expected, &slots);
+    fn offer(&mut self, ticket: &Arc<Ticket>, cells: &[&Arc<ChannelCell>], foreseen: &Foreseen) {
+        let Foreseen { wait, parts } = foreseen;
+        let (new, gone) = self.core.registry.offer(ticket.id, ticket.ask, *wait, parts);
         for slot in gone {
             ticket.withdraw(slot);
         }
@@ -140,10 +135,15 @@ impl Router {
             let cells = candidates(&table, &ticket.want, now.saturating_sub(ticket.ask.arrived));
             if cells.is_empty() {
                 ticket.eject(Ejected::NoCandidate);
-            } else {
-                let expected = self.core.registry.get(ticket.id).and_then(|known| known.expected);
-                self.offer(ticket, &cells, expected);
+                continue;
             }
+            let known = self.core.registry.get(ticket.id);
+            if known.is_some_and(|known| known.is_offered_to(cells.iter().map(|cell| cell.slot))) {
+                continue;
+            }
+            let wait = known.and_then(|known| known.expected);
+            let foreseen = Foreseen { wait, ..self.foresee(ticket, &cells) };
+            self.offer(ticket, &cells, &foreseen);
         }
     }
 
@@ -173,6 +173,9 @@ impl Router {
             self.room.publish_calibration(&self.core.calibration);
         }
         self.answer_restarts();
+        if !self.core.registry.is_empty() || self.core.has_told_backlogs {
+            self.tell_backlogs();
+        }
         if self.core.registry.is_empty() {
             return;
         }
@@ -185,6 +188,14 @@ impl Router {
         self.tell_again(&live);
     }
 
+    /// Publishes how many calls are each channel's to serve.
+    fn tell_backlogs(&mut self) {
+        for cell in self.table.load().cells() {
+            cell.publish_backlog(self.core.registry.backlog(cell.slot));
+        }
+        self.core.has_told_backlogs = !self.core.registry.is_empty();
+    }
+
     /// Tells the tickets that wait for news where they stand now; a part of them at a time.
     fn tell_again(&self, live: &[Arc<Ticket>]) {
         let table = self.table.load_full();
@@ -193,7 +204,7 @@ impl Router {
             let waited = self.room.now().saturating_sub(ticket.ask.arrived);
             let cells = candidates(&table, &ticket.want, waited);
             // Of its own key's calls, those behind it are no burden to it.
-            if let Some(told) = self.expect(ticket, &cells).filter(|_| !cells.is_empty()) {
+            if let Some(told) = self.foresee(ticket, &cells).wait.filter(|_| !cells.is_empty()) {
                 let told = self.core.calibration.correct(told);
                 let before = ticket.estimate().map_or(u64::MAX, |e| e.position);
                 ticket.tell(Estimate { position: told.position.min(before), ..told });

@@ -110,6 +110,85 @@ impl Service {
     }
 }
 
+/// A channel that a call waits for, as it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stand {
+    /// Its slot.
+    pub slot: u32,
+    /// Calls that it serves before this one; of those that wait for other channels too, the part that is its own.
+    pub ahead: f64,
+    /// Requests in flight allowed.
+    pub limit: u32,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Mean service time; `None` where it has served nobody yet.
+    pub mean: Option<Duration>,
+    /// Variance of service times over their squared mean.
+    pub scatter: f64,
+    /// How it is paced.
+    pub outlook: Outlook,
+}
+
+impl Stand {
+    fn service(&self) -> Service {
+        let mut service = Service::default();
+        self.add_to(&mut service);
+        service
+    }
+
+    fn add_to(&self, service: &mut Service) {
+        service.add_paced(self.limit, self.in_flight, self.mean, self.scatter, self.outlook);
+    }
+
+    /// Seconds until it has served those who wait; `None` where nobody knows.
+    fn is_through_in(&self) -> Option<f64> {
+        let service = self.service();
+        let pause = service.pause.unwrap_or_default().as_secs_f64();
+        match self.ahead - service.free {
+            // Nobody is before the call, or there is a slot for it.
+            left if left <= 0.0 => Some(pause),
+            left if service.rate > 0.0 => Some(pause + left / service.rate),
+            _ => None,
+        }
+    }
+}
+
+/// What is foreseen of a call that waits for several channels.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Foreseen {
+    /// Its wait, by the model alone; `None` where nothing is known of how fast the channels serve.
+    pub wait: Option<Estimate>,
+    /// Slots of the channels, and how likely each of them serves it; together one.
+    pub parts: Vec<(u32, f64)>,
+}
+
+/// Foresees the wait for whichever of these channels comes to the call first.
+///
+/// Those serve it together that are through with the calls before it by then: one that serves others for longer does
+/// not, however many slots it has.
+pub fn foresee(channels: &[Stand]) -> Foreseen {
+    let through = |stand: &Stand| stand.is_through_in().unwrap_or(f64::INFINITY);
+    let mut in_order: Vec<_> = channels.iter().map(|stand| (through(stand), stand)).collect();
+    in_order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut together, mut ahead) = (Service::default(), 0.0);
+    let mut parts = Vec::with_capacity(channels.len());
+    for (through, stand) in in_order {
+        let pause = together.pause.unwrap_or_default().as_secs_f64();
+        let by_then = (ahead + 1.0 - together.free) / together.rate + pause;
+        if together.rate > 0.0 && through > by_then {
+            parts.push((stand.slot, 0.0));
+            continue;
+        }
+        let before = together.rate;
+        stand.add_to(&mut together);
+        ahead += stand.ahead;
+        parts.push((stand.slot, together.rate - before));
+    }
+    let (all, each) = (together.rate, 1.0 / channels.len() as f64);
+    parts.iter_mut().for_each(|(_, part)| *part = if all > 0.0 { *part / all } else { each });
+    Foreseen { wait: expect(ahead.round() as u64, &together), parts }
+}
+
 /// The longest wait that is told.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -251,6 +330,48 @@ mod tests {
         let limited = told(0, Outlook { per_second: Some(0.03), credit: 1.0, wait: stands, stands });
         assert!((60.0..60.1).contains(&limited), "{limited}: known to the moment");
         assert!(told(0, Outlook::default()) < 1e-9, "there is room");
+    }
+
+    #[test]
+    fn whichever_channel_comes_first_serves_and_those_that_are_through_by_then_help() {
+        let channel = |ahead, mean_ms| Stand {
+            ahead,
+            limit: 10,
+            in_flight: 10,
+            mean: Some(Duration::from_millis(mean_ms)),
+            scatter: 1.0,
+            ..Stand::default()
+        };
+        let told = |channels: &[Stand]| foresee(channels).wait.expect("known");
+        let seconds = |channels: &[Stand]| told(channels).p50.as_secs_f64();
+        // Ten completions a second each.
+        let (short, long) = (channel(20.0, 1_000), channel(500.0, 1_000));
+        assert_eq!(told(&[long, short]), told(&[short]), "the long one is no help");
+        // Forty that wait for both, or twenty for each alone, are forty before two.
+        let both = told(&[short, short]);
+        assert!((1.9..2.1).contains(&both.p50.as_secs_f64()) && both.position == 41, "{both:?}");
+        let twice = channel(40.0, 500);
+        assert!(seconds(&[short, twice]) < seconds(&[twice]));
+        // One that takes nothing for a minute.
+        let outlook = Outlook { wait: Duration::from_secs(60), ..Outlook::default() };
+        let paused = Stand { ahead: 0.0, outlook, ..short };
+        assert_eq!(told(&[paused, short]), told(&[short]));
+        let longer = channel(700.0, 1_000);
+        assert!(seconds(&[paused, longer]) < seconds(&[longer]), "it is there before the other is through");
+        // Nothing is known of one that has served nobody, and a slot is a slot.
+        let unknown = Stand { mean: None, ..short };
+        assert_eq!(told(&[unknown, short]), told(&[short]));
+        assert_eq!(foresee(&[unknown]).wait, None);
+        let free = Stand { ahead: 0.0, in_flight: 9, ..unknown };
+        assert_eq!(told(&[long, free]).p90, Duration::ZERO);
+        assert_eq!(told(&[Stand { limit: 0, in_flight: 0, ..short }]).p50, LONGEST);
+        let parts = |channels: &[Stand]| foresee(channels).parts;
+        let as_slot = |slot, stand| Stand { slot, ..stand };
+        assert_eq!(parts(&[as_slot(1, long), as_slot(2, short)]), [(2, 1.0), (1, 0.0)]);
+        let thirds = parts(&[as_slot(1, short), as_slot(2, twice)]);
+        assert!(thirds[0].0 == 2 && (thirds[0].1 - 2.0 / 3.0).abs() < 1e-9, "{thirds:?}");
+        assert_eq!(parts(&[as_slot(1, unknown), as_slot(2, unknown)]), [(1, 0.5), (2, 0.5)]);
+        assert_eq!(foresee(&[]), Foreseen::default());
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub struct Registry {
 pub struct Registered {
     /// What it asks for.
     pub ask: Ask,
-    /// Slots of the channels it is offered to.
-    pub offered: Vec<u32>,
+    /// Slots of the channels it is offered to, and for which part it counts there; the parts make one.
+    pub offered: Vec<(u32, f64)>,
     /// What the model alone said of its wait when it came.
     pub expected: Option<Estimate>,
 }
@@ -34,8 +34,18 @@ struct Crowd([HashMap<KeyId, Heads>; 3]);
 #[derive(Clone, Copy, Debug, Default)]
 struct Heads {
     calls: u64,
+    /// The parts of them that are this channel's.
+    parts: f64,
     cost: u64,
     weight: u32,
+}
+
+impl Registered {
+    /// Whether it is offered to the channels with these slots, each named once, and to no other.
+    pub fn is_offered_to(&self, mut slots: impl ExactSizeIterator<Item = u32>) -> bool {
+        slots.len() == self.offered.len()
+            && slots.all(|slot| self.offered.iter().any(|(known, _)| *known == slot))
+    }
 }
 
 impl Registry {
@@ -64,27 +74,33 @@ impl Registry {
         self.tickets.get(&id)
     }
 
-    /// Takes a ticket in, or brings the channels that it is offered to, to these. Gives the slots that it was
-    /// not offered to before, and those that it no longer is.
+    /// Takes a ticket in, or brings the channels that it is offered to, to these: their slots, and the part that each
+    /// is likely to have in serving it. Gives the slots that it was not offered to before, and those that it no longer
+    /// is.
     pub fn offer(
         &mut self,
         id: u64,
         ask: Ask,
         expected: Option<Estimate>,
-        slots: &[u32],
+        channels: &[(u32, f64)],
     ) -> (Vec<u32>, Vec<u32>) {
         let known = self.tickets.entry(id).or_insert_with(|| {
             *self.by_key.entry(ask.key).or_default() += 1;
             Registered { ask, offered: Vec::new(), expected }
         });
-        let new: Vec<_> = slots.iter().copied().filter(|slot| !known.offered.contains(slot)).collect();
-        let gone: Vec<_> = known.offered.iter().copied().filter(|slot| !slots.contains(slot)).collect();
-        known.offered = slots.to_vec();
-        for slot in &new {
-            self.crowds.entry(*slot).or_default().join(&ask);
-        }
-        for slot in &gone {
-            self.leave(*slot, &ask);
+        let beyond = |these: &[(u32, f64)], those: &[(u32, f64)]| -> Vec<u32> {
+            let slots = these.iter().map(|(slot, _)| *slot);
+            slots.filter(|slot| those.iter().all(|(other, _)| other != slot)).collect()
+        };
+        let (new, gone) = (beyond(channels, &known.offered), beyond(&known.offered, channels));
+        if !new.is_empty() || !gone.is_empty() {
+            let before = std::mem::replace(&mut known.offered, channels.to_vec());
+            for (slot, part) in known.offered.clone() {
+                self.crowds.entry(slot).or_default().join(&ask, part);
+            }
+            for (slot, part) in before {
+                self.leave(slot, &ask, part);
+            }
         }
         (new, gone)
     }
@@ -92,8 +108,8 @@ impl Registry {
     /// Takes a ticket out.
     pub fn remove(&mut self, id: u64) -> Option<Registered> {
         let gone = self.tickets.remove(&id)?;
-        for slot in &gone.offered {
-            self.leave(*slot, &gone.ask);
+        for (slot, part) in &gone.offered {
+            self.leave(*slot, &gone.ask, *part);
         }
         if let Some(calls) = self.by_key.get_mut(&gone.ask.key) {
             *calls -= 1;
@@ -104,20 +120,27 @@ impl Registry {
         Some(gone)
     }
 
-    fn leave(&mut self, slot: u32, ask: &Ask) {
+    fn leave(&mut self, slot: u32, ask: &Ask, part: f64) {
         let Some(crowd) = self.crowds.get_mut(&slot) else { return };
-        crowd.leave(ask);
+        crowd.leave(ask, part);
         if crowd.0.iter().all(HashMap::is_empty) {
             self.crowds.remove(&slot);
         }
     }
 
-    /// How many calls go before a new one at a channel that serves keys at `serving` just now.
-    pub fn ahead(&self, ask: &Ask, slot: u32, serving: u64, fairness: &Fairness) -> u64 {
-        let Some(crowd) = self.crowds.get(&slot) else { return 0 };
+    /// How many calls are a channel's to serve, of those that wait.
+    pub fn backlog(&self, slot: u32) -> f64 {
+        let crowd = self.crowds.get(&slot).into_iter().flat_map(|crowd| &crowd.0);
+        crowd.flat_map(HashMap::values).map(|heads| heads.parts).sum()
+    }
+
+    /// How many calls go before a new one at a channel that serves keys at `serving` just now. Of a call that other
+    /// channels may serve as well, only a part does.
+    pub fn ahead(&self, ask: &Ask, slot: u32, serving: u64, fairness: &Fairness) -> f64 {
+        let Some(crowd) = self.crowds.get(&slot) else { return 0.0 };
         let bands = &crowd.0;
         let higher = bands[..ask.band as usize].iter().flat_map(HashMap::values);
-        let higher: u64 = higher.map(|heads| heads.calls).sum();
+        let higher: f64 = higher.map(|heads| heads.parts).sum();
         let band = &bands[ask.band as usize];
         let own = band.get(&ask.key).copied().unwrap_or_default();
         let Standing { counter, .. } = fairness.standing_of(ask.key);
@@ -126,24 +149,26 @@ impl Registry {
         let others = band.iter().filter(|(key, _)| **key != ask.key).map(|(key, heads)| {
             let each = scaled(heads.cost / heads.calls.max(1), heads.weight).max(1);
             let lag = turn.saturating_sub(fairness.standing_of(*key).counter.max(serving));
-            heads.calls.min(lag.div_ceil(each))
+            heads.parts * heads.calls.min(lag.div_ceil(each)) as f64 / heads.calls.max(1) as f64
         });
-        higher + own.calls + others.sum::<u64>()
+        higher + own.parts + others.sum::<f64>()
     }
 }
 
 impl Crowd {
-    fn join(&mut self, ask: &Ask) {
+    fn join(&mut self, ask: &Ask, part: f64) {
         let heads = self.0[ask.band as usize].entry(ask.key).or_default();
         heads.calls += 1;
+        heads.parts += part;
         heads.cost = heads.cost.saturating_add(ask.cost);
         heads.weight = ask.weight;
     }
 
-    fn leave(&mut self, ask: &Ask) {
+    fn leave(&mut self, ask: &Ask, part: f64) {
         let band = &mut self.0[ask.band as usize];
         let Some(heads) = band.get_mut(&ask.key) else { return };
         heads.calls = heads.calls.saturating_sub(1);
+        heads.parts -= part;
         heads.cost = heads.cost.saturating_sub(ask.cost);
         if heads.calls == 0 {
             band.remove(&ask.key);
@@ -163,10 +188,16 @@ mod tests {
     #[test]
     fn what_is_offered_anew_and_no_more_is_told_apart() {
         let mut registry = Registry::default();
-        assert_eq!(registry.offer(1, ask(1, 5), None, &[7, 8]), (vec![7, 8], vec![]));
-        assert_eq!(registry.offer(1, ask(1, 5), None, &[8, 9]), (vec![9], vec![7]));
+        assert_eq!(registry.offer(1, ask(1, 5), None, &[(7, 0.25), (8, 0.75)]), (vec![7, 8], vec![]));
+        let ahead = |registry: &Registry, slot| registry.ahead(&ask(1, 5), slot, 0, &Fairness::default());
+        assert_eq!([7, 8, 9].map(|slot| ahead(&registry, slot)), [0.25, 0.75, 0.0]);
+        assert_eq!(registry.offer(1, ask(1, 5), None, &[(8, 0.5), (9, 0.5)]), (vec![9], vec![7]));
+        assert_eq!([7, 8, 9].map(|slot| ahead(&registry, slot)), [0.0, 0.5, 0.5]);
+        let known = registry.get(1).expect("known");
+        let is_offered_to = |slots: &[u32]| known.is_offered_to(slots.iter().copied());
+        assert!(is_offered_to(&[9, 8]) && !is_offered_to(&[8]) && !is_offered_to(&[8, 7]));
         assert_eq!((registry.len(), registry.of_key(KeyId(1))), (1, 1));
-        assert_eq!(registry.remove(1).map(|t| t.offered), Some(vec![8, 9]));
+        assert_eq!(registry.remove(1).map(|t| t.offered), Some(vec![(8, 0.5), (9, 0.5)]));
         assert!(registry.remove(1).is_none() && registry.is_empty() && registry.crowds.is_empty());
     }
 
@@ -176,15 +207,15 @@ mod tests {
         let seat = fairness.sit(KeyId(1), 1, Duration::ZERO);
         let serving = fairness.charge(seat, 100, Duration::ZERO);
         for id in 0..50 {
-            registry.offer(id, ask(1, 100), None, &[7]);
+            registry.offer(id, ask(1, 100), None, &[(7, 1.0)]);
         }
-        assert_eq!(registry.ahead(&ask(2, 10), 7, serving, &fairness), 0);
-        assert_eq!(registry.ahead(&ask(1, 100), 7, serving, &fairness), 50);
+        assert_eq!(registry.ahead(&ask(2, 10), 7, serving, &fairness), 0.0);
+        assert_eq!(registry.ahead(&ask(1, 100), 7, serving, &fairness), 50.0);
         let high = Ask { band: Band::High, ..ask(3, 1) };
-        registry.offer(99, high, None, &[7]);
-        assert_eq!(registry.ahead(&ask(2, 10), 7, serving, &fairness), 1);
-        assert_eq!(registry.ahead(&Ask { key: KeyId(4), ..high }, 7, serving, &fairness), 0);
-        assert_eq!(registry.ahead(&ask(2, 10), 8, serving, &fairness), 0, "nobody waits there");
+        registry.offer(99, high, None, &[(7, 1.0)]);
+        assert_eq!(registry.ahead(&ask(2, 10), 7, serving, &fairness), 1.0);
+        assert_eq!(registry.ahead(&Ask { key: KeyId(4), ..high }, 7, serving, &fairness), 0.0);
+        assert_eq!(registry.ahead(&ask(2, 10), 8, serving, &fairness), 0.0, "nobody waits there");
     }
 
     proptest! {
@@ -197,7 +228,8 @@ mod tests {
                 slots.sort_unstable();
                 slots.dedup();
                 let known = registry.get(id).map(|t| t.ask);
-                registry.offer(id, known.unwrap_or(ask(key, id)), None, &slots);
+                let channels: Vec<_> = slots.iter().map(|slot| (*slot, f64::from(*slot))).collect();
+                registry.offer(id, known.unwrap_or(ask(key, id)), None, &channels);
             }
             for id in registry.ids() {
                 registry.remove(id);

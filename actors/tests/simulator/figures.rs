@@ -98,6 +98,14 @@ impl Figures {
     }
 }
 
+impl Figures {
+    /// The same where others come that change who is served where.
+    pub fn check_among_others(&self) {
+        assert!((0.8..=0.97).contains(&self.p90), "p90 came true for {}", self.p90);
+        assert!(self.deep_within >= 0.65, "p50 within 25 % for {}", self.deep_within);
+    }
+}
+
 /// What refusals on arrival did, against a world where nobody is refused so: the same calls, all of them waiting.
 pub struct Refusals {
     refused: usize,

@@ -105,6 +105,35 @@ fn a_light_key_hardly_notices_a_heavy_one() {
     }
 }
 
+/// Models on channel A alone, on B alone and on both, in turns crowded: who is served where is no matter of the number
+/// of calls that wait at a channel alone.
+#[test]
+fn waits_are_foreseen_where_channels_share_a_part_of_their_calls() {
+    let seconds = 600.0 * SCALE as f64;
+    let (mut world, mut random) = (World::new(&[12, 4]), Random(17));
+    let channels = [vec![0], vec![1], vec![0, 1]];
+    let mut at = 0.0;
+    while at < seconds {
+        // One model after the other is asked for most.
+        let crowded = (at / 20.0) as u64 % 4;
+        at += random.exponential(1.0 / 84.0);
+        let model = if random.below(10) < 5 && crowded < 3 { crowded } else { random.below(3) };
+        let key = 1 + random.below(4) as i64;
+        let mut call = call(&mut random, key, 100, 100);
+        call.channels = channels[model as usize].clone();
+        call.max_wait = Duration::from_secs(20);
+        world.at(Duration::from_secs_f64(at), Event::Arrives(Box::new(call)));
+    }
+    while world.now < Duration::from_secs_f64(seconds) && world.step() {}
+    for (of, name) in channels.iter().zip(["A", "B", "A or B"]) {
+        let done: Vec<_> = world.done.iter().filter(|d| d.call.channels == *of).cloned().collect();
+        println!("calls for {name}, of which channels share a part:");
+        let figures = Figures::of(&done, 100);
+        figures.print();
+        figures.check_among_others();
+    }
+}
+
 /// Keys that always have calls waiting, each with its own channels and size of call; tokens served a key.
 fn backlogged(limits: &[u32], keys: &[(Vec<usize>, u64)], seconds: u64) -> Vec<f64> {
     let (mut world, mut random) = (World::new(limits), Random(11));

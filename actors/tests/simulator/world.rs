@@ -16,7 +16,7 @@ use penstock_actors::{
     },
     domain::KeyId,
     router::{
-        estimate::{Calibration, Estimate, Service, expect},
+        estimate::{Calibration, Estimate, Foreseen, Stand, foresee},
         fairness::{Ask, Band, Fairness},
         registry::Registry,
         ticket::{NotGranted, Ticket, Verdict, Want},
@@ -57,6 +57,7 @@ pub enum Fate {
 }
 
 /// A call that came to its end.
+#[derive(Clone)]
 pub struct Done {
     pub call: Call,
     pub arrived: Duration,
@@ -218,7 +219,7 @@ impl World {
             arrived: self.now,
             deadline: self.now + call.max_wait,
         };
-        let (model, told) = self.expect(&ask, &call.channels);
+        let (model, told, parts) = self.expect(&ask, &call.channels);
         let is_hopeless = told.is_some_and(|told| told.p50 > call.max_wait);
         if is_hopeless && self.hopeless == Hopeless::Refused {
             self.done.push(Done { call, arrived: self.now, told, fate: Fate::Refused });
@@ -236,8 +237,7 @@ impl World {
             unreachable!("it was full")
         };
         let ticket = Ticket::new(id, ask, want, Vec::new(), (first as u32, place));
-        let slots: Vec<_> = call.channels.iter().map(|c| *c as u32).collect();
-        self.registry.offer(id, ask, model, &slots);
+        self.registry.offer(id, ask, model, &parts);
         let channels = call.channels.clone();
         let gives_up = call.patience.unwrap_or(call.max_wait).min(call.max_wait);
         let open = Open {
@@ -259,20 +259,21 @@ impl World {
         }
     }
 
-    fn expect(&self, ask: &Ask, channels: &[usize]) -> (Option<Estimate>, Option<Estimate>) {
-        let mut service = Service::default();
-        let (mut ahead, mut weights) = (0.0, 0.0);
-        for at in channels {
-            let channel = &self.channels[*at];
-            let (gate, pace) = (&channel.gate, &channel.pace);
-            service.add(gate.limit(), gate.in_flight(), pace.mean(), pace.scatter());
-            let weight = f64::from(gate.limit().max(1));
-            let serving = channel.queue.serving();
-            ahead += self.registry.ahead(ask, *at as u32, serving, &self.fairness) as f64 * weight;
-            weights += weight;
-        }
-        let model = expect((ahead / weights).round() as u64, &service);
-        (model, model.map(|model| self.calibration.correct(model)))
+    fn expect(&self, ask: &Ask, channels: &[usize]) -> (Option<Estimate>, Option<Estimate>, Vec<(u32, f64)>) {
+        let stand = |at: &usize| {
+            let Channel { gate, pace, queue, .. } = &self.channels[*at];
+            Stand {
+                slot: *at as u32,
+                ahead: self.registry.ahead(ask, *at as u32, queue.serving(), &self.fairness),
+                limit: gate.limit(),
+                in_flight: gate.in_flight(),
+                mean: pace.mean(),
+                scatter: pace.scatter(),
+                ..Stand::default()
+            }
+        };
+        let Foreseen { wait: model, parts } = foresee(&channels.iter().map(stand).collect::<Vec<_>>());
+        (model, model.map(|model| self.calibration.correct(model)), parts)
     }
 
     fn pump(&mut self, at: usize) {
