@@ -1,5 +1,5 @@
 //! Which of a channel's credentials is shown next: each is an account of its own, with limits of its own that are
-//! learned and paced to, and may be set aside because the provider refused it. Lock-free; time is an argument.
+//! learned and paced to, and may be set aside because the provider refused it. Time is an argument.
 
 use std::{
     sync::{

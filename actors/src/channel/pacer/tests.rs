@@ -1,8 +1,11 @@
 //! Tables and properties of the pacer.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Told;
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -253,8 +256,35 @@ proptest! {
             }
         }
         drop(held);
-        prop_assert_eq!(pacer.requests.unheard.load(Relaxed), 0);
-        prop_assert_eq!(pacer.tokens.unheard.load(Relaxed), 0);
+        prop_assert_eq!(pacer.buckets().requests.unheard(), 0);
+        prop_assert_eq!(pacer.buckets().tokens.unheard(), 0);
         prop_assert!(pacer.wait(10_000, secs(0)).is_zero());
+    }
+}
+
+#[test]
+fn threads_that_take_and_hear_at_once_let_nothing_through_beyond_what_is_left() {
+    const LIMIT: u64 = 12;
+    for round in 0..2_000 {
+        // A window that says how long it lasts, not how long until it is whole: the rate seems another each time.
+        let (pacer, left) = (told_of(told(LIMIT, LIMIT, 60_000), None), AtomicU64::new(LIMIT));
+        let refused = AtomicU64::new(0);
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    while let Ok(mut paced) = pacer.take(1, secs(0)) {
+                        paced.sent();
+                        let before = left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+                        let remaining = before.map_or(0, |before| before - 1);
+                        refused.fetch_add(u64::from(before.is_err()), Relaxed);
+                        paced.heard();
+                        let hint = Hint { requests: told(LIMIT, remaining, 60_000), tokens: None };
+                        pacer.learn(&hint, Heard::Paced(&paced), secs(0));
+                        paced.settle(1);
+                    }
+                });
+            }
+        });
+        assert_eq!(refused.into_inner(), 0, "round {round}");
     }
 }
