@@ -29,13 +29,14 @@ pub(super) struct Bucket {
     unheard: u64,
 }
 
-/// Where a call stood among what was taken of a bucket.
+/// Where a call stood among what was taken of a bucket. In 32 bits, since it goes with every call: no call sees two
+/// billion units taken while it lasts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
-    /// Units that were taken with it and before it.
-    at: u64,
+    /// Units that were taken with it and before it, modulo 2^32.
+    at: u32,
     /// Units of calls, taken before it, of which the provider had not been heard.
-    beside: u64,
+    beside: u32,
 }
 
 /// What a call took.
@@ -71,13 +72,13 @@ impl Bucket {
 
     /// Takes an amount; what is not there is debt.
     pub(super) fn take(&mut self, amount: u64, now_us: u64) -> Taken {
-        let beside = self.unheard;
+        let beside = u32::try_from(self.unheard).unwrap_or(u32::MAX);
         if self.is_limited() {
             self.full_at = self.full_at.max(now_us).saturating_add(micros(amount, self.interval_ns));
         }
         self.taken = self.taken.wrapping_add(amount);
         self.unheard = self.unheard.wrapping_add(amount);
-        Taken { at: self.taken, beside }
+        Taken { at: self.taken as u32, beside }
     }
 
     /// Puts right what was taken.
@@ -134,8 +135,8 @@ impl Bucket {
         // provider has been heard of it by now: words overtake each other.
         let (since, beside) = match stamp {
             Stamp::Taken(Taken { at, beside }) => {
-                let since = self.taken.wrapping_sub(at);
-                (if since > u64::MAX / 2 { 0 } else { since }, beside)
+                let since = (self.taken as u32).wrapping_sub(at);
+                (if since > u32::MAX / 2 { 0 } else { u64::from(since) }, u64::from(beside))
             }
             Stamp::Unknown(in_flight) => (in_flight, 0),
         };
