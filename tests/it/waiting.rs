@@ -154,8 +154,9 @@ async fn more_calls_or_bytes_than_may_wait_are_refused_with_a_reason() {
 #[tokio::test]
 async fn a_call_that_would_wait_too_long_is_refused_on_arrival_with_its_place() {
     let turnstile = Turnstile::start().await;
-    let app = TestApp::start(&turnstile.channel("a", "concurrency = 1\n"));
-    let client = app.client();
+    let key = "[[key]]\nname = \"first\"\nsecret = \"sk-first-0123456789abcdef\"\n[queue.key.first]\nband = \"high\"\n";
+    let app = TestApp::start(&format!("{}{key}", turnstile.channel("a", "concurrency = 1\n")));
+    let client = app.client().with_key("sk-first-0123456789abcdef");
     // A service time of some 300 ms is learned first.
     for _ in 0..2 {
         let mut tcp = ask(&client, &chat("m")).await;
@@ -169,7 +170,7 @@ async fn a_call_that_would_wait_too_long_is_refused_on_arrival_with_its_place() 
         open.push(queue_up(&app, &client, &chat("m")).await);
     }
     let began = Instant::now();
-    let refused = client.with_header("X-Penstock-Max-Wait: 2000").chat(&chat("m")).await;
+    let refused = app.client().with_header("X-Penstock-Max-Wait: 2000").chat(&chat("m")).await;
     assert!(began.elapsed() < Duration::from_millis(1_000), "at once");
     assert_saturated(&refused);
     assert_eq!(refused.header("x-penstock-queue-position"), Some("21"));
@@ -178,7 +179,9 @@ async fn a_call_that_would_wait_too_long_is_refused_on_arrival_with_its_place() 
     let retry_after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert_eq!(retry_after, p50.div_ceil(1_000));
     assert!(refused.body.contains("Position 21, expected wait "), "{}", refused.body);
-    turnstile.turn(21);
+    // One of the same key goes before those that can wait for longer.
+    open.push(queue_up(&app, &client.with_header("X-Penstock-Max-Wait: 2000"), &chat("m")).await);
+    turnstile.turn(22);
     for tcp in &mut open {
         assert_eq!(read_answer(tcp).await.status, 200);
     }

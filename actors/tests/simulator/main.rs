@@ -105,6 +105,30 @@ fn a_light_key_hardly_notices_a_heavy_one() {
     }
 }
 
+/// Inside a key the earliest deadline goes first: who can wait for a second only is served though thousands wait that
+/// can wait for longer, and is not refused for their sake.
+#[test]
+fn a_short_deadline_is_kept_in_a_long_line() {
+    let seconds = 60.0 * SCALE as f64;
+    let (mut world, mut random) = (World::new(&[16]), Random(23));
+    let mut at = 0.0;
+    while at < seconds {
+        at += random.exponential(1.0 / 100.0);
+        let mut call = call(&mut random, 1, 100, 100);
+        call.max_wait = Duration::from_secs(if random.below(10) == 0 { 1 } else { 1_000 });
+        world.at(Duration::from_secs_f64(at), Event::Arrives(Box::new(call)));
+    }
+    while world.now < Duration::from_secs_f64(seconds) && world.step() {}
+    let short = world.done.iter().filter(|d| d.call.max_wait == Duration::from_secs(1));
+    let fates: Vec<_> = short.map(|d| d.fate).collect();
+    let served = fates.iter().filter(|fate| matches!(fate, Fate::Served { .. })).count();
+    println!(
+        "calls that can wait a second only beside a line of thousands: {served} of {} served",
+        fates.len()
+    );
+    assert!(served * 100 >= fates.len() * 99, "{served} of {}", fates.len());
+}
+
 /// Models on channel A alone, on B alone and on both, in turns crowded: who is served where is no matter of the number
 /// of calls that wait at a channel alone.
 #[test]

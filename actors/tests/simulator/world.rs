@@ -219,7 +219,7 @@ impl World {
             arrived: self.now,
             deadline: self.now + call.max_wait,
         };
-        let (model, told, parts) = self.expect(&ask, &call.channels);
+        let (model, told, parts) = self.expect(id, &ask, &call.channels);
         let is_hopeless = told.is_some_and(|told| told.p50 > call.max_wait);
         if is_hopeless && self.hopeless == Hopeless::Refused {
             self.done.push(Done { call, arrived: self.now, told, fate: Fate::Refused });
@@ -259,12 +259,17 @@ impl World {
         }
     }
 
-    fn expect(&self, ask: &Ask, channels: &[usize]) -> (Option<Estimate>, Option<Estimate>, Vec<(u32, f64)>) {
+    fn expect(
+        &self,
+        id: u64,
+        ask: &Ask,
+        channels: &[usize],
+    ) -> (Option<Estimate>, Option<Estimate>, Vec<(u32, f64)>) {
         let stand = |at: &usize| {
             let Channel { gate, pace, queue, .. } = &self.channels[*at];
             Stand {
                 slot: *at as u32,
-                ahead: self.registry.ahead(ask, *at as u32, queue.serving(), &self.fairness),
+                ahead: self.registry.ahead(id, ask, *at as u32, queue.serving(), &self.fairness),
                 limit: gate.limit(),
                 in_flight: gate.in_flight(),
                 mean: pace.mean(),
