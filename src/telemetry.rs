@@ -1,8 +1,10 @@
 //! Every metric of the process, in one list.
 
 mod books;
+mod channels;
 mod family;
 mod metrics;
 
 pub use books::{BooksSources, JournalFigures};
-pub use metrics::{Clocks, Metrics, table};
+pub use channels::Scrape;
+pub use metrics::{Metrics, table};

@@ -4,14 +4,11 @@ use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use penstock_actors::{
     channel::{ChannelCell, breaker::Tries, gate::UNLIMITED, line::Budget, switch::Standing},
-    router::{RouteTable, WaitingRoom, estimate::foresee},
+    router::{RouteTable, WaitingRoom},
 };
 use serde::Serialize;
 
 use crate::api_key::KeyTable;
-
-/// Tokens of the call for which the expected wait is told.
-const TYPICAL_TOKENS: u64 = 1_000;
 
 /// Keys that are shown: those that were served most.
 const KEYS: usize = 100;
@@ -252,8 +249,7 @@ fn breakers(cell: &ChannelCell) -> Vec<Breaker> {
 
 fn channel(cell: &Arc<ChannelCell>, room: &WaitingRoom, now_ms: u64) -> Channel {
     let (gate, mean, health) = (&cell.gate, cell.pace().0, cell.health());
-    let foreseen = foresee(&[cell.stand(cell.backlog(), TYPICAL_TOKENS, room)]);
-    let expected = foreseen.wait.map(|model| room.calibration().correct(model));
+    let expected = cell.expected_wait(room);
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let limit = Some(gate.limit()).filter(|limit| *limit != UNLIMITED);
     let spec = cell.spec();

@@ -37,7 +37,7 @@ use crate::{
         models::Models,
         settle::CallRecord,
     },
-    telemetry::Clocks,
+    telemetry::Scrape,
 };
 
 /// Client headers that every provider gets. `OpenAI-Organization` and `-Project` belong to the channel.
@@ -411,7 +411,7 @@ fn metrics(request: &HttpRequest, worker: &Worker, at: &Moment) -> Result<HttpRe
     let room = &worker.shared.relay.room;
     worker.shared.metrics.waiting(room.calls(), room.bytes());
     worker.shared.metrics.limit_cells.set(worker.shared.relay.books.limits.cells().len() as i64);
-    let now = Clocks { room: room.now(), limits_ms: worker.shared.relay.books.limits.clock_ms() };
+    let now = Scrape { room, limits_ms: worker.shared.relay.books.limits.clock_ms() };
     let text = worker.shared.metrics.render(worker.relay.table().cells(), now);
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

@@ -8,12 +8,7 @@ use std::{
 };
 
 use penstock_actors::{
-    channel::{
-        ChannelCell,
-        breaker::BreakerState,
-        gate::UNLIMITED,
-        switch::{OffReason, Standing},
-    },
+    channel::ChannelCell,
     domain::{Endpoint, Outcome, Usage},
     limiter,
 };
@@ -24,6 +19,7 @@ use prometheus::{
 
 use super::{
     books::{self, BooksSources},
+    channels::{ChannelMetrics, Learned, Scrape},
     family::{Family, Kind},
 };
 
@@ -64,46 +60,6 @@ pub struct Metrics {
     /// Where the figures of the books are read, once they are kept.
     books: OnceLock<BooksSources>,
     listed: Vec<Family>,
-}
-
-/// What time it is at a scrape.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Clocks {
-    /// By the clock of those who wait.
-    pub room: Duration,
-    /// By the clock of the limits, in milliseconds.
-    pub limits_ms: u64,
-}
-
-/// What is read from the channels' cells at each scrape.
-struct ChannelMetrics {
-    in_flight: IntGaugeVec,
-    limit: GaugeVec,
-    waiting: IntGaugeVec,
-    service: GaugeVec,
-    connections: IntGaugeVec,
-    connection_cap: IntGaugeVec,
-    opened: IntGaugeVec,
-    pressure: IntGaugeVec,
-    attempts: IntGaugeVec,
-    success_rate: GaugeVec,
-    first_byte: GaugeVec,
-    restarts: IntGaugeVec,
-    off: IntGaugeVec,
-    retries: IntGaugeVec,
-    allowed_retries: IntGaugeVec,
-    refused_retries: IntGaugeVec,
-    breaker: IntGaugeVec,
-    learned: Learned,
-}
-
-/// What was learned of their providers; only where something was.
-struct Learned {
-    limit: IntGaugeVec,
-    requests: IntGaugeVec,
-    tokens: IntGaugeVec,
-    paused: GaugeVec,
-    refusals: IntGaugeVec,
 }
 
 impl Metrics {
@@ -182,7 +138,18 @@ impl Metrics {
             channels: ChannelMetrics {
                 in_flight: register!(ints("penstock_channel_in_flight", "Permits given by the gate.")),
                 limit: register!(floats("penstock_channel_limit", "The gate's limit; +Inf for none.")),
+                share: register!(floats(
+                    "penstock_channel_share",
+                    "This node's part of the limit; +Inf for none."
+                )),
                 waiting: register!(ints("penstock_channel_waiting", "Calls that wait at the gate.")),
+                expected_wait: register!(GaugeVec::new(
+                    Opts::new(
+                        "penstock_channel_expected_wait_seconds",
+                        "Foreseen wait of a call that is served after all who wait now, where it is known."
+                    ),
+                    &["channel", "quantile"]
+                )),
                 service: register!(floats(
                     "penstock_channel_service_seconds",
                     "Recent mean time that a permit is held."
@@ -313,8 +280,7 @@ impl Metrics {
     }
 
     /// Writes everything in Prometheus' text format.
-    /// `now` is on the waiting room's clock.
-    pub fn render(&self, cells: &[Arc<ChannelCell>], now: Clocks) -> Vec<u8> {
+    pub fn render(&self, cells: &[Arc<ChannelCell>], now: Scrape<'_>) -> Vec<u8> {
         // One at a time: the channels' gauges are filled anew for each.
         let _rendering = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.channels.read(cells, now);
@@ -340,7 +306,8 @@ fn of_collector(made: &dyn Collector) -> Vec<Family> {
     });
     let listed = made.desc().into_iter().zip(kinds).map(|(desc, kind)| {
         let labels = desc.variable_labels.iter().map(|label| {
-            let known = ["channel", "endpoint", "outcome", "bucket", "result", "scope", "limit", "model"];
+            let known =
+                ["channel", "endpoint", "outcome", "bucket", "result", "scope", "limit", "model", "quantile"];
             known.into_iter().find(|known| known == label).unwrap_or("?")
         });
         Family { labels: labels.collect(), ..Family::new(&desc.fq_name, kind, &desc.help) }
@@ -363,98 +330,10 @@ pub fn table() -> String {
     text
 }
 
-impl ChannelMetrics {
-    fn read(&self, cells: &[Arc<ChannelCell>], now: Clocks) {
-        for ints in [
-            &self.in_flight,
-            &self.waiting,
-            &self.connections,
-            &self.connection_cap,
-            &self.opened,
-            &self.pressure,
-            &self.attempts,
-            &self.restarts,
-            &self.off,
-            &self.retries,
-            &self.allowed_retries,
-            &self.refused_retries,
-            &self.breaker,
-            &self.learned.limit,
-            &self.learned.requests,
-            &self.learned.tokens,
-            &self.learned.refusals,
-        ] {
-            ints.reset();
-        }
-        for floats in [&self.limit, &self.service, &self.success_rate, &self.first_byte, &self.learned.paused]
-        {
-            floats.reset();
-        }
-        for cell in cells {
-            let label = &[cell.name.as_str()];
-            self.learned.read(cell, label, now.room);
-            let budget = cell.lines.budget(cell.spec().care.retry_percent, now.limits_ms);
-            for (gauge, count) in [(&self.retries, budget.used), (&self.allowed_retries, budget.allowed)] {
-                gauge.with_label_values(label).set(i64::try_from(count).unwrap_or(i64::MAX));
-            }
-            let (health, totals) = (cell.health(), cell.totals());
-            let limit = match cell.gate.limit() {
-                UNLIMITED => f64::INFINITY,
-                limit => f64::from(limit),
-            };
-            self.limit.with_label_values(label).set(limit);
-            self.success_rate.with_label_values(label).set(f64::from(health.success_rate));
-            self.first_byte.with_label_values(label).set(health.first_byte.as_secs_f64());
-            self.in_flight.with_label_values(label).set(cell.gate.in_flight().into());
-            self.waiting.with_label_values(label).set(cell.gate.waiting().into());
-            let service = cell.pace().0.unwrap_or_default();
-            self.service.with_label_values(label).set(service.as_secs_f64());
-            self.connections.with_label_values(label).set(cell.connections.count().into());
-            self.connection_cap.with_label_values(label).set(cell.connections.cap().into());
-            self.opened.with_label_values(label).set(cell.connections.opened() as i64);
-            self.pressure.with_label_values(label).set(cell.connections.pressure() as i64);
-            self.restarts.with_label_values(label).set(cell.restarts() as i64);
-            let off = match cell.lines.standing() {
-                Standing::On => 0,
-                Standing::Off(OffReason::BadCredential) | Standing::Trying(OffReason::BadCredential) => 1,
-                Standing::Off(OffReason::OutOfCredit) | Standing::Trying(OffReason::OutOfCredit) => 2,
-            };
-            self.off.with_label_values(label).set(off);
-            self.refused_retries.with_label_values(label).set(cell.lines.refused_retries() as i64);
-            for (model, line) in cell.lines.all().iter() {
-                let state = match line.state() {
-                    BreakerState::Closed => continue,
-                    BreakerState::Open => 1,
-                    BreakerState::HalfOpen => 2,
-                };
-                self.breaker.with_label_values(&[cell.name.as_str(), &**model]).set(state);
-            }
-            for (result, count) in [("succeeded", totals.succeeded), ("failed", totals.failed)] {
-                self.attempts.with_label_values(&[cell.name.as_str(), result]).set(count as i64);
-            }
-        }
-    }
-}
-
-impl Learned {
-    fn read(&self, cell: &ChannelCell, label: &[&str; 1], now: Duration) {
-        let learned = cell.learned(now);
-        for (gauge, value) in [
-            (&self.limit, cell.learning.limit().map(u64::from)),
-            (&self.requests, learned.requests_per_minute),
-            (&self.tokens, learned.tokens_per_minute),
-            (&self.refusals, Some(cell.learning.times_refused())),
-        ] {
-            if let Some(value) = value {
-                gauge.with_label_values(label).set(i64::try_from(value).unwrap_or(i64::MAX));
-            }
-        }
-        self.paused.with_label_values(label).set(learned.paused.unwrap_or_default().as_secs_f64());
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use penstock_actors::router::WaitingRoom;
+
     use super::*;
 
     #[test]
@@ -469,7 +348,8 @@ mod tests {
         let metrics = Metrics::new().expect("names are unique");
         metrics.call_ended(Endpoint::Embeddings, Outcome::Completed, Duration::from_millis(3));
         metrics.consumed(&Usage { input: 7, ..Usage::default() });
-        let text = String::from_utf8(metrics.render(&[], Clocks::default())).expect("text");
+        let text = String::from_utf8(metrics.render(&[], Scrape { room: &WaitingRoom::new(), limits_ms: 0 }))
+            .expect("text");
         for line in [
             "penstock_calls_total{endpoint=\"embeddings\",outcome=\"completed\"} 1",
             "penstock_tokens_total{bucket=\"input\"} 7",

@@ -285,6 +285,11 @@ async fn the_status_counts_a_call_that_waits_for_two_channels_for_its_part_at_ea
         // Nine before one more, not eighteen; how the two share them follows what each seemed to take.
         assert!(wait >= 3.0 * service && wait <= 16.0 * service, "{channel}");
     }
+    let of_a = |metric: &str| app.metric(&format!("penstock_channel_{metric}"));
+    assert_eq!(of_a("share{channel=\"a\"}"), 1.0);
+    let [p50, p90] =
+        ["0.5", "0.9"].map(|q| of_a(&format!("expected_wait_seconds{{channel=\"a\",quantile=\"{q}\"}}")));
+    assert!(p50 > 0.0 && p90 >= p50, "{p50} {p90}");
     assert_eq!(shown["keys"][0]["name"], "test", "{shown}");
     // From elsewhere a key that may see routing is not told whose other keys are.
     let elsewhere = app.client().with_header("x-forwarded-for: 9.9.9.9").get("/api/runtime").await.json();

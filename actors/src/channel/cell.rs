@@ -29,7 +29,7 @@ use crate::{
     limiter::{Amounts, Opens, OverLimit, WAITED_FOR},
     router::{
         WaitingRoom,
-        estimate::{Outlook, Stand},
+        estimate::{Estimate, Outlook, Stand, foresee},
         room::NotifyBell,
         ticket::Ticket,
     },
@@ -69,6 +69,9 @@ pub struct ChannelCell {
     complained_secs: AtomicU64,
     backlog: AtomicU64,
 }
+
+/// Tokens of the call for which the expected wait is told.
+const TYPICAL_TOKENS: u64 = 1_000;
 
 fn has_several(spec: &ChannelSpec) -> bool {
     spec.credentials.all().len() > 1
@@ -222,6 +225,13 @@ impl ChannelCell {
             scatter,
             outlook: self.outlook(tokens, ahead.round() as u64, room),
         }
+    }
+
+    /// How long a call would wait that is served after all who wait now; `None` while nothing is known of how fast the
+    /// channel serves.
+    pub fn expected_wait(&self, room: &WaitingRoom) -> Option<Estimate> {
+        let foreseen = foresee(&[self.stand(self.backlog(), TYPICAL_TOKENS, room)]);
+        foreseen.wait.map(|model| room.calibration().correct(model))
     }
 
     /// A place among those who wait; `None` where there is room by now. Whoever takes it has the gate looked at

@@ -13,7 +13,7 @@ use penstock::{
     config::Overrides,
     http::HttpShared,
     relay::RelayShared,
-    telemetry::Clocks,
+    telemetry::Scrape,
 };
 use penstock_actors::{channel::ChannelCell, router::TableHandle};
 
@@ -127,7 +127,7 @@ impl TestApp {
     /// The value of a metric's line; the name has its labels.
     pub fn metric(&self, line: &str) -> f64 {
         let RelayShared { room, books, .. } = &*self.shared.relay;
-        let now = Clocks { room: room.now(), limits_ms: books.limits.clock_ms() };
+        let now = Scrape { room, limits_ms: books.limits.clock_ms() };
         let text = String::from_utf8(self.shared.metrics.render(self.table.load().cells(), now)).unwrap();
         let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
         found.unwrap_or_else(|| panic!("no metric {line} in\n{text}"))
