@@ -117,7 +117,7 @@ impl Router {
         for slot in gone {
             ticket.withdraw(slot);
         }
-        for cell in cells.iter().filter(|cell| new.contains(&cell.slot)) {
+        for cell in cells.iter().filter(|cell| new.binary_search(&cell.slot).is_ok()) {
             hand(cell, ticket);
         }
     }

@@ -21,7 +21,7 @@ pub struct Registry {
 pub struct Registered {
     /// What it asks for.
     pub ask: Ask,
-    /// Slots of the channels it is offered to, and for which part it counts there; the parts make one.
+    /// Slots of the channels it is offered to, in their order, and for which part it counts there; the parts make one.
     pub offered: Vec<(u32, f64)>,
     /// What the model alone said of its wait when it came.
     pub expected: Option<Estimate>,
@@ -83,11 +83,19 @@ struct Heads {
     weight: u32,
 }
 
+fn has(channels: &[(u32, f64)], slot: u32) -> bool {
+    channels.binary_search_by_key(&slot, |(known, _)| *known).is_ok()
+}
+
+/// Slots of these that are not among those; both in order.
+fn beyond(these: &[(u32, f64)], those: &[(u32, f64)]) -> Vec<u32> {
+    these.iter().map(|(slot, _)| *slot).filter(|slot| !has(those, *slot)).collect()
+}
+
 impl Registered {
     /// Whether it is offered to the channels with these slots, each named once, and to no other.
     pub fn is_offered_to(&self, mut slots: impl ExactSizeIterator<Item = u32>) -> bool {
-        slots.len() == self.offered.len()
-            && slots.all(|slot| self.offered.iter().any(|(known, _)| *known == slot))
+        slots.len() == self.offered.len() && slots.all(|slot| has(&self.offered, slot))
     }
 }
 
@@ -119,7 +127,7 @@ impl Registry {
 
     /// Takes a ticket in, or brings the channels that it is offered to, to these: their slots, and the part that each
     /// is likely to have in serving it. Gives the slots that it was not offered to before, and those that it no longer
-    /// is.
+    /// is, in order.
     pub fn offer(
         &mut self,
         id: u64,
@@ -131,13 +139,11 @@ impl Registry {
             self.by_key.entry(ask.key).or_default().join(&ask);
             Registered { ask, offered: Vec::new(), expected }
         });
-        let beyond = |these: &[(u32, f64)], those: &[(u32, f64)]| -> Vec<u32> {
-            let slots = these.iter().map(|(slot, _)| *slot);
-            slots.filter(|slot| those.iter().all(|(other, _)| other != slot)).collect()
-        };
-        let (new, gone) = (beyond(channels, &known.offered), beyond(&known.offered, channels));
+        let mut channels = channels.to_vec();
+        channels.sort_unstable_by_key(|(slot, _)| *slot);
+        let (new, gone) = (beyond(&channels, &known.offered), beyond(&known.offered, &channels));
         if !new.is_empty() || !gone.is_empty() {
-            let before = std::mem::replace(&mut known.offered, channels.to_vec());
+            let before = std::mem::replace(&mut known.offered, channels);
             for (slot, part) in known.offered.clone() {
                 self.crowds.entry(slot).or_default().join(&ask, part);
             }
