@@ -141,7 +141,7 @@ impl Stand {
     }
 
     /// Seconds until it has served those who wait; `None` where nobody knows.
-    fn is_through_in(&self) -> Option<f64> {
+    fn through_in(&self) -> Option<f64> {
         let service = self.service();
         let pause = service.pause.unwrap_or_default().as_secs_f64();
         match self.ahead - service.free {
@@ -167,7 +167,7 @@ pub struct Foreseen {
 /// Those serve it together that are through with the calls before it by then: one that serves others for longer does
 /// not, however many slots it has.
 pub fn foresee(channels: &[Stand]) -> Foreseen {
-    let through = |stand: &Stand| stand.is_through_in().unwrap_or(f64::INFINITY);
+    let through = |stand: &Stand| stand.through_in().unwrap_or(f64::INFINITY);
     let mut in_order: Vec<_> = channels.iter().map(|stand| (through(stand), stand)).collect();
     in_order.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (mut together, mut ahead) = (Service::default(), 0.0);

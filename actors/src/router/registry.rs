@@ -192,8 +192,8 @@ impl Registry {
         crowd.flat_map(HashMap::values).map(|heads| heads.parts).sum()
     }
 
-    /// How many calls go before this one, new or known, at a channel that serves keys at `serving` just now. Of a call that other
-    /// channels may serve as well, only a part does.
+    /// How many calls go before this one, new or known, at a channel that serves keys at `serving` just now. Of a call
+    /// that other channels may serve as well, only a part does.
     pub fn ahead(&self, id: u64, ask: &Ask, slot: u32, serving: u64, fairness: &Fairness) -> f64 {
         let Some(crowd) = self.crowds.get(&slot) else { return 0.0 };
         let bands = &crowd.0;
